@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * server: the NFSv4 program: what a compound needs beside the request.
+ */
+#ifndef VOLNFS_NFS4_SERVER_H
+#define VOLNFS_NFS4_SERVER_H
+
+#include "server/rpc/request.h"
+#include "server/vfs/vfs.h"
+
+struct state;
+struct nfs4_server {
+    struct vfs *vfs;
+    struct state *state;       /* server/state/state.h */
+    uint8_t handle_key[16];
+    uint64_t epoch;
+};
+/* The ONC RPC program 100003 version 4 of srv, for rpcserver_listen. Static storage in srv's lifetime. */
+void nfs4_program(struct nfs4_server *srv, struct oncrpc_program *out);
+
+#endif

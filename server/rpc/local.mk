@@ -1,0 +1,2 @@
+noinst_LIBRARIES += librpc.a
+librpc_a_SOURCES =

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * rpcserver: event loops, listeners and workers that carry struct request (request.h).
+ */
+#ifndef VOLNFS_RPC_RPCSERVER_H
+#define VOLNFS_RPC_RPCSERVER_H
+
+#include "server/rpc/request.h"
+
+struct rpcserver;
+struct rpcserver_conf {
+    unsigned loops;           /* event loop threads; 0 = number of cores */
+    unsigned workers;         /* threads for requests that block; 0 = 8 */
+    unsigned max_conns;       /* further connections are closed at accept; 0 = 10000 */
+    unsigned max_inflight;    /* requests of one connection under way before it is not read; 0 = 256 */
+    size_t max_out;           /* bytes queued to one connection before it is not read; 0 = 8 MiB */
+};
+int rpcserver_new(const struct rpcserver_conf *conf, struct rpcserver **out);
+/* Listens on "ADDR:PORT" ("[::1]:2049" for IPv6, ":2049" for every address) or, when addr begins with
+ * '/', on a Unix socket of mode 0666 (an old socket file is replaced). prog is borrowed.
+ * -errno, with a log line that says what to do. */
+int rpcserver_listen(struct rpcserver *s, const char *addr, const struct oncrpc_program *prog);
+/* The port a listener really has (for ":0"), n in the order of rpcserver_listen. */
+int rpcserver_port(const struct rpcserver *s, unsigned n);
+int rpcserver_start(struct rpcserver *s);
+/* Stops accepting and reading, lets requests in flight finish for at most drain_ms, closes. */
+void rpcserver_stop(struct rpcserver *s, unsigned drain_ms);
+void rpcserver_free(struct rpcserver *s);
+/* Runs fn(arg) on a worker thread (expiry scans, purges). */
+int rpcserver_run(struct rpcserver *s, void (*fn)(void *arg), void *arg);
+/* Peer credentials of a Unix socket request: 0 or -ENOTCONN. */
+int request_peer_ids(const struct request *req, uint32_t *uid, uint32_t *gid);
+
+#endif

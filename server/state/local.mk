@@ -1,0 +1,2 @@
+noinst_LIBRARIES += libstate.a
+libstate_a_SOURCES =

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * index: one volume's SQLite database: the durable form of names, attributes and extents.
+ *
+ * One thread at a time writes (index_begin .. index_commit, on the writer connection, synchronous=FULL,
+ * WAL); any thread reads committed state through a pool of reader connections. SQLite codes become
+ * negative errnos here. Rows read from disk are untrusted: lengths, types and ranges are checked, and a
+ * row that cannot be right is -EUCLEAN, logged.
+ *
+ * Extent rules, kept by index_map and index_punch: extents of a file do not overlap and do not cross a
+ * slot boundary; chunk.refs is the number of extents that name the chunk; a chunk whose refs reach 0 is
+ * deleted in the same transaction and its pack's live bytes go down.
+ */
+#ifndef VOLNFS_STORE_INDEX_H
+#define VOLNFS_STORE_INDEX_H
+
+#include "server/store/chunk.h"
+#include "server/store/volume.h"
+
+#define INDEX_FORMAT 1 /* bump when a table changes; index_open upgrades older ones */
+
+struct index;
+
+struct index_meta {
+    uint64_t next_ino, next_chunk;
+    uint32_t next_pack;
+    uint32_t next_gen;
+    uint64_t txg; /* the last transaction group in the database: the applied LSN */
+    uint64_t files, logical, stored;
+    struct volume_props props;
+};
+
+/* Makes the database with its tables and the root directory. */
+int index_create(const char *path, const struct index_meta *meta, const struct vattr *root);
+/* label is for log lines. -ENOTSUP: newer format. -EUCLEAN: not a sane database. */
+int index_open(const char *path, const char *label, struct index **out);
+void index_close(struct index *ix);
+/* Opens read-only, for checking a volume whose server may be down. */
+int index_open_readonly(const char *path, const char *label, struct index **out);
+
+/* --- writing: one thread, inside begin/commit --- */
+
+int index_begin(struct index *ix);
+/* Durable when it returns 0. On failure the transaction is rolled back and the error returned. */
+int index_commit(struct index *ix);
+void index_rollback(struct index *ix);
+int index_put_meta(struct index *ix, const struct index_meta *meta);
+int index_put_inode(struct index *ix, const struct vattr *a); /* insert or replace */
+/* Deletes the inode's row, xattrs and symlink target (not its extents: index_punch them first). */
+int index_del_inode(struct index *ix, uint64_t ino);
+int index_put_symlink(struct index *ix, uint64_t ino, const char *target, size_t len);
+int index_put_dirent(struct index *ix, uint64_t dir, uint64_t cookie, const char *name, size_t len,
+                     uint64_t ino);
+int index_del_dirent(struct index *ix, uint64_t dir, uint64_t cookie);
+int index_put_orphan(struct index *ix, uint64_t ino);
+int index_del_orphan(struct index *ix, uint64_t ino);
+int index_put_xattr(struct index *ix, uint64_t ino, const char *name, size_t len, const void *val,
+                    size_t size);
+int index_del_xattr(struct index *ix, uint64_t ino, const char *name, size_t len);
+
+/* What a change of extents did to the counters; added to, not set. */
+struct index_delta {
+    int64_t logical; /* allocated logical bytes of the file */
+    int64_t stored;  /* payload bytes of live chunks */
+};
+/* Unmaps [off, off + len) of the file (len UINT64_MAX = to the end): extents are trimmed, split or
+ * deleted. At most `max` extents are visited (0 = no bound); returns 1 if more may remain, 0 when done:
+ * so that freeing a huge file can be spread over transactions. Goes from the end of the range down. */
+int index_punch(struct index *ix, uint64_t ino, uint64_t off, uint64_t len, unsigned max,
+                struct index_delta *d);
+/* Punches [off, off + c->len), then maps it to the whole of chunk c (a new row, refs 1). off + c->len
+ * does not cross a slot boundary. blob: the payload when c->pack is 0, else NULL. */
+int index_map(struct index *ix, uint64_t ino, uint64_t off, const struct chunk *c, const void *blob,
+              struct index_delta *d);
+/* Moves a chunk's payload (blob to pack, or pack to pack): one row changes, extents do not. No effect
+ * (returns 0) if the chunk is gone by now; 1 if moved. */
+int index_move_chunk(struct index *ix, const struct chunk *c);
+/* Packs without live bytes, except `except`, oldest first, into out; the count. Their rows are deleted
+ * by index_del_pack; unlink the files after the commit. */
+int index_dead_packs(struct index *ix, uint32_t except, uint32_t *out, unsigned max);
+int index_del_pack(struct index *ix, uint32_t pack);
+/* Up to max blobs, lowest chunk id first: fn gets the chunk and its payload. Total bytes of blobs. */
+int index_walk_blobs(struct index *ix, unsigned max,
+                     int (*fn)(void *arg, const struct chunk *c, const void *blob), void *arg);
+int64_t index_blob_bytes(struct index *ix);
+
+/* Copies the WAL into the database, beside a writer; call from a thread of its own now and then.
+ * Returns the number of WAL frames left, or -errno. */
+int index_checkpoint(struct index *ix);
+/* Bytes of the database and its WAL on disk. */
+uint64_t index_bytes(struct index *ix);
+
+/* --- reading: any thread, committed state --- */
+
+int index_get_meta(struct index *ix, struct index_meta *meta);
+int index_get_inode(struct index *ix, uint64_t ino, struct vattr *out); /* -ENOENT */
+/* -ENOENT. cookie may be NULL. */
+int index_get_dirent(struct index *ix, uint64_t dir, const char *name, size_t len, uint64_t *cookie,
+                     uint64_t *ino);
+/* The base cookie of a name: a 63-bit hash, a multiple of 8, at least 8; cookie base..base+7 belong to
+ * names with that base. Pure. */
+uint64_t index_name_cookie(const char *name, size_t len);
+/* Bit i set: cookie base + i is taken in dir (by any name), in committed state. */
+int index_cookies_taken(struct index *ix, uint64_t dir, uint64_t base, uint8_t *taken);
+/* Entries with cookie > after, ascending, with the inode's row joined; at most max. fn returns false to
+ * stop. *eof: the directory ended. */
+int index_list_dir(struct index *ix, uint64_t dir, uint64_t after, unsigned max,
+                   bool (*fn)(void *arg, const struct volume_dirent *de), void *arg, bool *eof);
+int index_dir_empty(struct index *ix, uint64_t dir, bool *empty);
+int index_get_symlink(struct index *ix, uint64_t ino, char *buf, size_t size); /* length */
+int index_get_xattr(struct index *ix, uint64_t ino, const char *name, size_t len, void *buf,
+                    size_t size); /* length; -ENODATA, -ERANGE; size 0 = only the length */
+int index_list_xattr(struct index *ix, uint64_t ino, uint64_t after,
+                     bool (*fn)(void *arg, uint64_t cookie, const char *name, size_t len), void *arg,
+                     bool *eof);
+struct index_extent {
+    uint64_t off;       /* in the file */
+    uint32_t len;
+    uint32_t chunk_off; /* first byte of the chunk that is used */
+    struct chunk chunk;
+};
+/* Extents that touch [off, off + len), ascending, at most max; returns the count. */
+int index_get_extents(struct index *ix, uint64_t ino, uint64_t off, uint64_t len,
+                      struct index_extent *out, unsigned max);
+/* The payload of a blob chunk, c->stored_len bytes. -ENOENT when it has moved to a pack meanwhile. */
+int index_read_blob(struct index *ix, const struct chunk *c, void *buf);
+/* The first mapped (want_data) or unmapped byte at or after off and below end; -ENXIO if none. */
+int index_seek(struct index *ix, uint64_t ino, uint64_t off, uint64_t end, bool want_data,
+               uint64_t *out);
+int index_list_orphans(struct index *ix, bool (*fn)(void *arg, uint64_t ino), void *arg);
+
+#endif

@@ -1,0 +1,7 @@
+# store: volumes on disk. No NFS, no RPC.
+noinst_LIBRARIES += libstore.a
+libstore_a_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(ZSTD_CFLAGS) $(XXHASH_CFLAGS)
+libstore_a_SOURCES = \
+    server/store/check.h server/store/chunk.h server/store/index.h server/store/pack.h \
+    server/store/statedb.h server/store/types.h server/store/volume.h
+STORE_LIBS = libstore.a $(SQLITE_LIBS) $(ZSTD_LIBS) $(XXHASH_LIBS)

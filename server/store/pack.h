@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * pack: append-only files of chunk records, DIR/xx/NNNNNNNN.pack (hexadecimal number, xx its low byte).
+ *
+ * A record is a 64-byte header and the payload (volume-format.5 has the layout). One pack is open for
+ * appending; it is sealed (a directory of its records and a footer are written and synced) at 64 MiB.
+ * After a crash the open pack is not continued: appending starts in a new one, so bytes that the index
+ * never learnt of stay harmless until the pack dies.
+ */
+#ifndef VOLNFS_STORE_PACK_H
+#define VOLNFS_STORE_PACK_H
+
+#include "server/store/chunk.h"
+
+#define PACK_SIZE (64u << 20)
+
+struct packset;
+
+/* Opens (makes) the folder of packs. next_pack: the lowest number never used. */
+int packset_open(const char *dir, const char *label, uint32_t next_pack, struct packset **out);
+/* Seals nothing; unsynced bytes are synced. */
+void packset_close(struct packset *ps);
+
+/* Appends a record; fills c->pack and c->pack_off. c->id, codec, lengths and checksum must be set. ino
+ * and off are hints for rebuilding. Not durable before packset_sync. Thread-safe; the write itself runs
+ * outside the set's lock so that several threads append at once. -ENOSPC, -EIO. */
+int packset_append(struct packset *ps, struct chunk *c, uint64_t ino, uint64_t off,
+                   const void *payload);
+/* Makes every record whose packset_append returned before this call durable. One caller at a time. */
+int packset_sync(struct packset *ps);
+/* Reads a record's payload (c->stored_len bytes) into buf and checks the record header against c.
+ * -EUCLEAN (logged with pack and offset), -ENOENT if the pack was deleted (look the chunk up again). */
+int packset_read(struct packset *ps, const struct chunk *c, void *buf);
+/* Removes a pack's file; readers inside keep their descriptor. Never the pack being appended to:
+ * -EBUSY. */
+int packset_delete(struct packset *ps, uint32_t pack);
+/* The pack now open for appending (0 = none), and the lowest number not used yet. */
+uint32_t packset_current(struct packset *ps);
+uint32_t packset_next(struct packset *ps);
+/* Total bytes of pack files. */
+uint64_t packset_bytes(struct packset *ps);
+
+/* For check and rebuild: walks the records of one pack by their headers; fn gets the chunk, ino and off
+ * hints, and whether the payload's checksum holds; it stops when fn returns non-zero (returned). A torn
+ * tail ends the walk normally. */
+int pack_walk(const char *dir, uint32_t pack,
+              int (*fn)(void *arg, const struct chunk *c, uint64_t ino, uint64_t off, bool good),
+              void *arg);
+/* Calls fn for each pack number found in dir, ascending, with its file size. */
+int pack_list(const char *dir, int (*fn)(void *arg, uint32_t pack, uint64_t size), void *arg);
+
+#endif

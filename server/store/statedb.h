@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * statedb: what the whole server remembers: STORE/state.db. Boot epoch, handle key, users, volumes, and
+ * the clients that may reclaim state after a restart (RFC 8881 section 8.4.2.1; RFC 7530 section 9.6.3.4).
+ *
+ * Every change is durable when the call returns 0. Thread-safe; calls block on the disk, so they are
+ * made from threads that may. The user and volume tables are small and are read whole at start.
+ */
+#ifndef VOLNFS_STORE_STATEDB_H
+#define VOLNFS_STORE_STATEDB_H
+
+#include "server/store/volume.h"
+
+struct statedb;
+
+/* Opens STORE/state.db, making STORE and it if missing, takes the store's lock (-EBUSY: another server
+ * has it), and counts the boot epoch up. -ENOTSUP: newer format. */
+int statedb_open(const char *store, struct statedb **out);
+void statedb_close(struct statedb *db);
+uint64_t statedb_epoch(const struct statedb *db);
+/* 16 bytes, made with the store. */
+const uint8_t *statedb_handle_key(const struct statedb *db);
+
+#define USER_NAME_MAX   63
+#define VOLUME_NAME_MAX 127
+/* 0 or -EINVAL: 1..max bytes of [A-Za-z0-9._-], not starting with '.' or '-'. */
+int statedb_check_user_name(const char *name, size_t len);
+int statedb_check_volume_name(const char *name, size_t len);
+
+struct user_row {
+    uint64_t id; /* >= 1, never used again */
+    char name[USER_NAME_MAX + 1];
+    int64_t created;
+};
+struct volume_row {
+    uint64_t id; /* >= 1, never used again; also its folder STORE/volumes/<16 hex digits> */
+    uint64_t user;
+    char name[VOLUME_NAME_MAX + 1];
+    int64_t created;
+};
+int statedb_list_users(struct statedb *db, int (*fn)(void *arg, const struct user_row *u), void *arg);
+int statedb_list_volumes(struct statedb *db, int (*fn)(void *arg, const struct volume_row *r),
+                         void *arg);
+int statedb_add_user(struct statedb *db, const char *name, struct user_row *out); /* -EEXIST */
+int statedb_del_user(struct statedb *db, uint64_t id);
+/* Reserves an id; the folder is made by the caller, then statedb_add_volume makes the name visible. A
+ * folder without a row is left from a crash: volume_create was not finished, or the row of a destroyed
+ * volume went first. Both are removed at start by the namespace. */
+int statedb_next_volume_id(struct statedb *db, uint64_t *id);
+int statedb_add_volume(struct statedb *db, const struct volume_row *r); /* -EEXIST */
+int statedb_del_volume(struct statedb *db, uint64_t id);
+int statedb_rename_volume(struct statedb *db, uint64_t id, const char *name); /* -EEXIST */
+
+/* Clients that may reclaim. owner: the client's own id string (up to 1024 bytes), unique with minor.
+ * principal: who it was (state's business). */
+struct client_row {
+    uint32_t minor; /* 0, or 1 for 4.1 and later */
+    const void *owner;
+    size_t owner_len;
+    char principal[64];
+};
+int statedb_put_client(struct statedb *db, const struct client_row *c);
+int statedb_del_client(struct statedb *db, uint32_t minor, const void *owner, size_t owner_len);
+int statedb_list_clients(struct statedb *db, int (*fn)(void *arg, const struct client_row *c),
+                         void *arg);
+
+#endif

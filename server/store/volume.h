@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * volume: one volume of files: names, attributes and bytes, in memory first, durable by group commit.
+ *
+ * This header is all that the layers above know of the store. POSIX effects on inodes are made here,
+ * atomically with the operation (nlink, times, change attribute, a directory's parent); permissions,
+ * name syntax and the tree of users and volumes are the caller's.
+ *
+ * Durability: a change returns as soon as memory has it, and notes in the call the transaction group
+ * (txg) that will make it durable. volume_call_pending() tells whether any noted txg is still on its
+ * way; volume_call_wait() parks a callback or blocks. volume_write without `stable` changes memory
+ * only; volume_commit (or a later stable write to the file, or pressure) makes it durable.
+ *
+ * Any function may be called from any thread. Functions that say "may block" return -EAGAIN without
+ * effect when call->may_block is false and they would have to. Others never wait on a disk.
+ * All names are byte strings without NUL and '/', 1..STORE_NAME_MAX bytes, not "." or "..".
+ * Every function taking an ino returns -ESTALE if there is no such inode (any more), and -EUCLEAN or
+ * -EIO when the disk fails. After a failed commit a volume is read-only (-EROFS) until it is reopened,
+ * and its write verifier has changed.
+ */
+#ifndef VOLNFS_STORE_VOLUME_H
+#define VOLNFS_STORE_VOLUME_H
+
+#include <sys/uio.h>
+
+#include "server/store/types.h"
+
+/* --- the engine all volumes of a server share: slot cache, worker threads --- */
+
+struct engine;
+struct engine_conf {
+    uint64_t cache_size; /* bytes for cached and dirty slots; at least 16 MiB */
+    unsigned workers;    /* threads for compression and flushing; 0 = number of cores */
+    uint64_t epoch;      /* boot count of the store, > 0: enters change attributes and verifiers */
+};
+int engine_new(const struct engine_conf *conf, struct engine **out);
+/* All volumes must be closed. */
+void engine_free(struct engine *e);
+
+/* --- a volume's life --- */
+
+enum volume_codec { VOLUME_RAW, VOLUME_ZSTD };
+struct volume_props {
+    enum volume_codec codec;
+    int level;            /* zstd level 1..19 */
+    uint64_t quota_bytes; /* of logical allocated bytes; 0 = none */
+    uint64_t quota_files; /* 0 = none */
+    bool readonly;
+};
+void volume_props_default(struct volume_props *p);
+
+/* Makes dir (must not exist) with an empty volume in it, durably. root: mode, uid, gid used. */
+int volume_create(const char *dir, const struct volume_props *props, const struct vset *root);
+/* Opens the volume in dir (recovers it if need be). label is for log lines ("alice/mydata"), id goes
+ * to volume_id(). -EBUSY: another process has it. -ENOTSUP: format newer than this program.
+ * The caller gets one reference. Blocks. */
+int volume_open(struct engine *e, const char *dir, const char *label, uint64_t id,
+                struct volume **out);
+struct volume *volume_ref(struct volume *v);
+/* The last volume_unref of a volume that volume_close was called on frees it. */
+void volume_unref(struct volume *v);
+/* Makes everything durable (also unstable data), stops the volume's threads; later calls get -ESTALE.
+ * Waits for callers inside. Drops the caller's reference. Returns the last flush error, if any. */
+int volume_close(struct volume *v);
+/* As volume_close, but throws memory away; dir may then be removed. */
+void volume_abandon(struct volume *v);
+uint64_t volume_id(const struct volume *v);
+
+struct volume_stat {
+    uint64_t files;        /* inodes, directories included, the root not */
+    uint64_t logical;      /* allocated logical bytes */
+    uint64_t stored;       /* bytes of live chunks and index rows that hold data, as compressed */
+    uint64_t pack_bytes;   /* bytes of packs on disk, dead chunks included */
+    uint64_t index_bytes;  /* size of index.db and its WAL */
+    uint64_t avail_bytes;  /* what can still be written: quota and the disk's free space */
+    uint64_t total_bytes;  /* logical + avail_bytes */
+    uint64_t avail_files, total_files;
+};
+void volume_stat(struct volume *v, struct volume_stat *st);
+void volume_get_props(struct volume *v, struct volume_props *p);
+/* Durable on return. Blocks. */
+int volume_set_props(struct volume *v, const struct volume_props *p);
+/* Changes whenever unstable data may have been lost: at each open and after a failed flush. */
+uint64_t volume_write_verifier(struct volume *v);
+/* True if v has no entry in its root directory. May block. */
+int volume_is_empty(struct volume *v, struct store_call *call, bool *empty);
+
+/* --- waiting for durability --- */
+
+void store_call_init(struct store_call *call, bool may_block);
+/* Drops the references; the call may be used again after store_call_init. */
+void store_call_release(struct store_call *call);
+/* True while some noted change is not durable yet. */
+bool volume_call_pending(const struct store_call *call);
+struct volume_waiter {
+    void (*done)(struct volume_waiter *w, int err); /* err: 0, or -EIO if the change was lost */
+    struct volume_waiter *next;                     /* the volume's */
+    uint64_t txg;
+    struct store_call *call;
+    unsigned dep;
+    int err;
+};
+/* Calls w->done once, when all of the call's changes are durable: at once from this thread if they
+ * are, else from a commit thread (done must be short and must not call back into the volume). */
+void volume_call_wait_async(struct store_call *call, struct volume_waiter *w);
+/* The blocking form. */
+int volume_call_wait(struct store_call *call);
+
+/* --- inodes --- */
+
+/* May block. gen 0 = any generation; otherwise a different generation is -ESTALE. */
+int volume_getattr(struct volume *v, struct store_call *call, uint64_t ino, uint32_t gen,
+                   struct vattr *out);
+/* Sets what set->mask says; a size change truncates or extends (hole). Clears setuid/setgid as POSIX
+ * wants only when the caller put that into set->mode. out may be NULL. May block.
+ * -EFBIG, -EISDIR (size of a directory), -EINVAL (size of anything else but a file), -EDQUOT, -EROFS. */
+int volume_setattr(struct volume *v, struct store_call *call, uint64_t ino, const struct vset *set,
+                   struct vattr *out);
+/* Keeps a removed inode's data alive while it is open. Counts; memory only (an inode that is held and
+ * unlinked is an orphan on disk, purged by volume_purge_orphans after a restart). May block. */
+int volume_hold(struct volume *v, struct store_call *call, uint64_t ino);
+/* Drops one hold; the last one on an unlinked inode frees it in the background. */
+void volume_release(struct volume *v, uint64_t ino);
+/* Frees orphans found at open that nobody holds by now. Blocks. Called once grace is over. */
+int volume_purge_orphans(struct volume *v);
+
+/* --- names --- */
+
+/* -ENOENT, -ENOTDIR. ".." is the caller's business (vattr.parent). May block. */
+int volume_lookup(struct volume *v, struct store_call *call, uint64_t dir, const char *name,
+                  size_t len, struct vattr *out);
+struct volume_create_args {
+    uint64_t dir;
+    const char *name;
+    size_t len;
+    enum inode_type type;
+    struct vset set;               /* mode, uid, gid must be in the mask; times, size, verf optional */
+    uint32_t rdev_major, rdev_minor;
+    const char *target; /* of a symlink */
+    size_t target_len;
+};
+/* Makes a new inode and its name. -EEXIST fills out with the existing inode. -ENOSPC, -EDQUOT, -EROFS,
+ * -ENOENT if dir was removed, -ENOTDIR. May block. */
+int volume_create_at(struct volume *v, struct store_call *call, const struct volume_create_args *a,
+                     struct vattr *out, struct dir_change *dc);
+/* -EEXIST, -EMLINK, -EISDIR when ino is a directory. out: the inode after. May block. */
+int volume_link(struct volume *v, struct store_call *call, uint64_t ino, uint64_t dir,
+                const char *name, size_t len, struct vattr *out, struct dir_change *dc);
+/* Removes a name, of a directory too if it is empty (-ENOTEMPTY). If expect_ino is not 0 and the name
+ * is another inode by now: -ESTALE. gone (may be NULL): the attributes after; nlink 0 = last name.
+ * May block. */
+int volume_unlink(struct volume *v, struct store_call *call, uint64_t dir, const char *name,
+                  size_t len, uint64_t expect_ino, struct vattr *gone, struct dir_change *dc);
+/* POSIX rename: an existing target is replaced if of compatible type (-EISDIR, -ENOTDIR, -ENOTEMPTY);
+ * both names the same inode: nothing happens; moving a directory below itself: -EINVAL. expect_* as in
+ * volume_unlink; expect_dst UINT64_MAX = whatever is there. replaced (may be NULL): attributes of the
+ * replaced inode after, ino 0 if none. May block. */
+int volume_rename(struct volume *v, struct store_call *call, uint64_t sdir, const char *sname,
+                  size_t slen, uint64_t ddir, const char *dname, size_t dlen, uint64_t expect_src,
+                  uint64_t expect_dst, struct vattr *replaced, struct dir_change *sdc,
+                  struct dir_change *ddc);
+/* The target, NUL-terminated, into buf (STORE_SYMLINK_MAX + 1 bytes); its length. -EINVAL. May block. */
+int volume_readlink(struct volume *v, struct store_call *call, uint64_t ino, char *buf);
+
+struct volume_dirent {
+    uint64_t cookie; /* stable, > 7; pass the last one to continue after it */
+    char name[STORE_NAME_MAX + 1];
+    size_t len;
+    struct vattr attr;
+};
+/* Calls fn for entries with a cookie above `after`, in cookie order, until fn returns false, the
+ * directory ends (*eof = true) or about `max` entries were seen. Every entry that exists during the
+ * whole walk is seen exactly once. fn is called without locks. Always may block (-EAGAIN). */
+int volume_readdir(struct volume *v, struct store_call *call, uint64_t dir, uint64_t after,
+                   unsigned max, bool (*fn)(void *arg, const struct volume_dirent *de), void *arg,
+                   bool *eof);
+
+/* --- bytes --- */
+
+/* A read result: pieces of cached slots, or of a shared zero page for holes. The pieces stay valid
+ * until volume_read_release. A concurrent write may show in them. */
+#define VOLUME_READ_IOV 20 /* 2 MiB + unaligned ends, holes included */
+struct volume_read {
+    size_t len; /* bytes, may be less than asked at the end of the file */
+    bool eof;   /* offset + len is at or past the end */
+    int niov;
+    struct iovec iov[VOLUME_READ_IOV];
+    void *ref[VOLUME_READ_IOV]; /* the store's */
+};
+/* len is capped at 2 MiB. -EISDIR, -EINVAL (not a regular file). May block. Starts read-ahead when the
+ * file is read in order. */
+int volume_read(struct volume *v, struct store_call *call, uint64_t ino, uint64_t off, size_t len,
+                struct volume_read *out);
+void volume_read_release(struct volume_read *r);
+
+/* Writes len bytes (at most 2 MiB) and returns 0. stable: durable with the call's txg. expect_size: if
+ * not NULL and the file's size differs at that moment, -ESTALE and no effect other than that (this is
+ * what makes {VERIFY(size), WRITE} an atomic append). attr (may be NULL): the attributes after.
+ * -EFBIG, -EDQUOT, -ENOSPC, -EROFS. May block, among other things for back-pressure. */
+int volume_write(struct volume *v, struct store_call *call, uint64_t ino, uint64_t off,
+                 const void *data, size_t len, bool stable, const uint64_t *expect_size,
+                 struct vattr *attr);
+/* Makes all unstable data of the file durable with the call's txg. May block. */
+int volume_commit(struct volume *v, struct store_call *call, uint64_t ino);
+/* Deallocates a range (size stays); reads give zeros. May block. */
+int volume_punch(struct volume *v, struct store_call *call, uint64_t ino, uint64_t off, uint64_t len);
+/* Reserves nothing but grows the file to off + len if it is shorter, checking quota. May block. */
+int volume_allocate(struct volume *v, struct store_call *call, uint64_t ino, uint64_t off,
+                    uint64_t len);
+/* Finds the first data (want_data) or hole at or after off. -ENXIO when off is at or past the end, or
+ * no data follows. A hole is found at the end of every file. Holes have slot or extent granularity.
+ * May block. */
+int volume_seek(struct volume *v, struct store_call *call, uint64_t ino, uint64_t off, bool want_data,
+                uint64_t *out);
+
+/* --- extended attributes (names without the "user." prefix) --- */
+
+int volume_getxattr(struct volume *v, struct store_call *call, uint64_t ino, const char *name,
+                    size_t len, void *buf, size_t size); /* value length; -ENODATA, -ERANGE */
+/* flags: 0, XATTR_CREATE (-EEXIST), XATTR_REPLACE (-ENODATA). change: of the inode. -E2BIG, -ENOSPC. */
+int volume_setxattr(struct volume *v, struct store_call *call, uint64_t ino, const char *name,
+                    size_t len, const void *val, size_t size, int flags, struct dir_change *change);
+int volume_removexattr(struct volume *v, struct store_call *call, uint64_t ino, const char *name,
+                       size_t len, struct dir_change *change);
+/* Calls fn per name, in a stable order, after the cookie (0 = start). May block. */
+int volume_listxattr(struct volume *v, struct store_call *call, uint64_t ino, uint64_t after,
+                     bool (*fn)(void *arg, uint64_t cookie, const char *name, size_t len), void *arg,
+                     bool *eof);
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * vfs: the tree /USER/VOLUME/... with POSIX permissions, in plain C types.
+ *
+ * An object is the root, a user, or an inode of a volume. The functions check permissions against a
+ * struct vcred, name syntax and the rules of the pseudo tree, and use the store for the rest. Return
+ * values and blocking are the store's (store/types.h): -EAGAIN = call again with may_block.
+ */
+#ifndef VOLNFS_VFS_VFS_H
+#define VOLNFS_VFS_VFS_H
+
+#include "server/store/statedb.h"
+#include "server/store/volume.h"
+
+/* Who asks. uid 0 may everything (squashing is done before). */
+struct vcred {
+    uint32_t uid, gid;
+    unsigned ngroups;
+    const uint32_t *groups;
+};
+
+enum vobj_kind { VOBJ_NONE, VOBJ_ROOT, VOBJ_USER, VOBJ_FILE };
+/* A reference to an object. Copy with vobj_copy, drop with vobj_release; zero is the empty one. */
+struct vobj {
+    enum vobj_kind kind;
+    uint64_t user;      /* of VOBJ_USER */
+    struct volume *vol; /* of VOBJ_FILE; referenced */
+    uint64_t ino;       /* of VOBJ_FILE */
+    uint32_t gen;
+};
+void vobj_copy(struct vobj *dst, const struct vobj *src); /* dst is released first */
+void vobj_release(struct vobj *o);
+bool vobj_same(const struct vobj *a, const struct vobj *b);
+
+struct vfs;
+/* store: the directory. Removes what a crash left of half-made or half-destroyed volumes. Volumes are
+ * opened at first use. */
+int vfs_new(const char *store, struct statedb *db, struct engine *engine, struct vfs **out);
+/* Closes all volumes (everything durable). Returns the first error. */
+int vfs_free(struct vfs *v);
+
+/* --- objects --- */
+
+void vfs_root(struct vfs *v, struct vobj *out);
+/* An object from the parts of a handle: volume 0 and ino 0 = root; volume 0 = user `user`; else inode. The
+ * volume is opened if need be (may block). -ESTALE: no such user or volume. The inode is not looked up
+ * here: a dead ino or generation shows (-ESTALE) at the first use. */
+int vfs_object(struct vfs *v, struct store_call *call, uint64_t user, uint64_t volume, uint64_t ino,
+               uint32_t gen, struct vobj *out);
+
+/* Attributes with the tree's part. */
+struct vfs_attr {
+    struct vattr a;
+    uint64_t fsid;               /* 0 = pseudo tree, else the volume's id */
+    uint64_t mounted_on_fileid;  /* differs from a.ino at the root of a volume (RFC 8881 5.8.2.23) */
+};
+int vfs_getattr(struct vfs *v, struct store_call *call, const struct vobj *o, struct vfs_attr *out);
+struct vfs_stat {
+    uint64_t total_bytes, free_bytes, avail_bytes, total_files, free_files, avail_files;
+};
+int vfs_statfs(struct vfs *v, struct store_call *call, const struct vobj *o, struct vfs_stat *out);
+
+/* Rights, for ACCESS and for the checks below. */
+enum { VMAY_EXEC = 1, VMAY_WRITE = 2, VMAY_READ = 4 };
+/* 0 or -EACCES. */
+int vfs_check(const struct vattr *a, const struct vcred *c, unsigned may);
+/* The subset of `want` that c has on o; readonly volumes have no VMAY_WRITE (except devices, fifos). */
+int vfs_access(struct vfs *v, struct store_call *call, const struct vobj *o, const struct vcred *c,
+               unsigned want, unsigned *got);
+
+/* --- names: -EINVAL for "", ".", "..", '/' or NUL in a name (nfs4 sorts out which NFS4ERR), -ENAMETOOLONG,
+ * -EACCES, -EPERM (sticky bit), -ENOTDIR, -EROFS, -EXDEV --- */
+
+int vfs_lookup(struct vfs *v, struct store_call *call, const struct vobj *dir, const struct vcred *c,
+               const char *name, size_t len, struct vobj *out, struct vfs_attr *attr /* or NULL */);
+/* -ENOENT at the root. From a volume's root this is the user. */
+int vfs_lookup_parent(struct vfs *v, struct store_call *call, const struct vobj *dir,
+                      const struct vcred *c, struct vobj *out);
+/* Makes a file, directory, symlink, device or fifo. In the root: a user (type IT_DIR only); in a user: a
+ * volume (IT_DIR only), whose root directory gets the attributes. Applies setgid inheritance. The new
+ * inode's owner is c, its mode set->mode or 0666/0777 less nothing (clients apply the umask). set->uid/gid
+ * are honoured as chown would. excl: an existing name is -EEXIST; otherwise, for IT_REG, an existing
+ * regular file is opened as it is: *created = false, no attribute is changed (the caller checks
+ * access and truncates). out and attr are filled in both cases and on -EEXIST. */
+struct vfs_create {
+    const char *name;
+    size_t len;
+    enum inode_type type;
+    struct vset set;
+    uint32_t rdev_major, rdev_minor;
+    const char *target;
+    size_t target_len;
+    bool excl;
+};
+int vfs_create(struct vfs *v, struct store_call *call, const struct vobj *dir, const struct vcred *c,
+               const struct vfs_create *a, struct vobj *out, struct vfs_attr *attr, bool *created,
+               struct dir_change *dc);
+int vfs_link(struct vfs *v, struct store_call *call, const struct vobj *o, const struct vobj *dir,
+             const struct vcred *c, const char *name, size_t len, struct dir_change *dc);
+/* Removes a file, an empty directory, an empty volume, a user without volumes. gone (may be NULL): the
+ * object that lost its name, for the state layer; *last: it was the last name. */
+int vfs_remove(struct vfs *v, struct store_call *call, const struct vobj *dir, const struct vcred *c,
+               const char *name, size_t len, struct vobj *gone, bool *last, struct dir_change *dc);
+/* Between volumes: -EXDEV. A volume may be renamed within its user. */
+int vfs_rename(struct vfs *v, struct store_call *call, const struct vobj *sdir, const char *sname,
+               size_t slen, const struct vobj *ddir, const char *dname, size_t dlen,
+               const struct vcred *c, struct vobj *replaced, bool *last, struct dir_change *sdc,
+               struct dir_change *ddc);
+int vfs_readlink(struct vfs *v, struct store_call *call, const struct vobj *o, char *buf);
+struct vfs_dirent {
+    uint64_t cookie;
+    const char *name;
+    size_t len;
+    struct vobj obj; /* borrowed during the callback; vol NULL if the volume is not open yet */
+    struct vfs_attr attr;
+    int err; /* -errno if attr could not be had (RFC 8881 18.23: rdattr_error), else 0 */
+};
+int vfs_readdir(struct vfs *v, struct store_call *call, const struct vobj *dir, const struct vcred *c,
+                uint64_t after, unsigned max, bool (*fn)(void *arg, const struct vfs_dirent *de),
+                void *arg, bool *eof);
+
+/* --- files --- */
+
+/* POSIX rules of chmod, chown (root, or the owner giving away nothing), truncate and utimes; drops
+ * setuid/setgid on chown and on truncate by others. by_open: the caller holds the file open for writing,
+ * so a size change needs no permission. */
+int vfs_setattr(struct vfs *v, struct store_call *call, const struct vobj *o, const struct vcred *c,
+                const struct vset *set, bool by_open, struct vfs_attr *out /* or NULL */);
+/* The data calls check type and readonly, and permissions unless by_open. The owner may always read and
+ * write (a client that opened before a chmod goes on). Otherwise as volume_*. */
+int vfs_read(struct vfs *v, struct store_call *call, const struct vobj *o, const struct vcred *c,
+             bool by_open, uint64_t off, size_t len, struct volume_read *out);
+int vfs_write(struct vfs *v, struct store_call *call, const struct vobj *o, const struct vcred *c,
+              bool by_open, uint64_t off, const void *data, size_t len, bool stable,
+              const uint64_t *expect_size, struct vfs_attr *out /* or NULL */);
+int vfs_commit(struct vfs *v, struct store_call *call, const struct vobj *o);
+
+/* --- administration (control); all block --- */
+
+struct vfs_volume_info {
+    char user[USER_NAME_MAX + 1], name[VOLUME_NAME_MAX + 1];
+    uint64_t id;
+    int64_t created;
+    struct volume_props props;
+    struct volume_stat stat;
+    int err; /* -errno if the volume cannot be opened; stat is zero then */
+};
+/* name: "alice/mydata"; makes the user if missing. -EEXIST, -EINVAL. */
+int vfs_volume_create(struct vfs *v, const char *name, const struct volume_props *props, uint32_t uid,
+                      uint32_t gid, uint32_t mode);
+/* Destroys also a volume with files in it; clients get NFS4ERR_STALE. */
+int vfs_volume_destroy(struct vfs *v, const char *name);
+int vfs_volume_info(struct vfs *v, const char *name, struct vfs_volume_info *out);
+/* user NULL = all. Sorted by name. */
+int vfs_volume_list(struct vfs *v, const char *user,
+                    int (*fn)(void *arg, const struct vfs_volume_info *info), void *arg);
+int vfs_volume_set_props(struct vfs *v, const char *name, const struct volume_props *p);
+/* All open volumes: after grace. */
+int vfs_purge_orphans(struct vfs *v);
+
+#endif

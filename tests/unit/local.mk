@@ -1,0 +1,16 @@
+# unit tests: tests/unit/MODULE.t from tests/unit/MODULE.c, one fragment per layer. A program links only its
+# layer and those below it.
+UNIT_LIBS_COMMON = $(COMMON_LIBS) $(CMOCKA_LIBS)
+UNIT_LIBS_PROTO = $(PROTO_LIBS) $(UNIT_LIBS_COMMON)
+UNIT_LIBS_STORE = $(STORE_LIBS) $(UNIT_LIBS_COMMON)
+UNIT_LIBS_VFS = libvfs.a $(UNIT_LIBS_STORE)
+UNIT_LIBS_STATE = libstate.a $(STORE_LIBS) $(UNIT_LIBS_PROTO)
+UNIT_LIBS_RPC = librpc.a $(UNIT_LIBS_PROTO)
+UNIT_LIBS_NFS4 = libnfs4.a libstate.a libvfs.a $(STORE_LIBS) librpc.a $(UNIT_LIBS_PROTO)
+include $(top_srcdir)/tests/unit/common.mk
+include $(top_srcdir)/tests/unit/rpc.mk
+include $(top_srcdir)/tests/unit/store.mk
+include $(top_srcdir)/tests/unit/vfs.mk
+include $(top_srcdir)/tests/unit/state.mk
+include $(top_srcdir)/tests/unit/nfs4.mk
+include $(top_srcdir)/tests/unit/client.mk

@@ -1,0 +1,3 @@
+UNIT_TESTS_nfs4 =
+check_PROGRAMS += $(UNIT_TESTS_nfs4)
+TESTS += $(UNIT_TESTS_nfs4)

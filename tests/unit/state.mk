@@ -1,0 +1,3 @@
+UNIT_TESTS_state =
+check_PROGRAMS += $(UNIT_TESTS_state)
+TESTS += $(UNIT_TESTS_state)

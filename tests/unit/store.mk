@@ -1,0 +1,3 @@
+UNIT_TESTS_store =
+check_PROGRAMS += $(UNIT_TESTS_store)
+TESTS += $(UNIT_TESTS_store)
