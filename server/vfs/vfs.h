@@ -133,8 +133,14 @@ int vfs_write(struct vfs *v, struct store_call *call, const struct vobj *o, cons
               bool by_open, uint64_t off, const void *data, size_t len, bool stable,
               const uint64_t *expect_size, struct vfs_attr *out /* or NULL */);
 int vfs_commit(struct vfs *v, struct store_call *call, const struct vobj *o);
+/* Keeps an inode's data alive while it is open, also after its last name is gone. What the state layer
+ * stores as an open's hold (state_conf.drop_hold). -EISDIR for the pseudo tree. May block. */
+struct vfs_hold;
+int vfs_hold_new(struct vfs *v, struct store_call *call, const struct vobj *o, struct vfs_hold **out);
+void vfs_hold_drop(struct vfs_hold *h); /* NULL is fine; never blocks */
 
-/* --- administration (control); all block --- */
+/* --- administration (control); all block ---
+ * NAME is "alice/mydata"; -EINVAL if it is not of that form, -ENOENT if there is none. */
 
 struct vfs_volume_info {
     char user[USER_NAME_MAX + 1], name[VOLUME_NAME_MAX + 1];
