@@ -13,6 +13,9 @@ struct arena {
 
 void arena_init(struct arena *a, size_t limit);
 void arena_release(struct arena *a);
+/* Forgets everything handed out but keeps a block for the next use, so that a pooled request costs no
+ * allocation. */
+void arena_reset(struct arena *a);
 /* 16-byte aligned, zeroed; NULL when the limit or memory is exhausted. */
 void *arena_alloc(struct arena *a, size_t size);
 /* A NUL-terminated copy of len bytes; NULL as above. */

@@ -14,7 +14,8 @@ enum fault_mode { FAULT_FAIL, FAULT_CRASH };
 extern int fault_armed; /* internal to the macro */
 
 int fault_hit(const char *name);
-#define fault_point(name) (__builtin_expect(fault_armed, 0) ? fault_hit(name) : 0)
+#define fault_point(name)                                                                          \
+    (__builtin_expect(__atomic_load_n(&fault_armed, __ATOMIC_RELAXED), 0) ? fault_hit(name) : 0)
 
 /* From now on the nth (1-based) passing of a point whose name is NAME ("" = any point) fails with
  * -EIO (FAULT_FAIL) or ends the process at once by _exit(99) (FAULT_CRASH). One arming at a time. */

@@ -8,5 +8,6 @@ libcommon_a_SOURCES = \
     common/htab.c common/htab.h \
     common/list.h \
     common/log.c common/log.h \
+    common/pool.c common/pool.h \
     common/siphash.c common/siphash.h
 COMMON_LIBS = libcommon.a $(XXHASH_LIBS)
