@@ -25,10 +25,12 @@ struct chunk {
 /* Encodes len bytes into out (CHUNK_BOUND bytes); fills codec, len, stored_len and checksum of c.
  * level 0 = raw. The compressed form is kept only if it saves at least 1/8; a large input is probed
  * with 8 KiB first. When the result is raw, *payload points to data, else to out.
- * Uses a compression context of this thread. */
+ * Uses a compression context of this thread. -EINVAL: len is not 1..SLOT_SIZE. */
 int chunk_encode(const void *data, uint32_t len, int level, void *out, struct chunk *c,
                  const void **payload);
-/* Verifies the checksum of the stored payload and decodes exactly c->len bytes to out. -EUCLEAN. */
+/* Verifies the checksum of the stored payload and decodes exactly c->len bytes to out. For a raw chunk
+ * payload may be out itself. -EUCLEAN (not logged here: only the caller knows where it came from),
+ * -ENOMEM. */
 int chunk_decode(const struct chunk *c, const void *payload, void *out);
 /* True if len bytes are all zero. */
 bool chunk_is_zero(const void *data, size_t len);

@@ -2,6 +2,15 @@
 noinst_LIBRARIES += libstore.a
 libstore_a_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(ZSTD_CFLAGS) $(XXHASH_CFLAGS)
 libstore_a_SOURCES = \
-    server/store/check.h server/store/chunk.h server/store/index.h server/store/pack.h \
-    server/store/statedb.h server/store/types.h server/store/volume.h
+    server/store/check.h \
+    server/store/chunk.c server/store/chunk.h \
+    server/store/index.h \
+    server/store/pack.c server/store/pack.h \
+    server/store/pack_format.c server/store/pack_format.h \
+    server/store/pack_impl.h \
+    server/store/pack_read.c \
+    server/store/pack_walk.c \
+    server/store/statedb.h \
+    server/store/types.h \
+    server/store/volume.h
 STORE_LIBS = libstore.a $(SQLITE_LIBS) $(ZSTD_LIBS) $(XXHASH_LIBS)

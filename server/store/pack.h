@@ -25,13 +25,15 @@ void packset_close(struct packset *ps);
  * outside the set's lock so that several threads append at once. -ENOSPC, -EIO. */
 int packset_append(struct packset *ps, struct chunk *c, uint64_t ino, uint64_t off,
                    const void *payload);
-/* Makes every record whose packset_append returned before this call durable. One caller at a time. */
+/* Makes every record whose packset_append returned 0 before this call durable. One caller at a time.
+ * After a failure it fails for ever with the same error: records written before may be lost though a
+ * later sync of the same file would say all is well. Seals full packs on the way. */
 int packset_sync(struct packset *ps);
 /* Reads a record's payload (c->stored_len bytes) into buf and checks the record header against c.
  * -EUCLEAN (logged with pack and offset), -ENOENT if the pack was deleted (look the chunk up again). */
 int packset_read(struct packset *ps, const struct chunk *c, void *buf);
-/* Removes a pack's file; readers inside keep their descriptor. Never the pack being appended to:
- * -EBUSY. */
+/* Removes a pack's file, if it is there; readers inside keep their descriptor. Never a pack being
+ * appended to or not yet synced: -EBUSY. */
 int packset_delete(struct packset *ps, uint32_t pack);
 /* The pack now open for appending (0 = none), and the lowest number not used yet. */
 uint32_t packset_current(struct packset *ps);
@@ -41,7 +43,8 @@ uint64_t packset_bytes(struct packset *ps);
 
 /* For check and rebuild: walks the records of one pack by their headers; fn gets the chunk, ino and off
  * hints, and whether the payload's checksum holds; it stops when fn returns non-zero (returned). A torn
- * tail ends the walk normally. */
+ * tail ends the walk normally; in a sealed pack a damaged header is stepped over with the help of the
+ * directory. -ENOENT; -EUCLEAN: the file's own header is wrong. */
 int pack_walk(const char *dir, uint32_t pack,
               int (*fn)(void *arg, const struct chunk *c, uint64_t ino, uint64_t off, bool good),
               void *arg);

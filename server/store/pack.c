@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * pack: appends chunk records to packs, syncs and seals them, and deletes dead packs.
+ *
+ * P1 A record is never overwritten: a range is reserved under the lock and written outside it; only a
+ *    range whose write failed may be reserved again (unreserve_locked).
+ * P2 A pack in which a write or a sync failed takes no more records (pack_retire).
+ * P3 packset_sync returns 0 only if each record whose append returned 0 before is on the disk, with the
+ *    directory entries that lead to it. After a failed fdatasync the kernel may have dropped the dirty
+ *    pages and marked them clean, so a later success means nothing: the error sticks to the set.
+ * P4 The directory and footer are written after the last append to a pack ended (packset_sync).
+ */
+#include "server/store/pack.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "common/fault.h"
+#include "common/log.h"
+#include "server/store/pack_impl.h"
+
+#define HINT_BYTES (2u << 20) /* start write-out each time so much more was appended */
+
+/* --- creating a pack --- */
+
+static int fsync_at(int dirfd, const char *path)
+{
+    int fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return -errno;
+    int rc = fsync(fd) ? -errno : 0;
+    close(fd);
+    return rc;
+}
+
+static int write_all(int fd, const struct iovec *iov, int niov, uint64_t off)
+{
+    struct iovec v[3];
+    int first = 0;
+
+    memcpy(v, iov, sizeof(*iov) * (size_t)niov);
+    while (first < niov) {
+        ssize_t n = pwritev(fd, v + first, niov - first, (off_t)off);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n ? -errno : -EIO;
+        off += (uint64_t)n;
+        while (first < niov && (size_t)n >= v[first].iov_len)
+            n -= (ssize_t)v[first++].iov_len;
+        if (first < niov) {
+            v[first].iov_base = (char *)v[first].iov_base + n;
+            v[first].iov_len -= (size_t)n;
+        }
+    }
+    return 0;
+}
+
+static void pack_out_free(struct pack_out *p)
+{
+    if (!p)
+        return;
+    if (p->fd >= 0)
+        close(p->fd);
+    free(p->dir);
+    free(p);
+}
+
+/* Makes the next pack's file and its header. */
+static int pack_create_locked(struct packset *ps, struct pack_out **out)
+{
+    struct pack_out *p = calloc(1, sizeof(*p));
+    char path[PACK_PATH_MAX], folder[3];
+    uint8_t header[PACK_HEADER];
+    int rc = fault_point("pack.create");
+
+    if (!p)
+        return -ENOMEM;
+    p->fd = -1;
+    list_init(&p->node);
+    if (rc)
+        goto out;
+    do {
+        if (ps->next == 0 || ps->next == UINT32_MAX) {
+            rc = -ENOSPC; /* 2^32 packs of 64 MiB were used up */
+            goto out;
+        }
+        p->pack = ps->next;
+        pack_path(path, p->pack);
+        memcpy(folder, path, 2);
+        folder[2] = 0;
+        if (mkdirat(ps->dirfd, folder, 0700) && errno != EEXIST) {
+            rc = -errno;
+            goto out;
+        }
+        p->fd = openat(ps->dirfd, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    } while (p->fd < 0 && errno == EEXIST && ++ps->next);
+    if (p->fd < 0) {
+        rc = -errno;
+        goto out;
+    }
+    pack_put_file_header(header, p->pack);
+    rc = write_all(p->fd, &(struct iovec){header, sizeof(header)}, 1, 0);
+    if (rc) {
+        unlinkat(ps->dirfd, path, 0);
+        goto out;
+    }
+    p->tail = p->hinted = PACK_HEADER;
+    ps->next++;
+    ps->bytes += PACK_HEADER;
+    *out = p;
+    p = NULL;
+out:
+    pack_out_free(p);
+    return rc;
+}
+
+/* --- appending --- */
+
+static void pack_retire_locked(struct packset *ps, struct pack_out *p)
+{
+    if (ps->cur != p)
+        return;
+    ps->cur = NULL;
+    list_add_tail(&ps->retired, &p->node);
+}
+
+/* Ends a reservation whose write failed. A full disk with nobody behind gives the range back, since no
+ * record was ever there; otherwise a gap is left and the pack takes no more (P2). */
+static void unreserve_locked(struct packset *ps, struct pack_out *p, uint64_t at, uint64_t size,
+                             int rc)
+{
+    if ((rc != -ENOSPC && rc != -EDQUOT) || p->tail != at + size) {
+        pack_retire_locked(ps, p);
+        return;
+    }
+    p->tail = at;
+    if (p->hinted > at)
+        p->hinted = at;
+    ps->bytes -= size;
+}
+
+/* Reserves size bytes in the current pack or a new one, and a place in its directory. */
+static int reserve_locked(struct packset *ps, uint64_t size, struct pack_out **out, uint64_t *off)
+{
+    struct pack_out *p = ps->cur;
+
+    if (p && p->tail + size > PACK_SIZE) {
+        pack_retire_locked(ps, p);
+        p = NULL;
+    }
+    if (!p) {
+        int rc = pack_create_locked(ps, &p);
+        if (rc)
+            return rc;
+        ps->cur = p;
+    }
+    if (p->count + p->inflight >= p->cap) {
+        size_t cap = p->cap ? p->cap * 2 : 1024;
+        uint8_t *dir = realloc(p->dir, cap * PACK_DIR_ENTRY);
+        if (!dir)
+            return -ENOMEM;
+        p->dir = dir;
+        p->cap = cap;
+    }
+    *off = p->tail;
+    p->tail += size;
+    p->inflight++;
+    ps->bytes += size;
+    *out = p;
+    return 0;
+}
+
+int packset_append(struct packset *ps, struct chunk *c, uint64_t ino, uint64_t off,
+                   const void *payload)
+{
+    static const uint8_t zero[PACK_ALIGN];
+    uint8_t header[PACK_HEADER];
+    struct pack_out *p = NULL;
+    uint64_t at = 0, hint_from = 0, hint_len = 0;
+
+    if (c->len == 0 || c->len > SLOT_SIZE || c->stored_len == 0 || c->stored_len > CHUNK_BOUND)
+        return -EINVAL;
+    uint64_t size = PACK_HEADER + (uint64_t)c->stored_len;
+    pthread_mutex_lock(&ps->lock);
+    int rc = reserve_locked(ps, pack_align(size), &p, &at);
+    pthread_mutex_unlock(&ps->lock);
+    if (rc)
+        return rc;
+
+    struct pack_record r = {.chunk = *c, .ino = ino, .off = off};
+    r.chunk.pack = p->pack;
+    r.chunk.pack_off = at;
+    pack_put_record(header, &r);
+    struct iovec iov[3] = {{header, sizeof(header)},
+                           {(void *)payload, c->stored_len},
+                           {(void *)zero, pack_align(size) - size}};
+    rc = fault_point("pack.write");
+    if (!rc)
+        rc = write_all(p->fd, iov, iov[2].iov_len ? 3 : 2, at);
+
+    pthread_mutex_lock(&ps->lock);
+    if (rc) {
+        unreserve_locked(ps, p, at, pack_align(size), rc);
+    } else {
+        pack_put_dir_entry(p->dir + p->count++ * PACK_DIR_ENTRY, c->id, (uint32_t)at,
+                           c->stored_len);
+        p->written++;
+        if (p->tail - p->hinted >= HINT_BYTES) {
+            hint_from = p->hinted;
+            hint_len = p->tail - p->hinted;
+            p->hinted = p->tail;
+        }
+    }
+    if (!hint_len)
+        p->inflight--;
+    pthread_mutex_unlock(&ps->lock);
+    if (hint_len) { /* still counted as inflight, so that the descriptor stays open */
+        sync_file_range(p->fd, (off_t)hint_from, (off_t)hint_len, SYNC_FILE_RANGE_WRITE);
+        pthread_mutex_lock(&ps->lock);
+        p->inflight--;
+        pthread_mutex_unlock(&ps->lock);
+    }
+    if (rc) {
+        log_error("%s: pack %u: appending at %llu: %s", ps->label, r.chunk.pack,
+                  (unsigned long long)at, strerror(-rc));
+        return rc;
+    }
+    c->pack = r.chunk.pack;
+    c->pack_off = at;
+    return 0;
+}
+
+/* --- syncing and sealing --- */
+
+static int dir_compare(const void *a, const void *b)
+{
+    uint32_t x = pack_dir_entry_off(a), y = pack_dir_entry_off(b);
+
+    return x < y ? -1 : x > y;
+}
+
+/* Writes directory and footer. A failure (disk full) only leaves the pack without them. */
+static void pack_seal(struct packset *ps, struct pack_out *p)
+{
+    uint8_t footer[PACK_HEADER];
+    size_t len = p->count * PACK_DIR_ENTRY;
+
+    if (p->count == 0)
+        return;
+    qsort(p->dir, p->count, PACK_DIR_ENTRY, dir_compare);
+    pack_put_footer(footer, &(struct pack_footer){.pack = p->pack,
+                                                  .count = (uint32_t)p->count,
+                                                  .dir_off = p->tail,
+                                                  .dir_sum = XXH3_64bits(p->dir, len)});
+    struct iovec iov[2] = {{p->dir, len}, {footer, sizeof(footer)}};
+    if (write_all(p->fd, iov, 2, p->tail)) {
+        if (ftruncate(p->fd, (off_t)p->tail))
+            log_warn("%s: pack %u: neither sealed nor cut back", ps->label, p->pack);
+        return;
+    }
+    pthread_mutex_lock(&ps->lock);
+    ps->bytes += len + sizeof(footer);
+    pthread_mutex_unlock(&ps->lock);
+}
+
+/* Syncs one pack up to what was written when the caller looked. */
+static int pack_sync(struct packset *ps, struct pack_out *p)
+{
+    int rc = fault_point("pack.sync");
+
+    if (!rc && fdatasync(p->fd))
+        rc = -errno;
+    if (!rc && !p->named) {
+        char path[PACK_PATH_MAX];
+        pack_path(path, p->pack);
+        path[2] = 0;
+        rc = fsync_at(ps->dirfd, path);
+        if (!rc && fsync(ps->dirfd))
+            rc = -errno;
+        p->named = !rc;
+    }
+    if (rc)
+        log_error("%s: pack %u: sync: %s; what was written since the last one may be lost",
+                  ps->label, p->pack, strerror(-rc));
+    return rc;
+}
+
+/* Takes one retired pack through sync and seal. *done: nobody uses it any more. */
+static int sync_retired(struct packset *ps, struct pack_out *p, bool *done)
+{
+    pthread_mutex_lock(&ps->lock);
+    uint64_t written = p->written;
+    *done = p->inflight == 0;
+    pthread_mutex_unlock(&ps->lock);
+    if (*done)
+        pack_seal(ps, p);
+    int rc = *done || written != p->synced ? pack_sync(ps, p) : 0;
+    if (!rc)
+        p->synced = written;
+    return rc;
+}
+
+int packset_sync(struct packset *ps)
+{
+    int rc = 0;
+    bool done;
+
+    /* The current pack is looked at after the retired ones are detached: one that fills up meanwhile
+     * is found in the retired list by the next call, and here still as `cur`. */
+    pthread_mutex_lock(&ps->lock);
+    struct pack_out *cur = ps->cur;
+    uint64_t written = cur ? cur->written : 0;
+    struct list work;
+    list_init(&work);
+    list_splice_tail(&work, &ps->retired);
+    rc = ps->sync_err;
+    pthread_mutex_unlock(&ps->lock);
+
+    list_for_each_safe(it, &work) {
+        struct pack_out *p = list_entry(it, struct pack_out, node);
+        int err = sync_retired(ps, p, &done);
+        if (err && !rc)
+            rc = err;
+        pthread_mutex_lock(&ps->lock);
+        list_del(&p->node);
+        if (!done)
+            list_add_tail(&ps->retired, &p->node);
+        pthread_mutex_unlock(&ps->lock);
+        if (done)
+            pack_out_free(p);
+    }
+    /* Only this function frees packs, so cur is valid even if it was retired meanwhile. */
+    if (cur && written != cur->synced) {
+        int err = pack_sync(ps, cur);
+        if (!err)
+            cur->synced = written;
+        else if (!rc)
+            rc = err;
+    }
+    pthread_mutex_lock(&ps->lock);
+    if (rc && !ps->sync_err) {
+        ps->sync_err = rc;
+        if (cur)
+            pack_retire_locked(ps, cur);
+    }
+    pthread_mutex_unlock(&ps->lock);
+    return rc;
+}
+
+/* --- the set --- */
+
+static int add_found(void *arg, uint32_t pack, uint64_t size)
+{
+    struct packset *ps = arg;
+
+    ps->bytes += size;
+    if (pack >= ps->next)
+        ps->next = pack + 1;
+    return 0;
+}
+
+int packset_open(const char *dir, const char *label, uint32_t next_pack, struct packset **out)
+{
+    struct packset *ps = calloc(1, sizeof(*ps));
+    int rc = 0;
+
+    if (!ps)
+        return -ENOMEM;
+    ps->dirfd = -1;
+    pthread_mutex_init(&ps->lock, NULL);
+    list_init(&ps->retired);
+    pack_reader_init(&ps->reader);
+    ps->next = next_pack ? next_pack : 1;
+    ps->label = strdup(label);
+    ps->path = strdup(dir);
+    if (!ps->label || !ps->path) {
+        rc = -ENOMEM;
+        goto out;
+    }
+    if (mkdir(dir, 0700) && errno != EEXIST) {
+        rc = -errno;
+        goto out;
+    }
+    ps->dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (ps->dirfd < 0) {
+        rc = -errno;
+        goto out;
+    }
+    rc = fsync_at(ps->dirfd, ".."); /* the folder may be new */
+    if (!rc)
+        rc = pack_list(dir, add_found, ps);
+    if (rc)
+        goto out;
+    *out = ps;
+    ps = NULL;
+out:
+    if (ps)
+        packset_close(ps);
+    return rc;
+}
+
+void packset_close(struct packset *ps)
+{
+    if (!ps)
+        return;
+    if (ps->dirfd >= 0)
+        packset_sync(ps);
+    pack_out_free(ps->cur);
+    list_for_each_safe(it, &ps->retired)
+        pack_out_free(list_entry(it, struct pack_out, node));
+    pack_reader_release(&ps->reader);
+    if (ps->dirfd >= 0)
+        close(ps->dirfd);
+    pthread_mutex_destroy(&ps->lock);
+    free(ps->label);
+    free(ps->path);
+    free(ps);
+}
+
+int packset_delete(struct packset *ps, uint32_t pack)
+{
+    char path[PACK_PATH_MAX];
+    struct stat st;
+
+    pthread_mutex_lock(&ps->lock);
+    bool busy = ps->cur && ps->cur->pack == pack;
+    list_for_each(it, &ps->retired)
+        busy |= list_entry(it, struct pack_out, node)->pack == pack;
+    pthread_mutex_unlock(&ps->lock);
+    if (busy)
+        return -EBUSY;
+    int rc = fault_point("pack.delete");
+    if (rc)
+        return rc;
+    pack_path(path, pack);
+    if (fstatat(ps->dirfd, path, &st, AT_SYMLINK_NOFOLLOW))
+        st.st_size = 0;
+    if (unlinkat(ps->dirfd, path, 0))
+        return errno == ENOENT ? 0 : -errno;
+    pack_reader_forget(&ps->reader, pack);
+    pthread_mutex_lock(&ps->lock);
+    uint64_t size = (uint64_t)st.st_size;
+    ps->bytes -= size < ps->bytes ? size : ps->bytes;
+    pthread_mutex_unlock(&ps->lock);
+    return 0;
+}
+
+uint32_t packset_current(struct packset *ps)
+{
+    pthread_mutex_lock(&ps->lock);
+    uint32_t pack = ps->cur ? ps->cur->pack : 0;
+    pthread_mutex_unlock(&ps->lock);
+    return pack;
+}
+
+uint32_t packset_next(struct packset *ps)
+{
+    pthread_mutex_lock(&ps->lock);
+    uint32_t next = ps->next;
+    pthread_mutex_unlock(&ps->lock);
+    return next;
+}
+
+uint64_t packset_bytes(struct packset *ps)
+{
+    pthread_mutex_lock(&ps->lock);
+    uint64_t bytes = ps->bytes;
+    pthread_mutex_unlock(&ps->lock);
+    return bytes;
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * pack_walk: finds packs, and the records in one, without the index.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "server/store/pack.h"
+#include "server/store/pack_format.h"
+
+/* Reads exactly len bytes; 1 = done, 0 = the file ends before. */
+static int read_at(int fd, void *buf, size_t len, uint64_t off)
+{
+    size_t got = 0;
+
+    while (got < len) {
+        ssize_t n = pread(fd, (char *)buf + got, len - got, (off_t)(off + got));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            return 0;
+        got += (size_t)n;
+    }
+    return 1;
+}
+
+/* The pack's directory, if it is sealed and the directory is sound. *end: where records end. */
+static int load_dir(int fd, uint32_t pack, uint64_t size, uint8_t **dir, size_t *count,
+                    uint64_t *end)
+{
+    uint8_t b[PACK_HEADER];
+    struct pack_footer f;
+
+    if (size < 2 * PACK_HEADER)
+        return 0;
+    int rc = read_at(fd, b, sizeof(b), size - PACK_HEADER);
+    if (rc <= 0)
+        return rc;
+    if (!pack_get_footer(b, &f) || f.pack != pack ||
+        f.dir_off + (uint64_t)f.count * PACK_DIR_ENTRY + PACK_HEADER != size)
+        return 0;
+    size_t len = (size_t)f.count * PACK_DIR_ENTRY;
+    uint8_t *d = malloc(len ? len : 1);
+    if (!d)
+        return -ENOMEM;
+    rc = read_at(fd, d, len, f.dir_off);
+    if (rc <= 0 || XXH3_64bits(d, len) != f.dir_sum) {
+        free(d);
+        return rc < 0 ? rc : 0;
+    }
+    *dir = d;
+    *count = f.count;
+    *end = f.dir_off;
+    return 0;
+}
+
+/* The first entry's offset above off, 0 if none. Entries are in the order of offsets. */
+static uint64_t next_in_dir(const uint8_t *dir, size_t count, uint64_t off)
+{
+    size_t lo = 0, hi = count;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (pack_dir_entry_off(dir + mid * PACK_DIR_ENTRY) > off)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return lo < count ? pack_dir_entry_off(dir + lo * PACK_DIR_ENTRY) : 0;
+}
+
+static int walk_records(int fd, uint32_t pack, uint64_t end, const uint8_t *dir, size_t count,
+                        uint8_t *buf,
+                        int (*fn)(void *arg, const struct chunk *c, uint64_t ino, uint64_t off,
+                                  bool good),
+                        void *arg)
+{
+    uint64_t at = PACK_HEADER;
+    int rc = 0;
+
+    while (!rc && at != 0 && at + PACK_HEADER < end) {
+        uint8_t header[PACK_HEADER];
+        struct pack_record r;
+        rc = read_at(fd, header, sizeof(header), at);
+        if (rc <= 0)
+            break;
+        rc = 0;
+        if (!pack_get_record(header, &r) || r.chunk.pack != pack || r.chunk.pack_off != at ||
+            at + PACK_HEADER + r.chunk.stored_len > end) {
+            at = next_in_dir(dir, count, at);
+            continue;
+        }
+        rc = read_at(fd, buf, r.chunk.stored_len, at + PACK_HEADER);
+        if (rc <= 0)
+            break;
+        bool good = XXH3_64bits(buf, r.chunk.stored_len) == r.chunk.checksum;
+        rc = fn(arg, &r.chunk, r.ino, r.off, good);
+        at += pack_align(PACK_HEADER + (uint64_t)r.chunk.stored_len);
+    }
+    return rc;
+}
+
+int pack_walk(const char *dir, uint32_t pack,
+              int (*fn)(void *arg, const struct chunk *c, uint64_t ino, uint64_t off, bool good),
+              void *arg)
+{
+    char name[PACK_PATH_MAX], *path = NULL;
+    uint8_t header[PACK_HEADER], *entries = NULL, *buf = NULL;
+    size_t count = 0;
+    struct stat st;
+    int fd = -1, rc;
+
+    pack_path(name, pack);
+    if (asprintf(&path, "%s/%s", dir, name) < 0)
+        return -ENOMEM;
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || fstat(fd, &st)) {
+        rc = -errno;
+        goto out;
+    }
+    rc = read_at(fd, header, sizeof(header), 0);
+    if (rc < 0)
+        goto out;
+    if (rc == 0 || !pack_get_file_header(header, pack) || st.st_size > PACK_FILE_MAX) {
+        rc = -EUCLEAN;
+        goto out;
+    }
+    uint64_t end = (uint64_t)st.st_size;
+    rc = load_dir(fd, pack, end, &entries, &count, &end);
+    if (rc)
+        goto out;
+    buf = malloc(CHUNK_BOUND);
+    rc = buf ? walk_records(fd, pack, end, entries, count, buf, fn, arg) : -ENOMEM;
+out:
+    if (fd >= 0)
+        close(fd);
+    free(entries);
+    free(buf);
+    free(path);
+    return rc;
+}
+
+/* --- listing --- */
+
+struct found {
+    uint32_t pack;
+    uint64_t size;
+};
+struct found_list {
+    struct found *v;
+    size_t count, cap;
+};
+
+static int found_compare(const void *a, const void *b)
+{
+    const struct found *x = a, *y = b;
+
+    return x->pack < y->pack ? -1 : x->pack > y->pack;
+}
+
+static int found_add(struct found_list *l, uint32_t pack, uint64_t size)
+{
+    if (l->count == l->cap) {
+        size_t cap = l->cap ? l->cap * 2 : 256;
+        struct found *v = realloc(l->v, cap * sizeof(*v));
+        if (!v)
+            return -ENOMEM;
+        l->v = v;
+        l->cap = cap;
+    }
+    l->v[l->count++] = (struct found){pack, size};
+    return 0;
+}
+
+static int list_folder(int dirfd, const char *folder, struct found_list *l)
+{
+    int fd = openat(dirfd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *de;
+    int rc = 0;
+
+    if (!d) {
+        rc = errno == ENOTDIR || errno == ELOOP ? 0 : -errno;
+        if (fd >= 0)
+            close(fd);
+        return rc;
+    }
+    while (!rc && (errno = 0, de = readdir(d))) {
+        struct stat st;
+        uint32_t pack = pack_parse_name(folder, de->d_name);
+        if (pack && fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+            rc = found_add(l, pack, (uint64_t)st.st_size);
+    }
+    if (!rc && errno)
+        rc = -errno;
+    closedir(d);
+    return rc;
+}
+
+int pack_list(const char *dir, int (*fn)(void *arg, uint32_t pack, uint64_t size), void *arg)
+{
+    struct found_list l = {0};
+    DIR *d = opendir(dir);
+    struct dirent *de;
+    int rc = 0;
+
+    if (!d)
+        return -errno;
+    while (!rc && (errno = 0, de = readdir(d)))
+        if (strlen(de->d_name) == 2 && strcmp(de->d_name, "..") != 0)
+            rc = list_folder(dirfd(d), de->d_name, &l);
+    if (!rc && errno)
+        rc = -errno;
+    closedir(d);
+    if (l.count)
+        qsort(l.v, l.count, sizeof(*l.v), found_compare);
+    for (size_t i = 0; !rc && i < l.count; i++)
+        rc = fn(arg, l.v[i].pack, l.v[i].size);
+    free(l.v);
+    return rc;
+}

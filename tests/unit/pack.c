@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Tests of pack: damage, torn tails, failed syncs, sealing, deletion, several appenders.
+ */
+#include "server/store/pack.h"
+
+#include <pthread.h>
+#include <xxhash.h>
+
+#include "common/fault.h"
+#include "tests/unit/storetest.h"
+
+static uint8_t big[SLOT_SIZE], back[CHUNK_BOUND];
+
+static int setup(void **state)
+{
+    *state = st_tmpdir();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fault_disarm();
+    st_rmtree(*state);
+    return 0;
+}
+
+static struct packset *set_open(const char *dir, uint32_t next)
+{
+    struct packset *ps = NULL;
+
+    assert_int_equal(packset_open(st_path(dir, "packs"), "test", next, &ps), 0);
+    return ps;
+}
+
+/* Raw bytes whose content follows from the id. */
+static void make(struct chunk *c, uint64_t id, uint32_t len, uint8_t *buf)
+{
+    st_fill(buf, len, id);
+    *c = (struct chunk){.id = id, .stored_len = len, .len = len, .codec = CHUNK_RAW,
+                        .checksum = XXH3_64bits(buf, len)};
+}
+
+static void append(struct packset *ps, struct chunk *c, uint64_t id, uint32_t len)
+{
+    make(c, id, len, big);
+    assert_int_equal(packset_append(ps, c, 7, id * SLOT_SIZE, big), 0);
+    assert_true(c->pack > 0 && c->pack_off >= 64);
+}
+
+static int check_read(struct packset *ps, const struct chunk *c)
+{
+    struct chunk same;
+    int rc = packset_read(ps, c, back);
+
+    if (rc == 0) {
+        make(&same, c->id, c->len, big);
+        assert_memory_equal(back, big, c->len);
+    }
+    return rc;
+}
+
+struct seen {
+    unsigned good, bad;
+    uint64_t last;
+    int stop_at;
+};
+
+static int see(void *arg, const struct chunk *c, uint64_t ino, uint64_t off, bool good)
+{
+    struct seen *s = arg;
+
+    assert_int_equal(ino, 7);
+    assert_int_equal(off, c->id * SLOT_SIZE);
+    *(good ? &s->good : &s->bad) += 1;
+    s->last = c->id;
+    return s->stop_at && (int)(s->good + s->bad) == s->stop_at ? 42 : 0;
+}
+
+static struct seen walk(const char *dir, uint32_t pack, int want)
+{
+    struct seen s = {0};
+
+    assert_int_equal(pack_walk(st_path(dir, "packs"), pack, see, &s), want);
+    return s;
+}
+
+static void read_refuses_damage(void **state)
+{
+    struct packset *ps = set_open(*state, 1);
+    struct chunk c[3], bad;
+    char file[512];
+
+    snprintf(file, sizeof(file), "%s/packs/01/00000001.pack", (char *)*state);
+    for (int i = 0; i < 3; i++)
+        append(ps, &c[i], (uint64_t)i + 1, 5000);
+    assert_int_equal(packset_sync(ps), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(check_read(ps, &c[i]), 0);
+    /* any byte of the header */
+    for (int i = 0; i < 64; i++) {
+        st_flip(file, (off_t)c[1].pack_off + i);
+        assert_int_equal(packset_read(ps, &c[1], back), -EUCLEAN);
+        st_flip(file, (off_t)c[1].pack_off + i);
+    }
+    /* a payload byte: chunk_decode sees it, the walk tells it */
+    st_flip(file, (off_t)c[1].pack_off + 64 + 1234);
+    assert_int_equal(packset_read(ps, &c[1], back), 0);
+    assert_int_equal(chunk_decode(&c[1], back, back), -EUCLEAN);
+    struct seen s = walk(*state, 1, 0);
+    assert_int_equal(s.good, 2);
+    assert_int_equal(s.bad, 1);
+    st_flip(file, (off_t)c[1].pack_off + 64 + 1234);
+    /* an index row that names something else */
+    bad = c[1];
+    bad.id++;
+    assert_int_equal(packset_read(ps, &bad, back), -EUCLEAN);
+    bad = c[1];
+    bad.stored_len--;
+    assert_int_equal(packset_read(ps, &bad, back), -EUCLEAN);
+    bad = c[1];
+    bad.pack_off = c[2].pack_off;
+    assert_int_equal(packset_read(ps, &bad, back), -EUCLEAN);
+    bad.pack_off = 1ULL << 62;
+    assert_int_equal(packset_read(ps, &bad, back), -EUCLEAN);
+    bad = c[1];
+    bad.stored_len = UINT32_MAX;
+    assert_int_equal(packset_read(ps, &bad, back), -EUCLEAN);
+    bad = c[1];
+    bad.pack = 0;
+    assert_int_equal(packset_read(ps, &bad, back), -EUCLEAN);
+    bad.pack = 99;
+    assert_int_equal(packset_read(ps, &bad, back), -ENOENT);
+    /* a truncated file */
+    assert_int_equal(truncate(file, (off_t)c[2].pack_off + 64 + 4999), 0);
+    assert_int_equal(packset_read(ps, &c[2], back), -EUCLEAN);
+    assert_int_equal(check_read(ps, &c[1]), 0);
+    packset_close(ps);
+}
+
+static void walk_ends_at_torn_tail(void **state)
+{
+    struct packset *ps = set_open(*state, 1);
+    struct chunk c[4];
+    char file[512];
+
+    snprintf(file, sizeof(file), "%s/packs/01/00000001.pack", (char *)*state);
+    for (int i = 0; i < 4; i++)
+        append(ps, &c[i], (uint64_t)i + 1, 3000 + (uint32_t)i);
+    packset_close(ps);
+    assert_int_equal(walk(*state, 1, 0).good, 4);
+    struct seen s = {.stop_at = 2};
+    assert_int_equal(pack_walk(st_path(*state, "packs"), 1, see, &s), 42);
+    for (off_t size = st_size(file) - 1; size >= (off_t)c[3].pack_off; size -= 97) {
+        assert_int_equal(truncate(file, size), 0);
+        assert_true(walk(*state, 1, 0).good >= 3);
+    }
+    assert_int_equal(truncate(file, (off_t)c[3].pack_off + 3000), 0);
+    assert_int_equal(walk(*state, 1, 0).good, 3);
+    st_flip(file, (off_t)c[1].pack_off + 20); /* unsealed: nothing leads past a bad header */
+    assert_int_equal(walk(*state, 1, 0).good, 1);
+    assert_int_equal(truncate(file, 64), 0);
+    assert_int_equal(walk(*state, 1, 0).good, 0);
+    assert_int_equal(truncate(file, 63), 0);
+    walk(*state, 1, -EUCLEAN);
+    walk(*state, 2, -ENOENT);
+    /* appending after a crash starts a new pack, whatever the caller believes */
+    ps = set_open(*state, 1);
+    assert_int_equal(packset_next(ps), 2);
+    assert_int_equal(packset_current(ps), 0);
+    append(ps, &c[0], 9, 100);
+    assert_int_equal(c[0].pack, 2);
+    assert_int_equal(packset_current(ps), 2);
+    packset_close(ps);
+}
+
+static int count_pack(void *arg, uint32_t pack, uint64_t size)
+{
+    uint32_t *n = arg;
+
+    assert_true(pack > n[0]);
+    n[0] = pack;
+    n[1]++;
+    return 0;
+}
+
+static void seals_full_packs(void **state)
+{
+    struct packset *ps = set_open(*state, 5);
+    static struct chunk c[1100];
+    uint32_t n[2] = {0, 0};
+    char path[64];
+
+    for (unsigned i = 0; i < 1100; i++) /* 137 MiB: two packs full, a third begun */
+        append(ps, &c[i], i + 1, SLOT_SIZE);
+    assert_int_equal(c[0].pack, 5);
+    assert_int_equal(c[1099].pack, 7);
+    assert_int_equal(packset_delete(ps, 5), -EBUSY);
+    assert_int_equal(packset_sync(ps), 0);
+    uint64_t bytes = packset_bytes(ps);
+    assert_true(bytes > 1100ull * SLOT_SIZE && bytes < 1100ull * (SLOT_SIZE + 100));
+    for (unsigned i = 0; i < 1100; i += 37)
+        assert_int_equal(check_read(ps, &c[i]), 0);
+    assert_int_equal(packset_delete(ps, 7), -EBUSY);
+    assert_int_equal(pack_list(st_path(*state, "packs"), count_pack, n), 0);
+    assert_int_equal(n[1], 3);
+
+    /* the directory leads the walk past a damaged header, and a damaged directory harms nothing */
+    unsigned in5 = walk(*state, 5, 0).good;
+    assert_true(in5 > 500);
+    snprintf(path, sizeof(path), "packs/05/00000005.pack");
+    st_flip(st_path(*state, path), (off_t)c[10].pack_off + 9);
+    struct seen s = walk(*state, 5, 0);
+    assert_int_equal(s.good, in5 - 1);
+    st_flip(st_path(*state, path), st_size(st_path(*state, path)) - 100);
+    assert_int_equal(walk(*state, 5, 0).good, 10);
+
+    assert_int_equal(packset_delete(ps, 5), 0);
+    assert_int_equal(packset_delete(ps, 5), 0);
+    assert_int_equal(packset_read(ps, &c[0], back), -ENOENT);
+    assert_true(packset_bytes(ps) < bytes - 500ull * SLOT_SIZE);
+    packset_close(ps);
+    /* reopened: bytes are counted again, numbers go on */
+    ps = set_open(*state, 1);
+    assert_int_equal(packset_next(ps), 8);
+    assert_true(packset_bytes(ps) > 500ull * SLOT_SIZE);
+    assert_int_equal(check_read(ps, &c[1099]), 0);
+    packset_close(ps);
+}
+
+static void failed_sync_is_for_ever(void **state)
+{
+    struct packset *ps = set_open(*state, 1);
+    struct chunk a, b;
+
+    append(ps, &a, 1, 1000);
+    assert_int_equal(packset_sync(ps), 0);
+    append(ps, &a, 2, 1000);
+    fault_arm("pack.sync", 1, FAULT_FAIL);
+    assert_int_equal(packset_sync(ps), -EIO);
+    fault_disarm();
+    assert_int_equal(packset_sync(ps), -EIO);
+    /* what comes later goes elsewhere, and the set still tells of the loss */
+    append(ps, &b, 3, 1000);
+    assert_int_not_equal(b.pack, a.pack);
+    assert_int_equal(packset_sync(ps), -EIO);
+    assert_int_equal(check_read(ps, &b), 0);
+    packset_close(ps);
+    ps = set_open(*state, 1);
+    assert_int_equal(packset_sync(ps), 0);
+    packset_close(ps);
+}
+
+static void failed_write_retires_the_pack(void **state)
+{
+    struct packset *ps = set_open(*state, 1);
+    struct chunk a, b, lost;
+
+    append(ps, &a, 1, 1000);
+    make(&lost, 2, 500, big);
+    fault_arm("pack.write", 1, FAULT_FAIL);
+    assert_int_equal(packset_append(ps, &lost, 7, 0, big), -EIO);
+    fault_arm("pack.create", 1, FAULT_FAIL);
+    assert_int_equal(packset_append(ps, &lost, 7, 0, big), -EIO);
+    fault_disarm();
+    append(ps, &b, 3, 1000);
+    assert_int_not_equal(b.pack, a.pack);
+    assert_int_equal(packset_sync(ps), 0); /* nothing that was promised is missing */
+    assert_int_equal(check_read(ps, &a), 0);
+    assert_int_equal(check_read(ps, &b), 0);
+    assert_int_equal(walk(*state, a.pack, 0).good, 1);
+    fault_arm("pack.delete", 1, FAULT_FAIL);
+    assert_int_equal(packset_delete(ps, a.pack), -EIO);
+    fault_disarm();
+    assert_int_equal(check_read(ps, &a), 0);
+    assert_int_equal(packset_delete(ps, a.pack), 0);
+    make(&lost, 4, 500, big);
+    lost.stored_len = 0;
+    assert_int_equal(packset_append(ps, &lost, 7, 0, big), -EINVAL);
+    lost.stored_len = CHUNK_BOUND + 1;
+    assert_int_equal(packset_append(ps, &lost, 7, 0, big), -EINVAL);
+    packset_close(ps);
+}
+
+static void foreign_files_are_ignored(void **state)
+{
+    struct packset *ps = set_open(*state, 1);
+    struct chunk a;
+    uint32_t n[2] = {0, 0};
+    static const char *const junk[] = {"packs/01/00000002.pack", "packs/01/1.pack",
+                                       "packs/01/00000101.pack.old", "packs/01/-0000001.pack",
+                                       "packs/01/ 0000001.pack", "packs/zz"};
+
+    append(ps, &a, 1, 10);
+    packset_close(ps);
+    for (size_t i = 0; i < sizeof(junk) / sizeof(*junk); i++)
+        close(open(st_path(*state, junk[i]), O_CREAT | O_WRONLY, 0600));
+    assert_int_equal(pack_list(st_path(*state, "packs"), count_pack, n), 0);
+    assert_int_equal(n[1], 1);
+    assert_int_equal(pack_list(st_path(*state, "none"), count_pack, n), -ENOENT);
+}
+
+struct job {
+    struct packset *ps;
+    uint64_t first;
+    struct chunk c[400];
+    int rc;
+};
+
+static void *appender(void *arg)
+{
+    struct job *j = arg;
+    uint8_t *buf = malloc(SLOT_SIZE);
+
+    for (unsigned i = 0; i < 400 && !j->rc; i++) {
+        make(&j->c[i], j->first + i, 1 + (uint32_t)(i * 2477 % SLOT_SIZE), buf);
+        j->rc = packset_append(j->ps, &j->c[i], 7, j->c[i].id * SLOT_SIZE, buf);
+    }
+    free(buf);
+    return NULL;
+}
+
+static void several_appenders(void **state)
+{
+    struct packset *ps = set_open(*state, 1);
+    static struct job j[4];
+    pthread_t t[4];
+    unsigned good = 0;
+
+    for (unsigned i = 0; i < 4; i++) {
+        j[i] = (struct job){.ps = ps, .first = 1 + 1000 * i};
+        assert_int_equal(pthread_create(&t[i], NULL, appender, &j[i]), 0);
+    }
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(packset_sync(ps), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        pthread_join(t[i], NULL);
+        assert_int_equal(j[i].rc, 0);
+    }
+    assert_int_equal(packset_sync(ps), 0);
+    for (unsigned i = 0; i < 4; i++)
+        for (unsigned k = 0; k < 400; k++)
+            assert_int_equal(check_read(ps, &j[i].c[k]), 0);
+    uint32_t last = packset_next(ps);
+    packset_close(ps);
+    for (uint32_t p = 1; p < last; p++)
+        good += walk(*state, p, 0).good;
+    assert_int_equal(good, 1600);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(read_refuses_damage),     T(walk_ends_at_torn_tail),        T(seals_full_packs),
+        T(failed_sync_is_for_ever), T(failed_write_retires_the_pack), T(foreign_files_are_ignored),
+        T(several_appenders),
+    };
+    return cmocka_run_group_tests_name("pack", tests, NULL, NULL);
+}
