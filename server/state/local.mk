@@ -1,2 +1,13 @@
+# state: clients, sessions, opens, locks.
 noinst_LIBRARIES += libstate.a
-libstate_a_SOURCES =
+libstate_a_SOURCES = \
+    server/state/client.c server/state/client.h \
+    server/state/grace.c server/state/grace.h \
+    server/state/internal.h \
+    server/state/lockrange.c server/state/lockrange.h \
+    server/state/lockstate.c \
+    server/state/openstate.c server/state/openstate.h \
+    server/state/owner.c \
+    server/state/session.c server/state/session.h \
+    server/state/state.c server/state/state.h \
+    server/state/stateid.c

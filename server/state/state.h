@@ -14,6 +14,9 @@
 
 struct state;
 
+/* The call would have to wait for the disk and was told not to; nothing was changed (compound.h: NFS4_BLOCK). */
+#define STATE_BLOCK ((nfsstat4)0x7ffffffe)
+
 /* Who a file is. */
 struct file_key {
     uint64_t volume, ino;

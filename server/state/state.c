@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * state: the lock, the tables and the clock of all client state.
+ */
+#include "server/state/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+
+void st_lock(struct state *s)
+{
+    pthread_mutex_lock(&s->lock);
+}
+
+void st_unlock(struct state *s)
+{
+    struct trash *t = s->trash, *next;
+
+    s->trash = NULL;
+    pthread_mutex_unlock(&s->lock);
+    for (; t; t = next) {
+        next = t->next;
+        t->run(s, t);
+    }
+}
+
+void st_trash(struct state *s, struct trash *t)
+{
+    t->next = s->trash;
+    s->trash = t;
+}
+
+int state_new(const struct state_conf *conf, struct state **out)
+{
+    struct state *s = calloc(1, sizeof *s);
+    int err = -ENOMEM;
+
+    if (!s)
+        return -ENOMEM;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->owner_idle, &attr);
+    pthread_condattr_destroy(&attr);
+    s->conf = *conf;
+    if (!s->conf.lease_seconds)
+        s->conf.lease_seconds = 90;
+    if (!s->conf.grace_seconds)
+        s->conf.grace_seconds = s->conf.lease_seconds;
+    s->seed = clock_random64();
+    s->epoch = (uint32_t)conf->epoch;
+    list_init(&s->all);
+    list_init(&s->grace_recs);
+    if (htab_init(&s->clients, 64) || htab_init(&s->names, 64) || htab_init(&s->sessions, 64) ||
+        htab_init(&s->files, 256) || htab_init(&s->stids, 256) || htab_init(&s->owners, 256))
+        goto fail;
+    err = grace_init(s);
+    if (err)
+        goto fail;
+    *out = s;
+    return 0;
+fail:
+    state_free(s);
+    return err;
+}
+
+void state_free(struct state *s)
+{
+    if (!s)
+        return;
+    st_lock(s);
+    list_for_each_safe (it, &s->all)
+        client_destroy_locked(s, list_entry(it, struct client, in_all));
+    st_unlock(s);
+    grace_release(s);
+    htab_release(&s->clients);
+    htab_release(&s->names);
+    htab_release(&s->sessions);
+    htab_release(&s->files);
+    htab_release(&s->stids);
+    htab_release(&s->owners);
+    pthread_cond_destroy(&s->owner_idle);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+uint32_t state_lease_seconds(const struct state *s)
+{
+    return s->conf.lease_seconds;
+}
+
+/* Owners of 4.0 outlive their opens, because their seqids go on; one that was silent for two leases goes. */
+static void trim_owners_locked(struct state *s, struct client *cl, uint64_t now)
+{
+    uint64_t idle = 2000ull * s->conf.lease_seconds;
+
+    list_for_each_safe (it, &cl->owners) {
+        struct state_owner *o = list_entry(it, struct state_owner, in_client);
+
+        if (!o->busy && list_empty(&o->states) && o->used + idle < now)
+            owner_free_locked(s, o);
+    }
+}
+
+/* One client that should go by itself, or NULL: unconfirmed ones, silent ones without state, and those that were
+ * silent for a day. */
+static struct client *overdue_locked(struct state *s, uint64_t now)
+{
+    list_for_each_safe (it, &s->all) {
+        struct client *cl = list_entry(it, struct client, in_all);
+
+        if (cl->going || !client_expired_locked(s, cl))
+            continue;
+        if (!cl->confirmed) {
+            client_destroy_locked(s, cl);
+            continue;
+        }
+        if ((!cl->nopens && cl->renewed + 2000ull * s->conf.lease_seconds < now) ||
+            cl->renewed + COURTESY_MS < now)
+            return cl;
+    }
+    return NULL;
+}
+
+void state_tick(struct state *s)
+{
+    uint64_t now = clock_mono_ms();
+    nfsstat4 err;
+    struct client *cl;
+
+    grace_tick(s);
+    st_lock(s);
+    list_for_each (it, &s->all)
+        trim_owners_locked(s, list_entry(it, struct client, in_all), now);
+    for (int n = 0; n < 100 && (cl = overdue_locked(s, now)); n++)
+        if (!client_evict_locked(s, cl, true, &err))
+            break;
+    st_unlock(s);
+}
+
+void state_count(struct state *s, struct state_counts *out)
+{
+    memset(out, 0, sizeof *out);
+    st_lock(s);
+    out->clients = s->clients.count;
+    out->sessions = s->sessions.count;
+    out->owners = s->owners.count;
+    out->files = s->files.count;
+    list_for_each (it, &s->all) {
+        const struct client *cl = list_entry(it, struct client, in_all);
+
+        out->opens += cl->nopens;
+        out->locks += cl->nranges;
+    }
+    st_unlock(s);
+}
+
+/* A special stateid has no open: it must not pass a share reservation that denies what it wants. */
+static nfsstat4 check_special_locked(struct state *s, const struct file_key *k, const stateid4 *sid,
+                                     enum state_access want)
+{
+    const struct sfile *f = sfile_find_locked(s, k);
+    bool bypass = sid->seqid == UINT32_MAX && want == STATE_READ;
+
+    if (s->in_grace)
+        return NFS4ERR_GRACE; /* a reservation not reclaimed yet may forbid it */
+    if (!f || bypass)
+        return NFS4_OK;
+    list_for_each (it, &f->opens) {
+        const struct open_state *os = list_entry(it, struct open_state, in_file);
+
+        if ((os->deny & want) && !client_expired_locked(s, os->st.client))
+            return NFS4ERR_LOCKED;
+    }
+    return NFS4_OK;
+}
+
+nfsstat4 state_check_io(struct state *s, uint32_t minor, uint64_t client, const struct file_key *f,
+                        const stateid4 *sid, enum state_access want, struct state_io *out)
+{
+    struct open_state *os;
+    struct stid *st;
+    nfsstat4 status;
+
+    *out = (struct state_io){false, 0};
+    st_lock(s);
+    if (stid_special(sid)) {
+        status = check_special_locked(s, f, sid, want);
+        goto out;
+    }
+    status = stid_find_locked(s, minor, client, sid, STID_OPEN | STID_LOCK, false, &st);
+    if (status)
+        goto out;
+    os = st->kind == STID_OPEN ? container_of(st, struct open_state, st)
+                               : container_of(st, struct lock_state, st)->open;
+    if (os->file->key.volume != f->volume || os->file->key.ino != f->ino || !os->owner->confirmed)
+        status = NFS4ERR_BAD_STATEID;
+    else if (want == STATE_WRITE ? !(os->access & SHARE_WRITE) : !os->access)
+        status = NFS4ERR_OPENMODE; /* reading with a write-only open is allowed: RFC 8881 18.22.3 */
+    if (!status)
+        *out = (struct state_io){true, st->client->id};
+out:
+    st_unlock(s);
+    return status;
+}
+
+nfsstat4 state_check_change(struct state *s, uint64_t client, const struct file_key *f)
+{
+    /* No delegations are granted: nothing conflicts. */
+    return NFS4_OK;
+}
