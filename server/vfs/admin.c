@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * admin: what the administration interface asks of users and volumes, by name.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "server/vfs/namespace.h"
+
+/* Splits "alice/mydata" and checks both parts. */
+static int split_name(const char *name, size_t *user_len, const char **vol)
+{
+    const char *slash = strchr(name, '/');
+    if (!slash)
+        return -EINVAL;
+    *user_len = (size_t)(slash - name);
+    *vol = slash + 1;
+    if (statedb_check_user_name(name, *user_len) || statedb_check_volume_name(*vol, strlen(*vol)))
+        return -EINVAL;
+    return 0;
+}
+
+static int find_volume(struct vfs *v, const char *name, struct nvol **out)
+{
+    size_t len;
+    const char *vol;
+    const struct nuser *u;
+    int err = split_name(name, &len, &vol);
+    *out = NULL;
+    if (err)
+        return err;
+    pthread_rwlock_rdlock(&v->lock);
+    u = ns_user_by_name_locked(v, name, len);
+    *out = u ? ns_vol_by_name_locked(v, u->id, vol, strlen(vol)) : NULL;
+    if (*out)
+        ns_vol_ref(*out);
+    pthread_rwlock_unlock(&v->lock);
+    return *out ? 0 : -ENOENT;
+}
+
+int vfs_volume_create(struct vfs *v, const char *name, const struct volume_props *props, uint32_t uid,
+                      uint32_t gid, uint32_t mode)
+{
+    struct vset root = {
+        .mask = VSET_MODE | VSET_UID | VSET_GID, .mode = mode & 07777, .uid = uid, .gid = gid};
+    struct nvol *n = NULL;
+    size_t len;
+    const char *vol;
+    uint64_t user = 0;
+    int err = split_name(name, &len, &vol);
+    if (err)
+        return err;
+    for (int i = 0; i < 8; i++) { /* the user may be removed again in between */
+        err = ns_user_add(v, name, len, &user, NULL);
+        if (err && err != -EEXIST)
+            return err;
+        err = ns_vol_create(v, user, vol, strlen(vol), props, &root, &n, NULL);
+        ns_vol_put(n);
+        if (err != -ESTALE)
+            break;
+    }
+    return err;
+}
+
+int vfs_volume_destroy(struct vfs *v, const char *name)
+{
+    struct nvol *n;
+    int err = find_volume(v, name, &n);
+    if (err)
+        return err;
+    err = ns_vol_destroy(v, n, false, NULL, NULL);
+    ns_vol_put(n);
+    return err;
+}
+
+/* Fills info; a volume that cannot be opened still has a name and an id. */
+static void fill_info(struct vfs *v, struct nvol *n, struct vfs_volume_info *info)
+{
+    struct volume *vol = NULL;
+    info->id = n->id;
+    info->created = n->created;
+    info->err = ns_vol_open(v, n, true, &vol);
+    if (info->err)
+        return;
+    volume_get_props(vol, &info->props);
+    volume_stat(vol, &info->stat);
+    volume_unref(vol);
+}
+
+static void copy_names(const struct nvol *n, struct vfs_volume_info *info)
+{
+    memset(info, 0, sizeof(*info));
+    memcpy(info->user, n->owner->name, sizeof(info->user));
+    memcpy(info->name, n->name, sizeof(info->name));
+}
+
+int vfs_volume_info(struct vfs *v, const char *name, struct vfs_volume_info *out)
+{
+    struct nvol *n;
+    int err = find_volume(v, name, &n);
+    if (err)
+        return err;
+    pthread_rwlock_rdlock(&v->lock);
+    if (n->dead)
+        err = -ENOENT;
+    else
+        copy_names(n, out);
+    pthread_rwlock_unlock(&v->lock);
+    if (!err)
+        fill_info(v, n, out);
+    ns_vol_put(n);
+    return err;
+}
+
+struct listed {
+    struct nvol *n;
+    struct vfs_volume_info names;
+};
+
+static int by_name(const void *a, const void *b)
+{
+    const struct listed *x = a, *y = b;
+    int d = strcmp(x->names.user, y->names.user);
+    return d ? d : strcmp(x->names.name, y->names.name);
+}
+
+/* Copies the names of all volumes (of one user), so that they can be visited without the lock. */
+static int copy_list(struct vfs *v, const char *user, struct listed **out, size_t *count)
+{
+    size_t n = 0, max = 0;
+    struct listed *l = NULL;
+    int err = 0;
+    pthread_rwlock_rdlock(&v->lock);
+    if (user && !ns_user_by_name_locked(v, user, strlen(user)))
+        err = -ENOENT;
+    list_for_each(it, &v->users) {
+        const struct nuser *u = list_entry(it, struct nuser, link);
+        if (err || (user && strcmp(user, u->name)))
+            continue;
+        if (n + u->nvols > max) {
+            struct listed *grown = realloc(l, (n + u->nvols) * sizeof(*l));
+            if (!grown) {
+                err = -ENOMEM;
+                continue;
+            }
+            l = grown;
+            max = n + u->nvols;
+        }
+        list_for_each(jt, &u->vols) {
+            l[n].n = ns_vol_ref(list_entry(jt, struct nvol, link));
+            copy_names(l[n].n, &l[n].names);
+            n++;
+        }
+    }
+    pthread_rwlock_unlock(&v->lock);
+    *out = l;
+    *count = n;
+    return err;
+}
+
+int vfs_volume_list(struct vfs *v, const char *user,
+                    int (*fn)(void *arg, const struct vfs_volume_info *info), void *arg)
+{
+    struct listed *l = NULL;
+    size_t count = 0;
+    int err = copy_list(v, user, &l, &count);
+    if (count)
+        qsort(l, count, sizeof(*l), by_name);
+    for (size_t i = 0; i < count; i++) {
+        if (!err) {
+            fill_info(v, l[i].n, &l[i].names);
+            if (l[i].names.err != -ESTALE) /* removed meanwhile */
+                err = fn(arg, &l[i].names);
+        }
+        ns_vol_put(l[i].n);
+    }
+    free(l);
+    return err;
+}
+
+int vfs_volume_set_props(struct vfs *v, const char *name, const struct volume_props *p)
+{
+    struct nvol *n;
+    struct volume *vol = NULL;
+    int err = find_volume(v, name, &n);
+    if (err)
+        return err;
+    err = ns_vol_open(v, n, true, &vol);
+    if (!err) {
+        err = volume_set_props(vol, p);
+        volume_unref(vol);
+    }
+    ns_vol_put(n);
+    return err == -ESTALE ? -ENOENT : err;
+}
+
+int vfs_purge_orphans(struct vfs *v)
+{
+    struct listed *l = NULL;
+    size_t count = 0;
+    int err = 0;
+    pthread_rwlock_wrlock(&v->lock);
+    v->purge = true;
+    pthread_rwlock_unlock(&v->lock);
+    err = copy_list(v, NULL, &l, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct volume *vol = NULL;
+        /* Closed ones free theirs when they are opened. */
+        if (!ns_vol_open(v, l[i].n, false, &vol)) {
+            int r = volume_purge_orphans(vol);
+            if (r && !err)
+                err = r;
+            volume_unref(vol);
+        }
+        ns_vol_put(l[i].n);
+    }
+    free(l);
+    return err;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * trash: the folders of volumes that are going or that a crash left half-made.
+ */
+#ifndef VOLNFS_VFS_TRASH_H
+#define VOLNFS_VFS_TRASH_H
+
+#include "server/vfs/vfs.h"
+
+/* Bytes that "STORE/volumes/<16 hex digits>" needs beyond STORE, NUL included, trash prefix too. */
+#define TRASH_PATH_EXTRA 48
+
+/* Where the folder of volume id is: STORE/volumes/<16 hex digits>. Free with free(); NULL: no memory. */
+char *trash_volume_path(const char *store, uint64_t id);
+/* Moves the folder of volume id aside, so that nothing takes it for a volume, and removes it. What
+ * cannot be removed now is removed by the next start. A missing folder is fine. 0 or -errno, logged. */
+int trash_remove_volume(const char *store, uint64_t id);
+/* At start: removes the folders that no volume owns. known(arg, id): is there a row for id? Only folders whose
+ * id this store has handed out are touched: a state.db restored from an old copy must not cost
+ * volumes made since. */
+int trash_clean(const char *store, struct statedb *db, bool (*known)(void *arg, uint64_t id),
+                void *arg);
+
+#endif
