@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * control: serves proto/control.x (see control.h). Every call that touches volumes may wait for a disk
+ * and therefore runs in a worker.
+ */
+#include "server/control/control.h"
+
+#include <errno.h>
+#include <rpc/rpc.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "proto/control_gen.h"
+#include "proto/props.h"
+
+#define LIST_REPLY_MAX (64u << 20) /* CONTROL_LIST_MAX volumes with long names fit */
+
+/* --- results --- */
+
+/* Fills r; its text is in buf (CONTROL_TEXT_MAX + 1 bytes). */
+static void say(control_result *r, char *buf, int err, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+static void say(control_result *r, char *buf, int err, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(buf, CONTROL_TEXT_MAX, fmt, ap);
+    va_end(ap);
+    r->err = err;
+    r->text = buf;
+}
+
+/* What an errno means for a volume, for people. */
+static void say_error(control_result *r, char *buf, int err, const char *name)
+{
+    switch (err) {
+    case 0:
+        say(r, buf, 0, "%s", "");
+        break;
+    case -ENOENT:
+        say(r, buf, err, "there is no volume '%s'; 'volnfs list' shows those there are", name);
+        break;
+    case -EEXIST:
+        say(r, buf, err, "the volume '%s' exists already", name);
+        break;
+    case -EINVAL:
+        say(r, buf, err, "'%s' cannot name a volume: it has to be USER/VOLUME, each of letters, digits, "
+            "'.', '_' and '-', not beginning with '.' or '-', at most %d and %d characters", name,
+            USER_NAME_MAX, VOLUME_NAME_MAX);
+        break;
+    case -EUCLEAN:
+        say(r, buf, err, "the volume '%s' is damaged; 'volnfs check %s' says what is wrong", name, name);
+        break;
+    default:
+        say(r, buf, err, "volume '%s': %s", name, strerror(-err));
+    }
+}
+
+static void props_to_wire(const struct volume_props *p, control_props *out)
+{
+    out->codec = p->codec == VOLUME_ZSTD;
+    out->level = p->level;
+    out->quota_bytes = p->quota_bytes;
+    out->quota_files = p->quota_files;
+    out->readonly = p->readonly;
+}
+
+/* -EINVAL: values that no client of ours sends. */
+static int props_from_wire(const control_props *p, struct volume_props *out)
+{
+    volume_props_default(out);
+    if (p->codec > 1 || p->quota_bytes > INT64_MAX || p->quota_files > INT64_MAX)
+        return -EINVAL;
+    if (p->codec && (p->level < 1 || p->level > 19))
+        return -EINVAL;
+    out->codec = p->codec ? VOLUME_ZSTD : VOLUME_RAW;
+    if (p->codec)
+        out->level = p->level;
+    out->quota_bytes = p->quota_bytes;
+    out->quota_files = p->quota_files;
+    out->readonly = p->readonly;
+    return 0;
+}
+
+/* --- procedures: each gets decoded arguments and encodes its result; false: it did not fit --- */
+
+struct proc_call {
+    struct control *c;
+    XDR *out;
+    char text[CONTROL_TEXT_MAX + 1];
+};
+
+static bool do_null(struct proc_call *pc, void *args)
+{
+    return true;
+}
+
+static bool do_info(struct proc_call *pc, void *args)
+{
+    char release[] = PACKAGE_VERSION;
+    char store[CONTROL_TEXT_MAX + 1], addrs[CONTROL_TEXT_MAX + 1];
+    control_info info = {.release = release,
+                         .store = store,
+                         .listen = addrs,
+                         .epoch = pc->c->epoch,
+                         .pid = (uint64_t)getpid()};
+    snprintf(store, sizeof(store), "%s", pc->c->store);
+    snprintf(addrs, sizeof(addrs), "%s", pc->c->listen);
+    return xdr_control_info(pc->out, &info);
+}
+
+static bool do_create(struct proc_call *pc, void *args)
+{
+    const control_create_args *a = args;
+    control_result r;
+    struct volume_props props;
+    if (props_from_wire(&a->props, &props))
+        say(&r, pc->text, -EINVAL, "the properties of '%s' are out of range", a->name);
+    else
+        say_error(&r, pc->text, vfs_volume_create(pc->c->vfs, a->name, &props, a->uid, a->gid, a->mode),
+                  a->name);
+    return xdr_control_result(pc->out, &r);
+}
+
+static bool do_destroy(struct proc_call *pc, void *args)
+{
+    const control_name_args *a = args;
+    control_result r;
+    say_error(&r, pc->text, vfs_volume_destroy(pc->c->vfs, a->name), a->name);
+    return xdr_control_result(pc->out, &r);
+}
+
+static bool do_set(struct proc_call *pc, void *args)
+{
+    const control_set_args *a = args;
+    control_result r;
+    control_props wire;
+    struct vfs_volume_info info;
+    char why[512];
+    int err = vfs_volume_info(pc->c->vfs, a->name, &info);
+    if (!err)
+        err = info.err;
+    if (err) {
+        say_error(&r, pc->text, err, a->name);
+        goto out;
+    }
+    props_to_wire(&info.props, &wire);
+    if (props_set(&wire, a->key, a->value, why, sizeof(why))) {
+        say(&r, pc->text, -EINVAL, "%s", why);
+        goto out;
+    }
+    if (!(err = props_from_wire(&wire, &info.props)))
+        err = vfs_volume_set_props(pc->c->vfs, a->name, &info.props);
+    say_error(&r, pc->text, err, a->name);
+out:
+    return xdr_control_result(pc->out, &r);
+}
+
+struct list {
+    control_volume *v;
+    u_int n, max;
+};
+
+static int list_add(void *arg, const struct vfs_volume_info *info)
+{
+    struct list *l = arg;
+    control_volume *v;
+    if (l->n == l->max) {
+        u_int max = l->max ? l->max * 2 : 64;
+        control_volume *grown;
+        if (l->n >= CONTROL_LIST_MAX)
+            return -E2BIG;
+        grown = realloc(l->v, max * sizeof(*grown));
+        if (!grown)
+            return -ENOMEM;
+        l->v = grown;
+        l->max = max;
+    }
+    v = &l->v[l->n];
+    memset(v, 0, sizeof(*v));
+    if (asprintf(&v->name, "%s/%s", info->user, info->name) < 0)
+        return -ENOMEM;
+    v->id = info->id;
+    v->created = info->created;
+    props_to_wire(&info->props, &v->props);
+    v->files = info->stat.files;
+    v->logical = info->stat.logical;
+    v->stored = info->stat.stored;
+    v->pack_bytes = info->stat.pack_bytes;
+    v->index_bytes = info->stat.index_bytes;
+    v->err = info->err;
+    l->n++;
+    return 0;
+}
+
+static bool do_list(struct proc_call *pc, void *args)
+{
+    const control_name_args *a = args;
+    control_list_result r = {0};
+    struct list l = {0};
+    struct vfs_volume_info info;
+    int err;
+    bool ok;
+    if (strchr(a->name, '/')) {
+        err = vfs_volume_info(pc->c->vfs, a->name, &info);
+        if (!err)
+            err = list_add(&l, &info);
+        say_error(&r.result, pc->text, err, a->name);
+    } else {
+        err = vfs_volume_list(pc->c->vfs, *a->name ? a->name : NULL, list_add, &l);
+        if (err == -ENOENT)
+            say(&r.result, pc->text, err, "there is no user '%s'", a->name);
+        else if (err == -E2BIG)
+            say(&r.result, pc->text, err, "there are more than %d volumes; list one user's",
+                CONTROL_LIST_MAX);
+        else
+            say(&r.result, pc->text, err, "%s", err ? strerror(-err) : "");
+    }
+    if (!err) {
+        r.volumes.volumes_len = l.n;
+        r.volumes.volumes_val = l.v;
+    }
+    ok = xdr_control_list_result(pc->out, &r);
+    for (u_int i = 0; i < l.n; i++)
+        free(l.v[i].name);
+    free(l.v);
+    return ok;
+}
+
+static const struct proc {
+    uint32_t number;
+    bool anybody;
+    bool (*run)(struct proc_call *pc, void *args);
+    xdrproc_t args; /* NULL: none */
+    bool list;      /* the refusal is a control_list_result */
+} procs[] = {
+    {CONTROL_NULL, true, do_null, NULL, false},
+    {CONTROL_INFO, true, do_info, NULL, false},
+    {CONTROL_CREATE, false, do_create, (xdrproc_t)xdr_control_create_args, false},
+    {CONTROL_DESTROY, false, do_destroy, (xdrproc_t)xdr_control_name_args, false},
+    {CONTROL_LIST, false, do_list, (xdrproc_t)xdr_control_name_args, true},
+    {CONTROL_SET, false, do_set, (xdrproc_t)xdr_control_set_args, false},
+};
+
+static bool may_call(const struct request *req)
+{
+    uint32_t uid, gid;
+    return !request_peer_ids(req, &uid, &gid) && (uid == 0 || uid == (uint32_t)geteuid());
+}
+
+static bool refuse(struct proc_call *pc, const struct proc *p)
+{
+    control_list_result r = {0};
+    say(&r.result, pc->text, -EPERM,
+        "only root and the user that volnfsd runs as (uid %u) may administer this store",
+        (unsigned)geteuid());
+    return p->list ? xdr_control_list_result(pc->out, &r) : xdr_control_result(pc->out, &r.result);
+}
+
+static enum req_result dispatch(struct request *req, void *arg)
+{
+    union {
+        control_create_args create;
+        control_name_args name;
+        control_set_args set;
+    } args;
+    struct proc_call pc = {.c = arg, .out = xdrout_xdr(req->out)};
+    const struct proc *p = NULL;
+    bool ok;
+    for (size_t i = 0; i < sizeof(procs) / sizeof(procs[0]); i++)
+        if (procs[i].number == req->proc)
+            p = &procs[i];
+    if (!p) {
+        request_reject(req, PROC_UNAVAIL);
+        return REQ_DONE;
+    }
+    if (p->args && !req->may_block)
+        return REQ_BLOCK; /* before anything is decoded: the arguments are decoded in the worker */
+
+    memset(&args, 0, sizeof(args));
+    if (p->args && !p->args(&req->in, &args)) {
+        xdr_free(p->args, &args);
+        request_reject(req, GARBAGE_ARGS);
+        return REQ_DONE;
+    }
+    if (p->list)
+        xdrout_set_limit(req->out, LIST_REPLY_MAX);
+    ok = p->anybody || may_call(req) ? p->run(&pc, &args) : refuse(&pc, p);
+    if (p->args)
+        xdr_free(p->args, &args);
+    if (!ok)
+        request_reject(req, SYSTEM_ERR);
+    return REQ_DONE;
+}
+
+void control_program(struct control *c, struct oncrpc_program *out)
+{
+    *out = (struct oncrpc_program){.prog = VOLNFS_CONTROL,
+                                   .vers_min = VOLNFS_CONTROL_V1,
+                                   .vers_max = VOLNFS_CONTROL_V1,
+                                   .dispatch = dispatch,
+                                   .arg = c};
+}
