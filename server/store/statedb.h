@@ -15,6 +15,9 @@ struct statedb;
 /* Opens STORE/state.db, making STORE and it if missing, takes the store's lock (-EBUSY: another server
  * has it), and counts the boot epoch up. -ENOTSUP: newer format. */
 int statedb_open(const char *store, struct statedb **out);
+/* Opens an existing STORE/state.db to look at users and volumes only: takes no lock, counts nothing, works
+ * beside a running server. -ENOENT: no store there. Only the list functions may be called on it. */
+int statedb_open_readonly(const char *store, struct statedb **out);
 void statedb_close(struct statedb *db);
 uint64_t statedb_epoch(const struct statedb *db);
 /* 16 bytes, made with the store. */
