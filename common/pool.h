@@ -8,6 +8,17 @@
 #include <pthread.h>
 #include <stddef.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#define POOL_KEEPS 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define POOL_KEEPS 0
+#endif
+#endif
+#ifndef POOL_KEEPS
+#define POOL_KEEPS 1 /* 0: free lists (also those that do without this module) are to stay empty */
+#endif
+
 struct pool {
     pthread_mutex_t lock;
     void *free;       /* the first word of a free piece points to the next */

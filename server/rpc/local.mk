@@ -1,2 +1,11 @@
 noinst_LIBRARIES += librpc.a
-librpc_a_SOURCES =
+librpc_a_SOURCES = \
+    server/rpc/conn.c server/rpc/conn.h \
+    server/rpc/conncall.c \
+    server/rpc/listener.c server/rpc/listener.h \
+    server/rpc/loop.c server/rpc/loop.h \
+    server/rpc/rbuf.c server/rpc/rbuf.h \
+    server/rpc/request.c server/rpc/request.h \
+    server/rpc/rpcmsg.c server/rpc/rpcmsg.h \
+    server/rpc/rpcserver.c server/rpc/rpcserver.h server/rpc/rpcserver_priv.h \
+    server/rpc/worker.c server/rpc/worker.h

@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * conn: record marking (RFC 5531 section 11) over edge-triggered epoll.
+ *
+ * Receiving:
+ *  1. Small records share the buffer they were received into; each request holds a reference.
+ *  2. When the last record was large, the next is expected to be: a large buffer is taken and only its first
+ *     4 KiB are asked for, so that the length is known and the rest is received exactly into its place.
+ *  3. A record that does not fit behind those before it is moved to the begin of a new buffer; after (2) that is
+ *     at most 4 KiB of a large one.
+ *  4. A connection without an unfinished record has no buffer.
+ */
+#include "server/rpc/conn.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "server/rpc/rpcserver_priv.h"
+
+#define LARGE_RECORD  (RBUF_SMALL_CAP / 2)
+#define LARGE_PEEK    4096u  /* see (2) */
+#define ROOM_MIN      16384u /* a shared buffer with less room than this is not received into again */
+#define READS_MAX     16     /* in one turn; then it is the others' */
+#define IOV_PER_WRITE 256
+
+static uint64_t last_id; /* atomic: identifiers do not come again in a process */
+
+/* --- life --- */
+
+static void tune_socket(struct conn *c)
+{
+    int one = 1, idle = 60, interval = 15, count = 4;
+
+    if (c->peer.ss_family == AF_UNIX) {
+        struct ucred ids;
+        socklen_t len = sizeof(ids);
+
+        if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &ids, &len) == 0) {
+            c->has_ids = true;
+            c->uid = ids.uid;
+            c->gid = ids.gid;
+        }
+        return;
+    }
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    setsockopt(c->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+    setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+    setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+    setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+}
+
+struct conn_arrival {
+    struct job job;
+    struct conn *conn;
+};
+
+/* On its loop's thread. */
+static void conn_arrive(struct job *job)
+{
+    struct conn_arrival *a = container_of(job, struct conn_arrival, job);
+    struct conn *c = a->conn;
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = c};
+
+    free(a);
+    list_add_tail(&c->loop->conns, &c->all);
+    if (rpcserver_phase(c->server) >= PHASE_CLOSE ||
+        epoll_ctl(c->loop->epfd, EPOLL_CTL_ADD, c->fd, &ev) != 0)
+        conn_close(c);
+}
+
+int conn_new(struct rpcserver *server, const struct oncrpc_program *prog, int fd,
+             const struct sockaddr_storage *peer)
+{
+    struct conn *c = calloc(1, sizeof(*c));
+    struct conn_arrival *a = malloc(sizeof(*a));
+
+    if (!c || !a) {
+        free(c);
+        free(a);
+        close(fd);
+        return -ENOMEM;
+    }
+    c->source = SOURCE_CONN;
+    c->fd = fd;
+    c->refs = 1;
+    c->id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
+    c->server = server;
+    c->loop = &server->loops[server->next_loop++ % server->nloops];
+    c->prog = prog;
+    c->peer = *peer;
+    list_init(&c->all);
+    list_init(&c->again);
+    list_init(&c->dirty);
+    list_init(&c->timed);
+    list_init(&c->out);
+    list_init(&c->held);
+    list_init(&c->calls);
+    tune_socket(c);
+    __atomic_add_fetch(&server->nconns, 1, __ATOMIC_RELAXED);
+    a->conn = c;
+    a->job.run = conn_arrive;
+    loop_post(c->loop, &a->job);
+    return 0;
+}
+
+void conn_unref(struct conn *c)
+{
+    if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) == 0)
+        free(c);
+}
+
+static void out_pop(struct conn *c, struct outmsg *m)
+{
+    list_del(&m->node);
+    __atomic_store_n(&c->out_bytes, c->out_bytes - (m->total - m->sent), __ATOMIC_RELAXED);
+    m->gone(m);
+}
+
+void conn_close(struct conn *c)
+{
+    struct outmsg *m;
+
+    if (c->closed)
+        return;
+    __atomic_store_n(&c->closed, true, __ATOMIC_RELEASE);
+    close(c->fd); /* also leaves the epoll set */
+    c->fd = -1;
+    while ((m = list_first(&c->out, struct outmsg, node)))
+        out_pop(c, m);
+    conncall_fail_all(c, -EPIPE);
+    request_release_held(c);
+    rbuf_unref(c->rb);
+    rbuf_unref(c->record);
+    c->rb = c->record = NULL;
+    list_del(&c->again);
+    list_del(&c->dirty);
+    list_del(&c->timed);
+    list_del(&c->all);
+    list_add_tail(&c->loop->dead, &c->all);
+    __atomic_sub_fetch(&c->server->nconns, 1, __ATOMIC_RELAXED);
+    if (c->prog->conn_closed)
+        c->prog->conn_closed(c->id, c->prog->arg);
+}
+
+/* --- limits and times --- */
+
+static bool conn_full(const struct conn *c)
+{
+    const struct rpcserver_conf *conf = &c->server->conf;
+
+    return c->inflight >= conf->max_inflight || c->out_bytes >= conf->max_out ||
+           c->rx_held >= CONN_RX_MAX || rpcserver_phase(c->server) != PHASE_RUN;
+}
+
+void conn_eased(struct conn *c)
+{
+    if (c->paused && !c->closed && !conn_full(c) && list_empty(&c->again)) {
+        c->paused = false;
+        list_add_tail(&c->loop->again, &c->again);
+    }
+}
+
+void conn_update_timed(struct conn *c)
+{
+    bool want = !c->closed && (c->record_since || c->out_since || !list_empty(&c->calls));
+
+    if (want && list_empty(&c->timed))
+        list_add_tail(&c->loop->timed, &c->timed);
+    else if (!want && !list_empty(&c->timed))
+        list_del(&c->timed);
+}
+
+void conn_tick(struct conn *c, uint64_t now)
+{
+    if ((c->record_since && now >= c->record_since + CONN_RECORD_MS) ||
+        (c->out_since && now >= c->out_since + CONN_STUCK_MS)) {
+        log_debug("connection %llu: too slow", (unsigned long long)c->id);
+        conn_close(c);
+        return;
+    }
+    conncall_tick(c, now);
+    conn_update_timed(c);
+}
+
+/* --- receiving --- */
+
+/* Adds a fragment to the record under assembly; -1: too long. */
+static int add_fragment(struct conn *c, const char *p, size_t len)
+{
+    if (len > REQUEST_CALL_MAX - c->record_len)
+        return -1;
+    if (c->record && !c->record->large && len > RBUF_SMALL_CAP - c->record_len) {
+        struct rbuf *bigger = rbuf_new(true);
+
+        if (!bigger)
+            return -1;
+        memcpy(bigger->data, c->record->data, c->record_len);
+        rbuf_unref(c->record);
+        c->record = bigger;
+    }
+    if (!c->record && !(c->record = rbuf_new(len > RBUF_SMALL_CAP)))
+        return -1;
+    memcpy(c->record->data + c->record_len, p, len);
+    c->record_len += len;
+    return 0;
+}
+
+static uint32_t mark_at(const struct conn *c)
+{
+    uint32_t mark;
+
+    memcpy(&mark, c->rb->data + c->rd, 4);
+    return ntohl(mark);
+}
+
+#define LAST_FRAGMENT 0x80000000u
+
+/* Handles the complete records received. false: close. */
+static bool handle_records(struct conn *c)
+{
+    while (!c->closed && !conn_full(c) && c->wr - c->rd >= 4) {
+        uint32_t mark = mark_at(c), len = mark & ~LAST_FRAGMENT;
+        const char *p = c->rb->data + c->rd + 4;
+        bool ok;
+
+        if (len > REQUEST_CALL_MAX) {
+            log_debug("connection %llu: a fragment of %u bytes", (unsigned long long)c->id, len);
+            return false;
+        }
+        if (c->wr - c->rd - 4 < len)
+            break;
+        c->rd += 4 + (size_t)len;
+        if (c->record || !(mark & LAST_FRAGMENT)) {
+            struct rbuf *record;
+
+            if (add_fragment(c, p, len) != 0)
+                return false;
+            if (!(mark & LAST_FRAGMENT))
+                continue;
+            record = c->record;
+            c->record = NULL;
+            c->record_since = 0;
+            ok = request_record(c, record, record->data, c->record_len);
+            c->record_len = 0;
+            rbuf_unref(record);
+        } else {
+            c->large = len > LARGE_RECORD;
+            c->record_since = 0;
+            ok = request_record(c, c->rb, p, len);
+        }
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+/* Without unread bytes the buffer goes back; with room left the loop has it for the next connection. */
+static void give_buffer(struct conn *c)
+{
+    struct loop *l = c->loop;
+    struct rbuf *rb = c->rb;
+    size_t at = rb->refs == 1 ? 0 : (c->wr + 7) & ~(size_t)7;
+
+    c->rb = NULL;
+    c->rd = c->wr = 0;
+    if (!rb->large && !l->spare && rb->cap >= at + ROOM_MIN) {
+        l->spare = rb;
+        l->spare_at = at;
+    } else {
+        rbuf_unref(rb);
+    }
+}
+
+static bool take_buffer(struct conn *c, bool large)
+{
+    struct loop *l = c->loop;
+
+    if (!large && l->spare) {
+        c->rb = l->spare;
+        c->rd = c->wr = l->spare_at;
+        l->spare = NULL;
+        return true;
+    }
+    c->rb = rbuf_new(large);
+    c->rd = c->wr = 0;
+    return c->rb;
+}
+
+/* Makes room for what comes next: *n bytes at most are to be received at wr. false: out of memory. */
+static bool make_room(struct conn *c, size_t *n)
+{
+    size_t have = c->wr - c->rd, need = have >= 4 ? 4 + (size_t)(mark_at(c) & ~LAST_FRAGMENT) : 4;
+
+    if (c->rb && !have) {
+        if (c->rb->refs == 1)
+            c->rd = c->wr = 0;
+        if (c->rb->large != c->large || c->rb->cap - c->wr < ROOM_MIN)
+            give_buffer(c);
+    }
+    if (!c->rb && !take_buffer(c, c->large))
+        return false;
+    if (need > c->rb->cap - c->rd) {
+        struct rbuf *old = c->rb, *rb = rbuf_new(need > RBUF_SMALL_CAP);
+
+        if (!rb)
+            return false;
+        memcpy(rb->data, old->data + c->rd, have);
+        rbuf_unref(old);
+        c->rb = rb;
+        c->rd = 0;
+        c->wr = have;
+    }
+    *n = c->rb->cap - c->wr;
+    if (c->rb->large) {
+        size_t most = have >= 4 ? c->rd + need - c->wr : LARGE_PEEK - have;
+
+        if (*n > most)
+            *n = most;
+    }
+    return true;
+}
+
+/* Receives once. false: close. */
+static bool receive(struct conn *c)
+{
+    size_t want;
+    ssize_t n;
+
+    if (!make_room(c, &want)) {
+        log_warn("out of memory: a connection is closed");
+        return false;
+    }
+    n = recv(c->fd, c->rb->data + c->wr, want, 0);
+    if (n > 0) {
+        c->wr += (size_t)n;
+        /* Less than asked for: the socket is empty, and more to come is another event; only the end of the
+         * stream may have been reported already. */
+        if ((size_t)n < want && !c->hup)
+            c->readable = false;
+        return true;
+    }
+    if (n < 0 && errno == EINTR)
+        return true;
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        c->readable = false;
+        return true;
+    }
+    return false;
+}
+
+void conn_resume(struct conn *c)
+{
+    for (int turn = 0; !c->closed; turn++) {
+        if (c->rb && !handle_records(c)) {
+            conn_close(c);
+            return;
+        }
+        if (c->closed)
+            return;
+        if (conn_full(c)) {
+            c->paused = true;
+            break;
+        }
+        if (!c->readable)
+            break;
+        if (turn == READS_MAX) {
+            if (list_empty(&c->again))
+                list_add_tail(&c->loop->again, &c->again);
+            break;
+        }
+        if (!receive(c)) {
+            conn_close(c);
+            return;
+        }
+    }
+    if (c->closed)
+        return;
+    if (c->rb && c->rd == c->wr)
+        give_buffer(c);
+    if (c->paused || (!c->rb && !c->record))
+        c->record_since = 0;
+    else if (!c->record_since)
+        c->record_since = clock_mono_ms();
+    conn_flush(c);
+}
+
+void conn_event(struct conn *c, uint32_t events)
+{
+    if (c->closed)
+        return;
+    if (events & (EPOLLERR | EPOLLHUP)) {
+        conn_close(c);
+        return;
+    }
+    if (events & EPOLLOUT)
+        conn_flush(c);
+    if (events & EPOLLRDHUP)
+        c->hup = true;
+    if (events & (EPOLLIN | EPOLLRDHUP)) {
+        c->readable = true;
+        if (!c->closed && !c->paused)
+            conn_resume(c);
+    }
+}
+
+/* --- sending --- */
+
+void conn_queue(struct conn *c, struct outmsg *m)
+{
+    size_t len = xdrout_len(m->body);
+
+    m->mark = htonl(LAST_FRAGMENT | (uint32_t)len);
+    m->sent = 0;
+    m->total = 4 + len;
+    if (list_empty(&c->out))
+        c->out_since = clock_mono_ms();
+    list_add_tail(&c->out, &m->node);
+    __atomic_store_n(&c->out_bytes, c->out_bytes + m->total, __ATOMIC_RELAXED);
+    if (list_empty(&c->dirty))
+        list_add_tail(&c->loop->dirty, &c->dirty);
+}
+
+static int gather(const struct conn *c, struct iovec *iov, int max)
+{
+    int n = 0;
+
+    list_for_each(it, &c->out) {
+        struct outmsg *m = list_entry(it, struct outmsg, node);
+        size_t body = m->sent > 4 ? m->sent - 4 : 0;
+
+        if (n + 2 > max)
+            break;
+        if (m->sent < 4) {
+            iov[n].iov_base = (char *)&m->mark + m->sent;
+            iov[n++].iov_len = 4 - m->sent;
+        }
+        n += xdrout_iov(m->body, body, iov + n, max - n);
+    }
+    return n;
+}
+
+/* The socket took n bytes. */
+static void sent(struct conn *c, size_t n)
+{
+    struct outmsg *m;
+
+    while (!c->closed && (m = list_first(&c->out, struct outmsg, node))) {
+        size_t step = m->total - m->sent < n ? m->total - m->sent : n;
+
+        m->sent += step;
+        n -= step;
+        __atomic_store_n(&c->out_bytes, c->out_bytes - step, __ATOMIC_RELAXED);
+        if (m->sent < m->total)
+            break;
+        out_pop(c, m);
+    }
+}
+
+static void want_out(struct conn *c, bool want)
+{
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = c};
+
+    if (c->want_out == want)
+        return;
+    if (want)
+        ev.events |= EPOLLOUT;
+    c->want_out = want;
+    epoll_ctl(c->loop->epfd, EPOLL_CTL_MOD, c->fd, &ev);
+}
+
+void conn_flush(struct conn *c)
+{
+    struct iovec iov[IOV_PER_WRITE];
+    bool stuck = false;
+
+    list_del(&c->dirty);
+    while (!c->closed && !stuck && !list_empty(&c->out)) {
+        struct msghdr msg = {.msg_iov = iov};
+        ssize_t n;
+
+        msg.msg_iovlen = (size_t)gather(c, iov, IOV_PER_WRITE);
+        n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+        if (n > 0) {
+            c->out_since = clock_mono_ms();
+            sent(c, (size_t)n);
+        } else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            stuck = true;
+        } else if (n == 0 || errno != EINTR) {
+            conn_close(c);
+        }
+    }
+    if (c->closed)
+        return;
+    want_out(c, stuck);
+    if (!stuck)
+        c->out_since = 0;
+    if (!list_empty(&c->held) && c->out_bytes < c->server->conf.max_out)
+        request_release_held(c);
+    conn_eased(c);
+    conn_update_timed(c);
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * loop: waits for events, then in turn: the events, connections that want to go on reading, output, times.
+ */
+#include "server/rpc/loop.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "server/rpc/conn.h"
+#include "server/rpc/listener.h"
+#include "server/rpc/rpcserver_priv.h"
+
+#define EVENTS_MAX 128
+#define TICK_MS    100u /* while something may time out */
+
+static _Thread_local const struct loop *current;
+
+bool loop_is_current(const struct loop *l)
+{
+    return current == l;
+}
+
+int loop_init(struct loop *l, struct rpcserver *server)
+{
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.ptr = l};
+
+    l->source = SOURCE_INBOX;
+    l->server = server;
+    list_init(&l->conns);
+    list_init(&l->again);
+    list_init(&l->dirty);
+    list_init(&l->timed);
+    list_init(&l->dead);
+    list_init(&l->free_requests);
+    list_init(&l->inbox);
+    pthread_mutex_init(&l->lock, NULL);
+    l->epfd = epoll_create1(EPOLL_CLOEXEC);
+    l->evfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (l->epfd < 0 || l->evfd < 0 || epoll_ctl(l->epfd, EPOLL_CTL_ADD, l->evfd, &ev) != 0)
+        return -errno;
+    return 0;
+}
+
+void loop_wake(struct loop *l)
+{
+    /* Edge-triggered, so nobody has to read it; the counter lasts for 2^64 wakes. */
+    uint64_t one = 1;
+
+    if (write(l->evfd, &one, sizeof(one)) < 0)
+        log_error("cannot wake an event loop: errno %d", errno);
+}
+
+void loop_post(struct loop *l, struct job *job)
+{
+    bool was_empty;
+
+    if (loop_is_current(l)) {
+        job->run(job);
+        return;
+    }
+    pthread_mutex_lock(&l->lock);
+    was_empty = list_empty(&l->inbox);
+    list_add_tail(&l->inbox, &job->node);
+    pthread_mutex_unlock(&l->lock);
+    if (was_empty)
+        loop_wake(l);
+}
+
+static void run_inbox(struct loop *l)
+{
+    struct list jobs;
+    struct job *job;
+
+    list_init(&jobs);
+    pthread_mutex_lock(&l->lock);
+    list_splice_tail(&jobs, &l->inbox);
+    pthread_mutex_unlock(&l->lock);
+    while ((job = list_first(&jobs, struct job, node))) {
+        list_del(&job->node);
+        job->run(job);
+    }
+}
+
+static void run_lists(struct loop *l)
+{
+    struct list again;
+    struct conn *c;
+
+    list_init(&again);
+    list_splice_tail(&again, &l->again);
+    while ((c = list_first(&again, struct conn, again))) {
+        list_del(&c->again);
+        conn_resume(c);
+    }
+    while ((c = list_first(&l->dirty, struct conn, dirty)))
+        conn_flush(c);
+}
+
+static void bury_dead(struct loop *l)
+{
+    struct conn *c;
+
+    while ((c = list_first(&l->dead, struct conn, all))) {
+        list_del(&c->all);
+        conn_unref(c);
+    }
+}
+
+static void run_timers(struct loop *l)
+{
+    uint64_t now;
+    struct list timed;
+    struct conn *c;
+
+    if (list_empty(&l->timed))
+        return;
+    now = clock_mono_ms();
+    if (now < l->next_tick)
+        return;
+    l->next_tick = now + TICK_MS;
+    list_init(&timed);
+    list_splice_tail(&timed, &l->timed);
+    while ((c = list_first(&timed, struct conn, timed))) {
+        list_del(&c->timed);
+        conn_tick(c, now);
+    }
+}
+
+static void close_all(struct loop *l)
+{
+    struct conn *c;
+
+    while ((c = list_first(&l->conns, struct conn, all)))
+        conn_close(c);
+    __atomic_store_n(&l->closed_all, true, __ATOMIC_RELEASE);
+}
+
+static void *loop_main(void *arg)
+{
+    struct rpcserver *s = ((struct loop *)arg)->server;
+    struct epoll_event ev[EVENTS_MAX];
+    struct loop *l = arg;
+
+    current = l;
+    while (rpcserver_phase(s) != PHASE_QUIT) {
+        int timeout = !list_empty(&l->again) ? 0 : !list_empty(&l->timed) ? (int)TICK_MS : -1;
+        int n = epoll_wait(l->epfd, ev, EVENTS_MAX, timeout);
+
+        for (int i = 0; i < n; i++) {
+            switch (*(enum source *)ev[i].data.ptr) {
+            case SOURCE_CONN:
+                conn_event(ev[i].data.ptr, ev[i].events);
+                break;
+            case SOURCE_LISTENER:
+                listener_event(ev[i].data.ptr);
+                break;
+            case SOURCE_INBOX:
+                run_inbox(l);
+                break;
+            }
+        }
+        if (rpcserver_phase(s) >= PHASE_DRAIN && l == s->loops)
+            for (unsigned i = 0; i < s->nlisteners; i++)
+                listener_close(&s->listeners[i]);
+        if (rpcserver_phase(s) >= PHASE_CLOSE && !l->closed_all)
+            close_all(l);
+        run_lists(l);
+        run_timers(l);
+        bury_dead(l);
+    }
+    run_inbox(l);
+    close_all(l);
+    bury_dead(l);
+    return NULL;
+}
+
+int loop_start(struct loop *l)
+{
+    int err = pthread_create(&l->thread, NULL, loop_main, l);
+
+    l->started = err == 0;
+    return -err;
+}
+
+void loop_release(struct loop *l)
+{
+    while (!list_empty(&l->inbox))
+        run_inbox(l);
+    bury_dead(l);
+    rbuf_unref(l->spare);
+    request_free_pool(l);
+    if (l->evfd >= 0)
+        close(l->evfd);
+    if (l->epfd >= 0)
+        close(l->epfd);
+    pthread_mutex_destroy(&l->lock);
+}

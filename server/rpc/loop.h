@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * loop: one event loop thread with its connections. Everything here is touched by that thread only, but
+ * for the inbox, through which other threads hand it jobs.
+ */
+#ifndef VOLNFS_RPC_LOOP_H
+#define VOLNFS_RPC_LOOP_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/list.h"
+#include "server/rpc/worker.h"
+
+struct rbuf;
+struct rpcserver;
+
+/* What an epoll event's pointer points to: the first member of struct conn and struct listener. */
+enum source { SOURCE_INBOX, SOURCE_CONN, SOURCE_LISTENER };
+
+struct loop {
+    enum source source; /* SOURCE_INBOX: of its own eventfd */
+    struct rpcserver *server;
+    int epfd, evfd;
+    pthread_t thread;
+    bool started;
+
+    struct list conns; /* all open ones */
+    struct list again; /* have input that was not looked at: unpaused, or out of turn */
+    struct list dirty; /* have output to send */
+    struct list timed; /* have something that times out */
+    struct list dead;  /* closed in this turn; late events may still point to them */
+    uint64_t next_tick;
+    struct rbuf *spare; /* a small buffer with room from spare_at on; may be NULL */
+    size_t spare_at;
+    struct list free_requests;
+    unsigned nfree_requests;
+    unsigned requests; /* under way; read by others */
+    bool closed_all;   /* read by others */
+
+    pthread_mutex_t lock; /* of the inbox */
+    struct list inbox;
+};
+
+int loop_init(struct loop *l, struct rpcserver *server);
+int loop_start(struct loop *l);
+/* After the thread has ended, or was never started: runs what is left in the inbox. */
+void loop_release(struct loop *l);
+/* Runs job on the loop's thread: now, when that is this thread. */
+void loop_post(struct loop *l, struct job *job);
+/* Makes the thread look at the server's flags. */
+void loop_wake(struct loop *l);
+/* The calling thread is l's. */
+bool loop_is_current(const struct loop *l);
+
+#endif
