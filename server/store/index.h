@@ -40,11 +40,14 @@ int index_open_readonly(const char *path, const char *label, struct index **out)
 /* --- writing: one thread, inside begin/commit --- */
 
 int index_begin(struct index *ix);
-/* Durable when it returns 0. On failure the transaction is rolled back and the error returned. */
+/* Durable when it returns 0. On failure the transaction is rolled back and the error returned. After
+ * -EIO nothing more is written (index_begin fails): only reopening tells what reached the disk. A put or
+ * punch that failed wants index_rollback. -ENOSPC: the disk is full, the next try may succeed. */
 int index_commit(struct index *ix);
 void index_rollback(struct index *ix);
 int index_put_meta(struct index *ix, const struct index_meta *meta);
-int index_put_inode(struct index *ix, const struct vattr *a); /* insert or replace */
+/* Inserts or replaces. Times are kept in nanoseconds; those outside the years 1677..2262 are clamped. */
+int index_put_inode(struct index *ix, const struct vattr *a);
 /* Deletes the inode's row, xattrs and symlink target (not its extents: index_punch them first). */
 int index_del_inode(struct index *ix, uint64_t ino);
 int index_put_symlink(struct index *ix, uint64_t ino, const char *target, size_t len);
@@ -72,13 +75,16 @@ int index_punch(struct index *ix, uint64_t ino, uint64_t off, uint64_t len, unsi
 int index_map(struct index *ix, uint64_t ino, uint64_t off, const struct chunk *c, const void *blob,
               struct index_delta *d);
 /* Moves a chunk's payload (blob to pack, or pack to pack): one row changes, extents do not. No effect
- * (returns 0) if the chunk is gone by now; 1 if moved. */
+ * (returns 0) if the chunk is gone by now; 1 if moved. -EINVAL: the payload is not the same. */
 int index_move_chunk(struct index *ix, const struct chunk *c);
-/* Packs without live bytes, except `except`, oldest first, into out; the count. Their rows are deleted
- * by index_del_pack; unlink the files after the commit. */
-int index_dead_packs(struct index *ix, uint32_t except, uint32_t *out, unsigned max);
+/* Packs numbered below `below` that have no live bytes, oldest first, into out; the count. below: the
+ * lowest pack that a transaction not committed yet may refer to (its records are not counted as live),
+ * and never above the one being appended to. Their rows are deleted by index_del_pack (if still without
+ * live bytes); unlink the files after the commit. */
+int index_dead_packs(struct index *ix, uint32_t below, uint32_t *out, unsigned max);
 int index_del_pack(struct index *ix, uint32_t pack);
-/* Up to max blobs, lowest chunk id first: fn gets the chunk and its payload. Total bytes of blobs. */
+/* Up to max blobs, lowest chunk id first: fn gets the chunk and its payload, and may change the tables
+ * (index_move_chunk); it stops when fn returns non-zero (returned). Total bytes of blobs (any thread). */
 int index_walk_blobs(struct index *ix, unsigned max,
                      int (*fn)(void *arg, const struct chunk *c, const void *blob), void *arg);
 int64_t index_blob_bytes(struct index *ix);

@@ -5,6 +5,11 @@ libstore_a_SOURCES = \
     server/store/check.h \
     server/store/chunk.c server/store/chunk.h \
     server/store/index.h \
+    server/store/index_extent.c \
+    server/store/index_impl.h \
+    server/store/index_read.c \
+    server/store/index_schema.c \
+    server/store/index_write.c \
     server/store/pack.c server/store/pack.h \
     server/store/pack_format.c server/store/pack_format.h \
     server/store/pack_impl.h \

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * index_extent: changes of extents, with the counters that hang on them: chunk.refs, pack.live, blobs.
+ *
+ * Changes of pack.live are added up in memory and written at commit (index_flush_live): a group touches
+ * one or two packs and hundreds of chunks.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/fault.h"
+#include "common/log.h"
+#include "server/store/index_impl.h"
+
+#define PUNCH_BATCH 64
+
+struct extent_row {
+    uint64_t off, chunk;
+    uint32_t len, chunk_off;
+};
+
+static sqlite3_stmt *prepare(struct index *ix, enum index_sql which, int *rc)
+{
+    *rc = fault_point("index.apply");
+    return *rc ? NULL : index_stmt(ix, &ix->writer, which, rc);
+}
+
+static int run(struct index *ix, sqlite3_stmt *st, const char *what)
+{
+    return index_run(ix, &ix->writer, st, what);
+}
+
+static int run_keys(struct index *ix, enum index_sql which, uint64_t a, int64_t b, int keys,
+                    const char *what)
+{
+    int rc;
+    sqlite3_stmt *st = prepare(ix, which, &rc);
+
+    if (!st)
+        return rc;
+    bind_u64(st, 1, a);
+    if (keys > 1)
+        sqlite3_bind_int64(st, 2, b);
+    return run(ix, st, what);
+}
+
+/* --- live bytes of packs and of blobs --- */
+
+int index_flush_live(struct index *ix)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; !rc && i < ix->nlive; i++)
+        if (ix->live[i].delta)
+            rc = run_keys(ix, SQL_ADD_LIVE, ix->live[i].pack, ix->live[i].delta, 2, "pack.live");
+    ix->nlive = 0;
+    return rc;
+}
+
+static int add_live(struct index *ix, uint32_t pack, int64_t delta)
+{
+    if (pack == 0) {
+        __atomic_add_fetch(&ix->blob_bytes, delta, __ATOMIC_RELAXED);
+        return 0;
+    }
+    for (unsigned i = 0; i < ix->nlive; i++)
+        if (ix->live[i].pack == pack) {
+            ix->live[i].delta += delta;
+            return 0;
+        }
+    int rc = ix->nlive == INDEX_PACK_DELTAS ? index_flush_live(ix) : 0;
+    ix->live[ix->nlive].pack = pack;
+    ix->live[ix->nlive++].delta = delta;
+    return rc;
+}
+
+int64_t index_blob_bytes(struct index *ix)
+{
+    return __atomic_load_n(&ix->blob_bytes, __ATOMIC_RELAXED);
+}
+
+/* --- chunks --- */
+
+/* The chunk's row and refs on the writer connection; -ENOENT. */
+static int get_chunk(struct index *ix, uint64_t id, struct chunk *c, uint64_t *refs)
+{
+    bool bad = false;
+    int rc = 0;
+    sqlite3_stmt *st = index_stmt(ix, &ix->writer, SQL_CHUNK_USE, &rc);
+
+    if (!st)
+        return rc;
+    bind_u64(st, 1, id);
+    int code = sqlite3_step(st);
+    if (code == SQLITE_ROW) {
+        *refs = index_column(st, 7, INT64_MAX, &bad);
+        if (!index_row_chunk(st, 0, c) || bad || *refs == 0)
+            rc = index_bad_row(ix, "chunk", id);
+    } else {
+        rc = code == SQLITE_DONE ? -ENOENT : index_error(ix, ix->writer.db, code, "chunk");
+    }
+    sqlite3_reset(st);
+    return rc;
+}
+
+/* One extent less names the chunk. */
+static int unref_chunk(struct index *ix, uint64_t id, struct index_delta *d)
+{
+    struct chunk c;
+    uint64_t refs;
+    int rc = get_chunk(ix, id, &c, &refs);
+
+    if (rc == -ENOENT)
+        return index_bad_row(ix, "extent: no chunk", id);
+    if (rc)
+        return rc;
+    if (refs > 1)
+        return run_keys(ix, SQL_CHUNK_REFS, id, -1, 2, "chunk.refs");
+    rc = run_keys(ix, SQL_DEL_CHUNK, id, 0, 1, "delete chunk");
+    if (!rc && c.pack == 0)
+        rc = run_keys(ix, SQL_DEL_BLOB, id, 0, 1, "delete blob");
+    if (!rc)
+        rc = add_live(ix, c.pack, -(int64_t)c.stored_len);
+    if (!rc)
+        d->stored -= c.stored_len;
+    return rc;
+}
+
+int index_move_chunk(struct index *ix, const struct chunk *c)
+{
+    struct chunk old;
+    uint64_t refs;
+
+    if (c->pack == 0)
+        return -EINVAL;
+    int rc = get_chunk(ix, c->id, &old, &refs);
+    if (rc)
+        return rc == -ENOENT ? 0 : rc;
+    if (old.stored_len != c->stored_len || old.checksum != c->checksum || old.codec != c->codec)
+        return -EINVAL;
+    sqlite3_stmt *st = prepare(ix, SQL_MOVE_CHUNK, &rc);
+    if (!st)
+        return rc;
+    bind_u64(st, 1, c->id);
+    bind_u64(st, 2, c->pack);
+    bind_u64(st, 3, c->pack_off);
+    rc = run(ix, st, "move chunk");
+    if (!rc && old.pack == 0)
+        rc = run_keys(ix, SQL_DEL_BLOB, c->id, 0, 1, "delete blob");
+    if (!rc)
+        rc = add_live(ix, old.pack, -(int64_t)old.stored_len);
+    if (!rc)
+        rc = add_live(ix, c->pack, c->stored_len);
+    return rc ? rc : 1;
+}
+
+/* --- extents --- */
+
+static int put_extent(struct index *ix, uint64_t ino, const struct extent_row *e)
+{
+    int rc;
+    sqlite3_stmt *st = prepare(ix, SQL_PUT_EXTENT, &rc);
+
+    if (!st)
+        return rc;
+    bind_u64(st, 1, ino);
+    bind_u64(st, 2, e->off);
+    bind_u64(st, 3, e->len);
+    bind_u64(st, 4, e->chunk);
+    bind_u64(st, 5, e->chunk_off);
+    return run(ix, st, "put extent");
+}
+
+static int set_extent_len(struct index *ix, uint64_t ino, uint64_t off, uint32_t len)
+{
+    int rc;
+    sqlite3_stmt *st = prepare(ix, SQL_SET_EXTENT, &rc);
+
+    if (!st)
+        return rc;
+    bind_u64(st, 1, ino);
+    bind_u64(st, 2, off);
+    bind_u64(st, 3, len);
+    return run(ix, st, "set extent");
+}
+
+/* Up to max extents that begin below end and reach past off, the last first. */
+static int get_range(struct index *ix, uint64_t ino, uint64_t off, uint64_t end,
+                     struct extent_row *rows, unsigned max, unsigned *count)
+{
+    int rc = 0, code = SQLITE_DONE;
+    sqlite3_stmt *st = index_stmt(ix, &ix->writer, SQL_RANGE_DOWN, &rc);
+
+    *count = 0;
+    if (!st)
+        return rc;
+    bind_u64(st, 1, ino);
+    bind_u64(st, 2, end);
+    sqlite3_bind_int64(st, 3, (int64_t)off - (int64_t)SLOT_SIZE); /* no extent is longer */
+    sqlite3_bind_int64(st, 4, max);
+    while (!rc && (code = sqlite3_step(st)) == SQLITE_ROW) {
+        bool bad = false;
+        struct extent_row e = {.off = index_column(st, 0, STORE_FILE_MAX, &bad),
+                               .len = (uint32_t)index_column(st, 1, SLOT_SIZE, &bad),
+                               .chunk = index_column(st, 2, INT64_MAX, &bad),
+                               .chunk_off = (uint32_t)index_column(st, 3, SLOT_SIZE, &bad)};
+        if (bad || e.len == 0 || e.off % SLOT_SIZE + e.len > SLOT_SIZE ||
+            e.chunk_off + e.len > SLOT_SIZE)
+            rc = index_bad_row(ix, "extent of inode", ino);
+        else if (e.off + e.len <= off)
+            break;
+        else
+            rows[(*count)++] = e;
+    }
+    if (!rc && code != SQLITE_ROW && code != SQLITE_DONE)
+        rc = index_error(ix, ix->writer.db, code, "extents");
+    sqlite3_reset(st);
+    return rc;
+}
+
+/* Takes [off, end) out of one extent that overlaps it. */
+static int cut_extent(struct index *ix, uint64_t ino, const struct extent_row *e, uint64_t off,
+                      uint64_t end, struct index_delta *d)
+{
+    uint64_t e_end = e->off + e->len;
+    bool head = e->off < off, tail = e_end > end;
+    int rc;
+
+    if (head)
+        rc = set_extent_len(ix, ino, e->off, (uint32_t)(off - e->off));
+    else
+        rc = run_keys(ix, SQL_DEL_EXTENT, ino, (int64_t)e->off, 2, "delete extent");
+    if (!rc && tail)
+        rc = put_extent(ix, ino,
+                        &(struct extent_row){.off = end,
+                                             .len = (uint32_t)(e_end - end),
+                                             .chunk = e->chunk,
+                                             .chunk_off = e->chunk_off + (uint32_t)(end - e->off)});
+    if (!rc && head && tail)
+        rc = run_keys(ix, SQL_CHUNK_REFS, e->chunk, 1, 2, "chunk.refs");
+    else if (!rc && !head && !tail)
+        rc = unref_chunk(ix, e->chunk, d);
+    if (!rc)
+        d->logical -= (int64_t)((tail ? end : e_end) - (head ? off : e->off));
+    return rc;
+}
+
+int index_punch(struct index *ix, uint64_t ino, uint64_t off, uint64_t len, unsigned max,
+                struct index_delta *d)
+{
+    struct extent_row rows[PUNCH_BATCH];
+    uint64_t end = off + len;
+    unsigned seen = 0, count;
+
+    if (off >= STORE_FILE_MAX || len == 0)
+        return 0;
+    if (end < off || end > STORE_FILE_MAX)
+        end = STORE_FILE_MAX;
+    for (;;) {
+        unsigned want = PUNCH_BATCH;
+        if (max && max - seen < want)
+            want = max - seen;
+        if (want == 0)
+            return 1;
+        int rc = get_range(ix, ino, off, end, rows, want, &count);
+        for (unsigned i = 0; !rc && i < count; i++)
+            rc = cut_extent(ix, ino, &rows[i], off, end, d);
+        if (rc)
+            return rc;
+        if (count < want)
+            return 0;
+        seen += count;
+        end = rows[count - 1].off;
+        if (end <= off)
+            return 0;
+    }
+}
+
+int index_map(struct index *ix, uint64_t ino, uint64_t off, const struct chunk *c, const void *blob,
+              struct index_delta *d)
+{
+    if (c->len == 0 || off >= STORE_FILE_MAX || off % SLOT_SIZE + c->len > SLOT_SIZE ||
+        (c->pack == 0) != (blob != NULL))
+        return -EINVAL;
+    int rc = index_punch(ix, ino, off, c->len, 0, d);
+    if (rc)
+        return rc;
+    sqlite3_stmt *st = prepare(ix, SQL_PUT_CHUNK, &rc);
+    if (!st)
+        return rc;
+    bind_u64(st, 1, c->id);
+    bind_u64(st, 2, c->pack);
+    bind_u64(st, 3, c->pack ? c->pack_off : 0);
+    bind_u64(st, 4, c->stored_len);
+    bind_u64(st, 5, c->len);
+    bind_u64(st, 6, c->codec);
+    bind_u64(st, 7, c->checksum);
+    rc = run(ix, st, "put chunk");
+    if (!rc && blob) {
+        st = prepare(ix, SQL_PUT_BLOB, &rc);
+        if (!st)
+            return rc;
+        bind_u64(st, 1, c->id);
+        sqlite3_bind_blob64(st, 2, blob, c->stored_len, SQLITE_STATIC);
+        rc = run(ix, st, "put blob");
+    }
+    if (!rc)
+        rc = add_live(ix, c->pack, c->stored_len);
+    if (!rc)
+        rc = put_extent(ix, ino, &(struct extent_row){.off = off, .len = c->len, .chunk = c->id});
+    if (!rc) {
+        d->logical += c->len;
+        d->stored += c->stored_len;
+    }
+    return rc;
+}
+
+/* --- packs and blobs --- */
+
+int index_dead_packs(struct index *ix, uint32_t below, uint32_t *out, unsigned max)
+{
+    int count = 0, code = SQLITE_DONE;
+    int rc = index_flush_live(ix);
+    sqlite3_stmt *st = rc ? NULL : index_stmt(ix, &ix->writer, SQL_DEAD_PACKS, &rc);
+
+    if (!st)
+        return rc;
+    bind_u64(st, 1, below);
+    bind_u64(st, 2, max);
+    while (!rc && (code = sqlite3_step(st)) == SQLITE_ROW) {
+        bool bad = false;
+        uint32_t pack = (uint32_t)index_column(st, 0, UINT32_MAX, &bad);
+        if (bad || pack == 0)
+            rc = index_bad_row(ix, "pack", pack);
+        else
+            out[count++] = pack;
+    }
+    if (!rc && code != SQLITE_DONE)
+        rc = index_error(ix, ix->writer.db, code, "dead packs");
+    sqlite3_reset(st);
+    return rc ? rc : count;
+}
+
+int index_del_pack(struct index *ix, uint32_t pack)
+{
+    return run_keys(ix, SQL_DEL_PACK, pack, 0, 1, "delete pack");
+}
+
+/* One blob at a time and into a copy, so that fn may change the tables. */
+int index_walk_blobs(struct index *ix, unsigned max,
+                     int (*fn)(void *arg, const struct chunk *c, const void *blob), void *arg)
+{
+    uint8_t *copy = malloc(CHUNK_BOUND);
+    uint64_t after = 0;
+    int rc = copy ? 0 : -ENOMEM;
+
+    for (unsigned n = 0; !rc && n < max; n++) {
+        struct chunk c;
+        sqlite3_stmt *st = index_stmt(ix, &ix->writer, SQL_WALK_BLOBS, &rc);
+        if (!st)
+            break;
+        bind_u64(st, 1, after);
+        int code = sqlite3_step(st);
+        if (code == SQLITE_ROW) {
+            if (!index_row_chunk(st, 0, &c) || sqlite3_column_type(st, 7) != SQLITE_BLOB ||
+                sqlite3_column_bytes(st, 7) != (int)c.stored_len)
+                rc = index_bad_row(ix, "blob after chunk", after);
+            else
+                memcpy(copy, sqlite3_column_blob(st, 7), c.stored_len);
+        } else if (code != SQLITE_DONE) {
+            rc = index_error(ix, ix->writer.db, code, "blobs");
+        }
+        sqlite3_reset(st);
+        if (code != SQLITE_ROW || rc)
+            break;
+        after = c.id;
+        rc = fn(arg, &c, copy);
+    }
+    free(copy);
+    return rc;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * index_impl: what the parts of index share: connections, prepared statements, row checks. Private to
+ * index_*.c and check.c.
+ */
+#ifndef VOLNFS_STORE_INDEX_IMPL_H
+#define VOLNFS_STORE_INDEX_IMPL_H
+
+#include <pthread.h>
+#include <sqlite3.h>
+
+#include "server/store/index.h"
+
+#define INDEX_READERS     8
+#define INDEX_PACK_DELTAS 32
+
+/* One entry per statement in index_schema.c's table. */
+enum index_sql {
+    SQL_BEGIN,
+    SQL_COMMIT,
+    SQL_ROLLBACK,
+    SQL_PUT_META,
+    SQL_PUT_INODE,
+    SQL_DEL_INODE,
+    SQL_DEL_XATTRS,
+    SQL_DEL_SYMLINK,
+    SQL_PUT_SYMLINK,
+    SQL_PUT_DIRENT,
+    SQL_DEL_DIRENT,
+    SQL_PUT_ORPHAN,
+    SQL_DEL_ORPHAN,
+    SQL_PUT_XATTR,
+    SQL_DEL_XATTR,
+    SQL_RANGE_DOWN,
+    SQL_PUT_EXTENT,
+    SQL_DEL_EXTENT,
+    SQL_SET_EXTENT,
+    SQL_PUT_CHUNK,
+    SQL_CHUNK_USE,
+    SQL_CHUNK_REFS,
+    SQL_DEL_CHUNK,
+    SQL_MOVE_CHUNK,
+    SQL_PUT_BLOB,
+    SQL_DEL_BLOB,
+    SQL_ADD_LIVE,
+    SQL_DEAD_PACKS,
+    SQL_DEL_PACK,
+    SQL_WALK_BLOBS,
+    SQL_GET_META,
+    SQL_GET_INODE,
+    SQL_GET_DIRENT,
+    SQL_LIST_DIR,
+    SQL_DIR_EMPTY,
+    SQL_GET_SYMLINK,
+    SQL_GET_XATTR,
+    SQL_LIST_XATTR,
+    SQL_GET_EXTENTS,
+    SQL_GET_BLOB,
+    SQL_SEEK,
+    SQL_ORPHANS,
+    SQL_COUNT
+};
+
+struct index_conn {
+    sqlite3 *db;
+    bool busy; /* a reader that a thread has */
+    sqlite3_stmt *stmt[SQL_COUNT];
+};
+
+struct index {
+    char *path, *label;
+    bool readonly;
+    /* Held from index_begin to index_commit or index_rollback, and by the second phase of a
+     * checkpoint. Guards the members down to `failed`. */
+    pthread_mutex_t write_lock;
+    struct index_conn writer;
+    int failed; /* a commit failed to reach the disk: nothing more is written */
+    struct {
+        uint32_t pack;
+        int64_t delta;
+    } live[INDEX_PACK_DELTAS]; /* changes of pack.live not written yet */
+    unsigned nlive;
+    int64_t blob_bytes;        /* atomic reads outside write_lock */
+    int64_t blob_bytes_before; /* at index_begin */
+
+    pthread_mutex_t ckpt_lock; /* one checkpoint at a time */
+    struct index_conn ckpt;
+
+    pthread_mutex_t reader_lock; /* the pool */
+    pthread_cond_t reader_free;
+    unsigned nreaders;
+    struct index_conn readers[INDEX_READERS];
+};
+
+/* The errno for a SQLite code; logs it with what was being done. */
+int index_error(struct index *ix, sqlite3 *db, int code, const char *what);
+/* Logs a row that cannot be right; -EUCLEAN. */
+int index_bad_row(struct index *ix, const char *table, uint64_t key);
+/* The prepared statement, ready for binding. NULL on failure (logged); *rc has the errno. */
+sqlite3_stmt *index_stmt(struct index *ix, struct index_conn *c, enum index_sql which, int *rc);
+/* A reader connection of this thread's until index_reader_put. Waits when all are busy. */
+int index_reader_get(struct index *ix, struct index_conn **out);
+void index_reader_put(struct index *ix, struct index_conn *c);
+/* Runs a bound statement that returns no rows, and resets it. */
+int index_run(struct index *ix, struct index_conn *c, sqlite3_stmt *st, const char *what);
+int index_flush_live(struct index *ix);
+
+static inline void bind_u64(sqlite3_stmt *st, int i, uint64_t v)
+{
+    sqlite3_bind_int64(st, i, (sqlite3_int64)v);
+}
+
+/* Column i as an integer 0..max; otherwise *bad is set and 0 returned. */
+static inline uint64_t index_column(sqlite3_stmt *st, int i, uint64_t max, bool *bad)
+{
+    uint64_t v = (uint64_t)sqlite3_column_int64(st, i);
+
+    if (sqlite3_column_type(st, i) != SQLITE_INTEGER || v > max) {
+        *bad = true;
+        return 0;
+    }
+    return v;
+}
+
+/* The columns of inode, in this order, wherever rows of it are read. */
+#define INODE_COLUMNS                                                                              \
+    "i.ino, i.gen, i.type, i.mode, i.nlink, i.uid, i.gid, i.rmajor, i.rminor, i.size, i.used, "    \
+    "i.change, i.parent, i.atime, i.mtime, i.ctime, i.btime, i.verf"
+#define CHUNK_COLUMNS "c.id, c.pack, c.pack_off, c.stored_len, c.len, c.codec, c.checksum"
+/* Fill from the columns that start at col; false: the row cannot be right. */
+bool index_row_inode(sqlite3_stmt *st, int col, struct vattr *a);
+bool index_row_chunk(sqlite3_stmt *st, int col, struct chunk *c);
+
+#endif
