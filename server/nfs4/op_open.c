@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * op_open: OPEN OPEN_CONFIRM OPEN_DOWNGRADE CLOSE (RFC 7530 sections 16.2, 16.16 to 16.19; RFC 8881 sections 18.2,
+ * 18.16, 18.18).
+ *
+ * The steps of an OPEN, in this order so that nothing has changed whenever NFS4_BLOCK is returned:
+ *  1. the owner's turn (4.0), 2. arguments, claim and grace, 3. the client's record on disk, 4. the object, made if
+ *  need be, 5. its type and permissions, 6. hold and share reservation, 7. truncation.
+ * A file that was made in step 4 cannot conflict in step 6: nobody else knows it. An existing one is
+ * truncated only where blocking is allowed.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "server/nfs4/attr.h"
+#include "server/nfs4/ops.h"
+#include "server/state/grace.h"
+#include "server/state/openstate.h"
+
+/* What is kept of a 4.0 OPEN for a repetition: the result, and the object that becomes current. */
+struct kept {
+    OPEN4resok ok;
+    struct fh_parts obj;
+};
+
+struct opening {
+    struct compound *c;
+    OPEN4args *args;
+    struct open_request req;
+    struct owner_call oc;
+    struct vobj obj;
+    struct vfs_attr attr;
+    struct vset set;
+    xbitmap applied;
+    uint64_t verf;
+    bool create, created, exclusive, truncate;
+    struct dir_change dc;
+    uint32_t rflags;
+};
+
+/* --- step 2 --- */
+
+static nfsstat4 check_shares(uint32_t minor, uint32_t access, uint32_t deny)
+{
+    uint32_t want = access & ~(uint32_t)OPEN4_SHARE_ACCESS_BOTH;
+    uint32_t flags = OPEN4_SHARE_ACCESS_WANT_SIGNAL_DELEG_WHEN_RESRC_AVAIL |
+                     OPEN4_SHARE_ACCESS_WANT_PUSH_DELEG_WHEN_UNCONTENDED;
+
+    if (!(access & OPEN4_SHARE_ACCESS_BOTH) || deny > OPEN4_SHARE_DENY_BOTH)
+        return NFS4ERR_INVAL;
+    if (minor == 0)
+        return want ? NFS4ERR_INVAL : NFS4_OK;
+    if ((want & ~(flags | OPEN4_SHARE_ACCESS_WANT_DELEG_MASK)) ||
+        (want & OPEN4_SHARE_ACCESS_WANT_DELEG_MASK) > OPEN4_SHARE_ACCESS_WANT_CANCEL)
+        return NFS4ERR_INVAL;
+    return NFS4_OK;
+}
+
+static nfsstat4 check_claim(const struct opening *o)
+{
+    bool v40 = o->c->minor == 0;
+
+    switch (o->args->claim.claim) {
+    case CLAIM_NULL:
+        return compound_name(&o->args->claim.open_claim4_u.file);
+    case CLAIM_PREVIOUS:
+        return o->create ? NFS4ERR_INVAL : NFS4_OK;
+    case CLAIM_FH:
+        return v40 || o->create ? NFS4ERR_INVAL : NFS4_OK;
+    case CLAIM_DELEGATE_CUR: /* no delegation was ever granted */
+        return NFS4ERR_BAD_STATEID;
+    case CLAIM_DELEG_CUR_FH:
+        return v40 ? NFS4ERR_INVAL : NFS4ERR_BAD_STATEID;
+    case CLAIM_DELEGATE_PREV:
+        return NFS4ERR_NOTSUPP;
+    case CLAIM_DELEG_PREV_FH:
+        return v40 ? NFS4ERR_INVAL : NFS4ERR_NOTSUPP;
+    default:
+        return NFS4ERR_INVAL;
+    }
+}
+
+static uint64_t verifier_of(const char *v)
+{
+    uint64_t n;
+
+    memcpy(&n, v, 8);
+    return n ? n : 1; /* 0 means that there is none */
+}
+
+static nfsstat4 check_how(struct opening *o)
+{
+    createhow4 *how = &o->args->openhow.openflag4_u.how;
+    uint32_t minor = o->c->minor;
+    nfsstat4 status = NFS4_OK;
+    xbitmap allowed;
+
+    if (o->args->openhow.opentype > OPEN4_CREATE)
+        return NFS4ERR_INVAL;
+    if (!o->create)
+        return NFS4_OK;
+    switch (how->mode) {
+    case UNCHECKED4:
+    case GUARDED4:
+        attr_settable(minor, &allowed);
+        status = attr_decode_set(minor, &allowed, &how->createhow4_u.createattrs, &o->set, &o->applied);
+        break;
+    case EXCLUSIVE4:
+        o->exclusive = true;
+        o->verf = verifier_of(how->createhow4_u.createverf);
+        /* Until the client's SETATTR says more, the file is its owner's only. */
+        o->set.mask = VSET_MODE;
+        o->set.mode = 0600;
+        break;
+    case EXCLUSIVE4_1:
+        if (minor == 0)
+            return NFS4ERR_INVAL;
+        o->exclusive = true;
+        o->verf = verifier_of(how->createhow4_u.ch_createboth.cva_verf);
+        attr_exclcreat(minor, &allowed);
+        status = attr_decode_set(minor, &allowed, &how->createhow4_u.ch_createboth.cva_attrs, &o->set,
+                                 &o->applied);
+        break;
+    default:
+        return NFS4ERR_INVAL;
+    }
+    if (o->exclusive) {
+        o->set.mask |= VSET_VERF;
+        o->set.create_verf = o->verf;
+    }
+    return status;
+}
+
+/* --- step 4 --- */
+
+static nfsstat4 type_status(const struct opening *o)
+{
+    switch (o->attr.a.type) {
+    case IT_REG:
+        return NFS4_OK;
+    case IT_DIR:
+        return NFS4ERR_ISDIR;
+    case IT_LNK:
+        return NFS4ERR_SYMLINK;
+    default:
+        return o->c->minor ? NFS4ERR_WRONG_TYPE : NFS4ERR_SYMLINK;
+    }
+}
+
+static nfsstat4 by_handle(struct opening *o)
+{
+    vobj_copy(&o->obj, &o->c->cur.obj);
+    return nfs4_status(vfs_getattr(o->c->srv->vfs, &o->c->call, &o->obj, &o->attr));
+}
+
+static nfsstat4 by_name(struct opening *o)
+{
+    const xname *name = &o->args->claim.open_claim4_u.file;
+    struct compound *c = o->c;
+    struct vfs_attr dir;
+    int err;
+
+    err = vfs_getattr(c->srv->vfs, &c->call, &c->cur.obj, &dir);
+    if (!err)
+        err = vfs_lookup(c->srv->vfs, &c->call, &c->cur.obj, &c->cred, name->data, name->len, &o->obj,
+                         &o->attr);
+    o->dc.before = o->dc.after = err ? 0 : dir.a.change;
+    return nfs4_status(err);
+}
+
+static nfsstat4 by_creation(struct opening *o)
+{
+    const createhow4 *how = &o->args->openhow.openflag4_u.how;
+    const xname *name = &o->args->claim.open_claim4_u.file;
+    struct compound *c = o->c;
+    struct vfs_create vc = {
+        .name = name->data,
+        .len = name->len,
+        .type = IT_REG,
+        .set = o->set,
+        .excl = how->mode != UNCHECKED4,
+    };
+    int err = vfs_create(c->srv->vfs, &c->call, &c->cur.obj, &c->cred, &vc, &o->obj, &o->attr, &o->created,
+                         &o->dc);
+
+    if (err == -EEXIST) {
+        if (o->exclusive && o->attr.a.type == IT_REG && o->attr.a.create_verf == o->verf) {
+            /* This very request made it before (RFC 8881 18.16.3). */
+            o->created = true;
+            return NFS4_OK;
+        }
+        return vc.excl || type_status(o) == NFS4_OK ? NFS4ERR_EXIST : type_status(o);
+    }
+    if (err < 0)
+        return nfs4_status(err);
+    if (!o->created) { /* of the attributes only a size of 0 applies to a file that exists */
+        o->truncate = (o->set.mask & VSET_SIZE) && o->set.size == 0;
+        memset(&o->applied, 0, sizeof o->applied);
+        if (o->truncate)
+            xbitmap_set(&o->applied, FATTR4_SIZE);
+    }
+    return NFS4_OK;
+}
+
+/* --- step 5 --- */
+
+static nfsstat4 check_rights(struct opening *o)
+{
+    struct compound *c = o->c;
+    struct volume_props props;
+    unsigned want = 0, got;
+    nfsstat4 status = type_status(o);
+    int err;
+
+    if (status)
+        return status;
+    if (o->obj.kind != VOBJ_FILE)
+        return NFS4ERR_ISDIR;
+    if ((o->req.access & SHARE_WRITE) || o->truncate) {
+        volume_get_props(o->obj.vol, &props);
+        if (props.readonly)
+            return NFS4ERR_ROFS;
+    }
+    if (o->created || o->req.reclaim)
+        return NFS4_OK;
+    if (o->req.access & SHARE_READ)
+        want |= VMAY_READ;
+    if ((o->req.access & SHARE_WRITE) || o->truncate)
+        want |= VMAY_WRITE;
+    err = vfs_access(c->srv->vfs, &c->call, &o->obj, &c->cred, want | VMAY_EXEC, &got);
+    if (err < 0)
+        return nfs4_status(err);
+    if (got & VMAY_EXEC) /* a program that may be run has to be read for that (RFC 8881 18.16.4) */
+        got |= VMAY_READ;
+    return (got & want) == want ? NFS4_OK : NFS4ERR_ACCESS;
+}
+
+/* --- steps 6 and 7 --- */
+
+static nfsstat4 reserve(struct opening *o)
+{
+    struct compound *c = o->c;
+    bool may_block = c->call.may_block;
+    struct vfs_hold *hold = NULL;
+    nfsstat4 status;
+    int err;
+
+    if (o->truncate && o->attr.a.size && !may_block)
+        return NFS4_BLOCK;
+    if (o->created) /* something changed: from here on waiting is right, and hardly ever needed */
+        c->call.may_block = true;
+    err = vfs_hold_new(c->srv->vfs, &c->call, &o->obj, &hold);
+    if (err < 0) {
+        status = nfs4_status(err);
+        goto out;
+    }
+    o->req.file = compound_key(&o->obj);
+    o->req.hold = hold;
+    status = open_grant(c->srv->state, &o->req, c->call.may_block);
+    vfs_hold_drop(o->req.hold); /* unless the open took it */
+    o->req.hold = NULL;
+out:
+    c->call.may_block = may_block;
+    return status;
+}
+
+static nfsstat4 truncate_file(struct opening *o)
+{
+    struct vset set = {.mask = VSET_SIZE, .size = 0};
+    struct compound *c = o->c;
+    nfsstat4 status;
+
+    if (!o->truncate)
+        return NFS4_OK;
+    status = nfs4_status(vfs_setattr(c->srv->vfs, &c->call, &o->obj, &c->cred, &set, true, NULL));
+    if (status)
+        open_undo(c->srv->state, &o->req);
+    return status;
+}
+
+/* --- the result --- */
+
+/* Why there is no delegation, if the client said something about it (RFC 8881 18.16.3). */
+static void no_delegation(const struct opening *o, open_delegation4 *d)
+{
+    uint32_t want = o->args->share_access & OPEN4_SHARE_ACCESS_WANT_DELEG_MASK;
+    open_none_delegation4 *why = &d->open_delegation4_u.od_whynone;
+
+    d->delegation_type = OPEN_DELEGATE_NONE;
+    if (o->c->minor == 0 || want == OPEN4_SHARE_ACCESS_WANT_NO_PREFERENCE)
+        return;
+    d->delegation_type = OPEN_DELEGATE_NONE_EXT;
+    if (want == OPEN4_SHARE_ACCESS_WANT_NO_DELEG) {
+        why->ond_why = WND4_NOT_WANTED;
+    } else if (want == OPEN4_SHARE_ACCESS_WANT_CANCEL) {
+        why->ond_why = WND4_CANCELLED;
+    } else {
+        why->ond_why = WND4_RESOURCE;
+        why->open_none_delegation4_u.ond_server_will_signal_avail = FALSE;
+    }
+}
+
+static void fill(const struct opening *o, OPEN4resok *ok)
+{
+    ok->stateid = o->req.stateid;
+    ok->cinfo = compound_cinfo(&o->dc);
+    ok->rflags = o->rflags;
+    ok->attrset = o->applied;
+    no_delegation(o, &ok->delegation);
+}
+
+static nfsstat4 run_open(struct opening *o, OPEN4resok *ok)
+{
+    struct compound *c = o->c;
+    bool may_block = c->call.may_block;
+    nfsstat4 status;
+
+    o->create = o->args->openhow.opentype == OPEN4_CREATE;
+    o->req.access = o->args->share_access & OPEN4_SHARE_ACCESS_BOTH;
+    o->req.deny = o->args->share_deny;
+    o->req.reclaim = o->args->claim.claim == CLAIM_PREVIOUS;
+    status = check_shares(c->minor, o->args->share_access, o->args->share_deny);
+    if (!status)
+        status = check_claim(o);
+    if (!status)
+        status = check_how(o);
+    if (!status)
+        status = grace_check(c->srv->state, c->minor, o->req.clientid, o->req.reclaim);
+    if (!status)
+        status = client_record(c->srv->state, o->req.clientid, may_block);
+    if (!status)
+        status = o->args->claim.claim != CLAIM_NULL ? by_handle(o) : o->create ? by_creation(o) : by_name(o);
+    if (!status)
+        status = check_rights(o);
+    if (!status)
+        status = reserve(o);
+    if (!status)
+        status = truncate_file(o);
+    if (status)
+        return status;
+    o->rflags = OPEN4_RESULT_LOCKTYPE_POSIX;
+    if (c->minor)
+        o->rflags |= OPEN4_RESULT_PRESERVE_UNLINKED;
+    if (o->oc.fresh)
+        o->rflags |= OPEN4_RESULT_CONFIRM;
+    fill(o, ok);
+    return NFS4_OK;
+}
+
+/* A repeated 4.0 OPEN: the result of the first time, and its object becomes current again. */
+static nfsstat4 replay_open(struct opening *o, struct kept *kept)
+{
+    struct compound *c = o->c;
+
+    if (o->oc.status)
+        return o->oc.status;
+    if (o->oc.reply_len != sizeof *kept)
+        return NFS4ERR_SERVERFAULT;
+    memcpy(kept, o->oc.reply, sizeof *kept);
+    return nfs4_status(vfs_object(c->srv->vfs, &c->call, kept->obj.user, kept->obj.volume, kept->obj.ino,
+                                  kept->obj.gen, &o->obj));
+}
+
+nfsstat4 op_open(struct compound *c, OPEN4args *args, OPEN4res *res)
+{
+    struct opening *o = compound_scratch(c, sizeof *o);
+    struct kept *kept = compound_scratch(c, sizeof *kept);
+    nfsstat4 status;
+
+    if (!o || !kept)
+        return c->minor ? NFS4ERR_DELAY : NFS4ERR_RESOURCE;
+    o->c = c;
+    o->args = args;
+    o->req.minor = c->minor;
+    o->req.clientid = c->minor ? compound_client(c) : args->owner.clientid;
+    o->req.owner = args->owner.owner.data;
+    o->req.owner_len = args->owner.owner.len;
+    if (c->minor == 0) {
+        status = owner_begin(c->srv->state, args->owner.clientid, args->owner.owner.data,
+                             args->owner.owner.len, OP_OPEN, args->seqid, c->call.may_block, &o->oc);
+        if (status)
+            return status;
+        o->req.oc = &o->oc;
+    }
+    if (o->oc.replay) {
+        status = replay_open(o, kept);
+    } else {
+        status = run_open(o, &kept->ok);
+        if (!status)
+            fh_parts_of(&o->obj, &kept->obj);
+    }
+    if (c->minor == 0)
+        owner_end(c->srv->state, &o->oc, status, kept, sizeof *kept);
+    if (!status) {
+        res->OPEN4res_u.resok4 = kept->ok;
+        compound_set_cur(c, &o->obj);
+        compound_stateid_out(c, &kept->ok.stateid);
+    }
+    vobj_release(&o->obj);
+    return status;
+}
+
+/* --- OPEN_CONFIRM, OPEN_DOWNGRADE, CLOSE --- */
+
+enum which { CONFIRM, DOWNGRADE, CLOSING };
+struct change {
+    enum which which;
+    uint32_t op, seqid, access, deny;
+    stateid4 sid;
+};
+
+static nfsstat4 run_change(struct compound *c, struct change *ch, stateid4 *out)
+{
+    nfsstat4 status = compound_stateid_in(c, &ch->sid);
+    struct state *s = c->srv->state;
+    struct file_key key;
+
+    if (status)
+        return status;
+    if (c->cur.obj.kind != VOBJ_FILE)
+        return NFS4ERR_BAD_STATEID;
+    key = compound_key(&c->cur.obj);
+    switch (ch->which) {
+    case CONFIRM:
+        return open_confirm(s, &key, &ch->sid, out);
+    case DOWNGRADE:
+        status = check_shares(c->minor, ch->access, ch->deny);
+        if (status)
+            return status;
+        return open_downgrade(s, c->minor, compound_client(c), &key, &ch->sid,
+                              ch->access & OPEN4_SHARE_ACCESS_BOTH, ch->deny, out);
+    default:
+        return open_close(s, c->minor, compound_client(c), &key, &ch->sid, out);
+    }
+}
+
+/* An operation on an open: in 4.0 in its owner's turn, with the reply kept. */
+static nfsstat4 change_open(struct compound *c, struct change *ch, stateid4 *out)
+{
+    struct owner_call oc = {0};
+    nfsstat4 status;
+
+    if (c->minor == 0) {
+        status = owner_begin_stateid(c->srv->state, &ch->sid, OWNER_OPEN, ch->op, ch->seqid,
+                                     c->call.may_block, &oc);
+        if (status)
+            return status;
+    }
+    if (oc.replay) {
+        status = oc.status;
+        if (oc.reply_len == sizeof *out)
+            memcpy(out, oc.reply, sizeof *out);
+    } else {
+        status = run_change(c, ch, out);
+    }
+    if (c->minor == 0)
+        owner_end(c->srv->state, &oc, status, out, sizeof *out);
+    if (!status)
+        compound_stateid_out(c, out);
+    return status;
+}
+
+nfsstat4 op_open_confirm(struct compound *c, OPEN_CONFIRM4args *args, OPEN_CONFIRM4res *res)
+{
+    struct change ch = {.which = CONFIRM, .op = OP_OPEN_CONFIRM, .seqid = args->seqid,
+                        .sid = args->open_stateid};
+
+    return change_open(c, &ch, &res->OPEN_CONFIRM4res_u.resok4.open_stateid);
+}
+
+nfsstat4 op_open_downgrade(struct compound *c, OPEN_DOWNGRADE4args *args, OPEN_DOWNGRADE4res *res)
+{
+    struct change ch = {.which = DOWNGRADE, .op = OP_OPEN_DOWNGRADE, .seqid = args->seqid,
+                        .access = args->share_access, .deny = args->share_deny,
+                        .sid = args->open_stateid};
+
+    return change_open(c, &ch, &res->OPEN_DOWNGRADE4res_u.resok4.open_stateid);
+}
+
+nfsstat4 op_close(struct compound *c, CLOSE4args *args, CLOSE4res *res)
+{
+    struct change ch = {.which = CLOSING, .op = OP_CLOSE, .seqid = args->seqid,
+                        .sid = args->open_stateid};
+
+    return change_open(c, &ch, &res->CLOSE4res_u.open_stateid);
+}
