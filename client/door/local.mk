@@ -1,0 +1,8 @@
+# door: patches system call sites. Position-independent and hidden: it goes into the preload library.
+noinst_LIBRARIES += libdoor.a
+libdoor_a_CFLAGS = $(AM_CFLAGS) -fPIC -fvisibility=hidden
+libdoor_a_SOURCES = \
+    client/door/door.c client/door/door.h \
+    client/door/entry.c client/door/entry.h \
+    client/door/insn.c client/door/insn.h \
+    client/door/sites.c client/door/sites.h

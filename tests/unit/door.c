@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * door: instruction lengths, site tables, and a process whose C library has been patched.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "client/door/door.h"
+#include "client/door/insn.h"
+#include "client/door/sites.h"
+
+static void decodes_lengths(void **state)
+{
+    static const struct {
+        const char *bytes;
+        unsigned n, len;
+    } cases[] = {
+        {"\x90", 1, 1},
+        {"\x0f\x05", 2, 2},
+        {"\xb8\x01\x00\x00\x00", 5, 5},
+        {"\x48\xb8\x01\x02\x03\x04\x05\x06\x07\x08", 10, 10},
+        {"\x66\xb8\x01\x00", 4, 4},
+        {"\x48\x3d\x00\xf0\xff\xff", 6, 6},
+        {"\x8b\x05\x50\xea\x1a\x00", 6, 6},
+        {"\x48\x8d\x74\x24\x04", 5, 5},
+        {"\x48\x8b\x04\x25\x28\x00\x00\x00", 8, 8},
+        {"\x66\x66\x2e\x0f\x1f\x84\x00\x00\x00\x00\x00", 11, 11},
+        {"\xf3\x0f\x1e\xfa", 4, 4},
+        {"\xf6\x05\x00\x00\x00\x00\x01", 7, 7},
+        {"\xf7\xd8", 2, 2},
+        {"\xf7\xc7\x01\x00\x00\x00", 6, 6},
+        {"\xc5\xf8\x77", 3, 3},
+        {"\xc4\xe3\x7d\x39\xc1\x01", 6, 6},
+        {"\x62\xf1\x7c\x48\x28\x47\x01", 7, 7},
+        {"\x66\x0f\x3a\x0f\xc1\x08", 6, 6},
+        {"\xf2\x0f\x38\xf0\xc1", 5, 5},
+        {"\xe8\x00\x00\x00\x00", 5, 5},
+        {"\x0f\x87\xed\x00\x00\x00", 6, 6},
+        {"\xc8\x10\x00\x00", 4, 4},
+        {"\xa1\x01\x02\x03\x04\x05\x06\x07\x08", 9, 9},
+    };
+    struct insn in;
+
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const uint8_t *p = (const uint8_t *)cases[i].bytes;
+
+        assert_true(insn_decode(p, cases[i].n, &in));
+        assert_int_equal(in.len, cases[i].len);
+        for (unsigned n = 0; n < cases[i].n; n++)
+            assert_false(insn_decode(p, n, &in));
+    }
+    assert_false(insn_decode((const uint8_t *)"\x06", 1, &in));
+    assert_false(insn_decode((const uint8_t *)"\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66",
+                             16, &in));
+}
+
+static void knows_what_may_move(void **state)
+{
+    struct insn in;
+
+    assert_true(insn_decode((const uint8_t *)"\x48\x89\xc5", 3, &in) && in.movable);
+    assert_true(insn_decode((const uint8_t *)"\x8b\x05\x50\xea\x1a\x00", 6, &in) && !in.movable);
+    assert_true(insn_decode((const uint8_t *)"\xeb\xf8", 2, &in) && !in.movable && in.branch);
+    assert_int_equal(in.target, -6);
+    assert_true(insn_decode((const uint8_t *)"\xff\xd0", 2, &in) && !in.movable);
+    assert_true(insn_decode((const uint8_t *)"\xc3", 1, &in) && in.ends && !in.movable);
+    assert_true(insn_decode((const uint8_t *)"\xc7\xf8\x10\x00\x00\x00", 6, &in) && in.branch);
+    assert_true(insn_decode((const uint8_t *)"\xb8\x05\x00\x00\x00", 5, &in) && in.sets_eax_imm);
+    assert_int_equal(in.eax_imm, 5);
+}
+
+static const char libc_path[] = "/lib/x86_64-linux-gnu/libc.so.6";
+
+static void finds_every_site_of_libc(void **state)
+{
+    struct sites s;
+    unsigned none = 0;
+
+    if (access(libc_path, R_OK))
+        skip();
+    assert_int_equal(sites_make(libc_path, &s), 0);
+    assert_true(s.n > 200);
+    for (unsigned i = 0; i < s.n; i++)
+        none += s.v[i].before + s.v[i].after == 0;
+    assert_int_equal(none, 0);
+    sites_release(&s);
+    assert_int_equal(sites_make("/etc/passwd", &s), -ENOEXEC);
+    assert_int_equal(sites_make("/nonexistent", &s), -ENOENT);
+}
+
+/* A damaged or foreign cache file is not believed, and replaced. */
+static void distrusts_its_cache(void **state)
+{
+    char dir[] = "/tmp/door-XXXXXX", cmd[128];
+    struct sites a, b;
+
+    if (access(libc_path, R_OK))
+        skip();
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(sites_get(libc_path, dir, &a), 0);
+    assert_int_equal(sites_get(libc_path, dir, &b), 0);
+    assert_int_equal(a.n, b.n);
+    assert_memory_equal(a.v, b.v, a.n * sizeof(*a.v));
+    sites_release(&b);
+    snprintf(cmd, sizeof(cmd), "for f in %s/*; do head -c 100 /dev/zero > $f; done", dir);
+    assert_int_equal(system(cmd), 0);
+    assert_int_equal(sites_get(libc_path, dir, &b), 0);
+    assert_memory_equal(a.v, b.v, a.n * sizeof(*a.v));
+    sites_release(&b);
+    sites_release(&a);
+    snprintf(cmd, sizeof(cmd), "rm -r %s", dir);
+    assert_int_equal(system(cmd), 0);
+}
+
+/* --- a patched process: in a child, because there is no way back --- */
+
+static uint8_t serve[DOOR_NR_MAX];
+static long last_args[6];
+
+static bool filter(long nr, const long args[6])
+{
+    return nr == SYS_getppid || (nr == SYS_openat && (int)args[0] == -4242);
+}
+
+static long handler(long nr, const long args[6])
+{
+    volatile double x = (double)args[0];
+    char buf[64];
+
+    x = x * 1.5 + 2; /* spoils vector registers */
+    snprintf(buf, sizeof(buf), "%f", x);
+    memcpy(last_args, args, sizeof(last_args));
+    return nr == SYS_getppid ? 424242 : -EDOM;
+}
+
+static void *thread(void *arg)
+{
+    return getppid() == 424242 ? arg : NULL;
+}
+
+#define CHECK(what) \
+    do { \
+        if (!(what)) \
+            _exit(__LINE__ % 250 + 1); \
+    } while (0)
+
+static void patched_child(void)
+{
+    static const struct door_conf conf = {.serve = serve, .filter = filter, .handler = handler};
+    struct door_stat st;
+    const char *why;
+    double keep[4] = {1.25, 2.5, 3.75, 5.0}, got[4];
+    pthread_t t;
+    void *ret;
+    int status;
+
+    serve[SYS_getppid] = serve[SYS_openat] = serve[SYS_read] = serve[SYS_write] = 1;
+    CHECK(door_open(&conf, &why) == 0);
+    door_stat(&st);
+    CHECK(st.patched > 10 && st.left == 0);
+    CHECK(getppid() == 424242);
+    CHECK(syscall(SYS_getppid) == 424242);
+    CHECK(door_call(SYS_getppid) != 424242);
+    errno = 0;
+    CHECK(openat(-4242, "x", O_WRONLY | O_CREAT, 0640) == -1 && errno == EDOM);
+    CHECK((int)last_args[0] == -4242 && last_args[2] == (O_WRONLY | O_CREAT) && last_args[3] == 0640);
+    CHECK(open("/nonexistent", O_RDONLY) == -1 && errno == ENOENT);
+
+    /* Vector registers survive a call the handler takes. */
+    long (*volatile raw)(long, ...) = syscall;
+    long a;
+    __asm__ volatile("movupd (%[k]), %%xmm6\n movupd 16(%[k]), %%xmm7\n"
+                     : : [k] "r"(keep) : "xmm6", "xmm7");
+    a = raw(SYS_getppid);
+    __asm__ volatile("movupd %%xmm6, (%[g])\n movupd %%xmm7, 16(%[g])\n" : : [g] "r"(got) : "memory");
+    CHECK(a == 424242);
+    CHECK(memcmp(keep, got, sizeof(keep)) == 0);
+
+    CHECK(pthread_create(&t, NULL, thread, &status) == 0);
+    CHECK(pthread_join(t, &ret) == 0 && ret == &status);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(getppid() == 424242 ? 7 : 8);
+    CHECK(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 7);
+    CHECK(system("exit 9") >> 8 == 9); /* vfork or posix_spawn's clone inside libc */
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[256];
+    CHECK(f && fgets(line, sizeof(line), f));
+    fclose(f);
+    _exit(0);
+}
+
+static void serves_a_patched_process(void **state)
+{
+#ifdef HAVE_SANITIZER
+    skip();
+#endif
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        patched_child();
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(decodes_lengths),          cmocka_unit_test(knows_what_may_move),
+        cmocka_unit_test(finds_every_site_of_libc), cmocka_unit_test(distrusts_its_cache),
+        cmocka_unit_test(serves_a_patched_process),
+    };
+
+    return cmocka_run_group_tests_name("door", tests, NULL, NULL);
+}
