@@ -8,13 +8,17 @@
 #include "server/vfs/vfs.h"
 
 struct state;
+struct drc;
 struct nfs4_server {
     struct vfs *vfs;
     struct state *state;       /* server/state/state.h */
     uint8_t handle_key[16];
     uint64_t epoch;
+    struct drc *drc;           /* zero at first; made by nfs4_program */
 };
 /* The ONC RPC program 100003 version 4 of srv, for rpcserver_listen. Static storage in srv's lifetime. */
 void nfs4_program(struct nfs4_server *srv, struct oncrpc_program *out);
+/* What nfs4_program made; after the RPC server has stopped. */
+void nfs4_server_release(struct nfs4_server *srv);
 
 #endif
