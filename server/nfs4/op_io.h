@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * op_io: what the reading and writing operations of all minor versions share.
+ */
+#ifndef VOLNFS_NFS4_OP_IO_H
+#define VOLNFS_NFS4_OP_IO_H
+
+#include "server/nfs4/compound.h"
+
+/* Checks the stateid (resolving the current one) for I/O on the current object; *by_open: no permission check is
+ * needed. */
+nfsstat4 io_check(struct compound *c, stateid4 *sid, enum state_access want, bool *by_open);
+/* As nfs4_status, for an operation that wants a regular file. */
+nfsstat4 io_status(const struct compound *c, int err);
+void io_write_verifier(const struct compound *c, verifier4 out);
+/* Reads from the current object into a payload that releases itself. -errno. */
+int io_read(struct compound *c, bool by_open, uint64_t off, size_t len, xpayload *out, bool *eof);
+
+#endif
