@@ -91,7 +91,9 @@ struct index {
     struct index_conn readers[INDEX_READERS];
 };
 
-/* The errno for a SQLite code; logs it with what was being done. */
+/* The negative errno for a SQLite code, 0 for success. */
+int index_errno(int code);
+/* The same; logs it with what was being done. */
 int index_error(struct index *ix, sqlite3 *db, int code, const char *what);
 /* Logs a row that cannot be right; -EUCLEAN. */
 int index_bad_row(struct index *ix, const char *table, uint64_t key);

@@ -97,7 +97,7 @@ static const char *const sql[SQL_COUNT] = {
 
 /* --- errors --- */
 
-static int code_to_errno(int code)
+int index_errno(int code)
 {
     switch (code & 0xff) {
     case SQLITE_OK:
@@ -128,7 +128,7 @@ static int code_to_errno(int code)
 
 int index_error(struct index *ix, sqlite3 *db, int code, const char *what)
 {
-    int rc = code_to_errno(code);
+    int rc = index_errno(code);
 
     if (rc)
         log_error("%s: index: %s: %s", ix->label, what,

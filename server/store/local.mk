@@ -15,7 +15,7 @@ libstore_a_SOURCES = \
     server/store/pack_impl.h \
     server/store/pack_read.c \
     server/store/pack_walk.c \
-    server/store/statedb.h \
+    server/store/statedb.c server/store/statedb.h \
     server/store/types.h \
     server/store/volume.h
 STORE_LIBS = libstore.a $(SQLITE_LIBS) $(ZSTD_LIBS) $(XXHASH_LIBS)

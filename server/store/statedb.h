@@ -40,16 +40,19 @@ struct volume_row {
     char name[VOLUME_NAME_MAX + 1];
     int64_t created;
 };
+/* Lists call fn with the database locked: it must not call back. They stop when fn returns non-zero, and
+ * return that. -EUCLEAN: a row that cannot be right. */
 int statedb_list_users(struct statedb *db, int (*fn)(void *arg, const struct user_row *u), void *arg);
 int statedb_list_volumes(struct statedb *db, int (*fn)(void *arg, const struct volume_row *r),
                          void *arg);
 int statedb_add_user(struct statedb *db, const char *name, struct user_row *out); /* -EEXIST */
+/* -ENOENT: there is none, or it has volumes. */
 int statedb_del_user(struct statedb *db, uint64_t id);
 /* Reserves an id; the folder is made by the caller, then statedb_add_volume makes the name visible. A
  * folder without a row is left from a crash: volume_create was not finished, or the row of a destroyed
  * volume went first. Both are removed at start by the namespace. */
 int statedb_next_volume_id(struct statedb *db, uint64_t *id);
-int statedb_add_volume(struct statedb *db, const struct volume_row *r); /* -EEXIST */
+int statedb_add_volume(struct statedb *db, const struct volume_row *r); /* -EEXIST; -ENOENT: user */
 int statedb_del_volume(struct statedb *db, uint64_t id);
 int statedb_rename_volume(struct statedb *db, uint64_t id, const char *name); /* -EEXIST */
 

@@ -1,7 +1,8 @@
 UNIT_TESTS_store = \
     tests/unit/chunk.t \
     tests/unit/index.t \
-    tests/unit/pack.t
+    tests/unit/pack.t \
+    tests/unit/statedb.t
 tests_unit_chunk_t_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS) $(ZSTD_CFLAGS)
 tests_unit_chunk_t_SOURCES = tests/unit/chunk.c
 tests_unit_chunk_t_LDADD = $(UNIT_LIBS_STORE)
@@ -10,5 +11,8 @@ tests_unit_index_t_SOURCES = tests/unit/index.c tests/unit/storetest.h
 tests_unit_index_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_pack_t_SOURCES = tests/unit/pack.c tests/unit/storetest.h
 tests_unit_pack_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_statedb_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_statedb_t_SOURCES = tests/unit/statedb.c tests/unit/storetest.h
+tests_unit_statedb_t_LDADD = $(UNIT_LIBS_STORE)
 check_PROGRAMS += $(UNIT_TESTS_store)
 TESTS += $(UNIT_TESTS_store)

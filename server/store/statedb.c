@@ -1,0 +1,581 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * statedb: the server's own database, one connection under one lock.
+ *
+ * Its tables are in volume-format.5. The lock file is held by flock, which ends with the process
+ * however it ends.
+ */
+#include "server/store/statedb.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/fault.h"
+#include "common/log.h"
+#include "server/store/index_impl.h"
+
+#define STATE_FORMAT   1
+#define APPLICATION_ID 0x564e4657 /* "VNFW" */
+#define KEY_SIZE       16
+#define OWNER_MAX      1024
+
+struct statedb {
+    pthread_mutex_t lock; /* the connection */
+    sqlite3 *db;
+    int lock_fd;
+    uint64_t epoch;
+    uint8_t key[KEY_SIZE];
+};
+
+static const char schema[] =
+    "CREATE TABLE server(id INTEGER PRIMARY KEY CHECK(id = 1), epoch INTEGER, handle_key BLOB,"
+    " next_user INTEGER, next_volume INTEGER);"
+    "CREATE TABLE user(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, created INTEGER);"
+    "CREATE TABLE volume(id INTEGER PRIMARY KEY, user INTEGER NOT NULL, name TEXT NOT NULL,"
+    " created INTEGER, UNIQUE(user, name));"
+    "CREATE TABLE client(minor INTEGER NOT NULL, owner BLOB NOT NULL, principal TEXT,"
+    " PRIMARY KEY(minor, owner)) WITHOUT ROWID;";
+
+/* --- helpers --- */
+
+static int fail(struct statedb *db, int code, const char *what)
+{
+    if ((code & 0xff) == SQLITE_CONSTRAINT)
+        return -EEXIST;
+    int rc = index_errno(code);
+    if (rc)
+        log_error("state.db: %s: %s", what, sqlite3_errmsg(db->db));
+    return rc;
+}
+
+static int bad_row(const char *table)
+{
+    log_error("state.db: impossible row in %s", table);
+    return -EUCLEAN;
+}
+
+static int exec(struct statedb *db, const char *text)
+{
+    int code = sqlite3_exec(db->db, text, NULL, NULL, NULL);
+
+    return code ? fail(db, code, text) : 0;
+}
+
+static int prepare(struct statedb *db, const char *text, sqlite3_stmt **st)
+{
+    int code = sqlite3_prepare_v2(db->db, text, -1, st, NULL);
+
+    return code ? fail(db, code, text) : 0;
+}
+
+/* Runs and finalizes a statement that returns no rows; the number of rows it changed. */
+static int finish(struct statedb *db, sqlite3_stmt *st, const char *what)
+{
+    int rc = fault_point("statedb.write");
+    int code = rc ? SQLITE_DONE : sqlite3_step(st);
+
+    if (code != SQLITE_DONE)
+        rc = fail(db, code, what);
+    sqlite3_finalize(st);
+    return rc ? rc : sqlite3_changes(db->db);
+}
+
+/* --- names --- */
+
+static int check_name(const char *name, size_t len, size_t max)
+{
+    if (len < 1 || len > max || name[0] == '.' || name[0] == '-')
+        return -EINVAL;
+    for (size_t i = 0; i < len; i++) {
+        char c = name[i];
+        if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
+            c != '.' && c != '_' && c != '-')
+            return -EINVAL;
+    }
+    return 0;
+}
+
+int statedb_check_user_name(const char *name, size_t len)
+{
+    return check_name(name, len, USER_NAME_MAX);
+}
+
+int statedb_check_volume_name(const char *name, size_t len)
+{
+    return check_name(name, len, VOLUME_NAME_MAX);
+}
+
+/* Column i as a valid name of at most max bytes, into out. */
+static bool column_name(sqlite3_stmt *st, int i, size_t max, char *out)
+{
+    int len = sqlite3_column_bytes(st, i);
+    const char *p = sqlite3_column_blob(st, i);
+
+    if (!p || sqlite3_column_type(st, i) != SQLITE_TEXT || check_name(p, (size_t)len, max))
+        return false;
+    memcpy(out, p, (size_t)len);
+    out[len] = 0;
+    return true;
+}
+
+/* --- opening --- */
+
+static int fsync_path(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return -errno;
+    int rc = fsync(fd) ? -errno : 0;
+    close(fd);
+    return rc;
+}
+
+static int query_int(struct statedb *db, const char *text, int64_t *out)
+{
+    sqlite3_stmt *st;
+    int rc = prepare(db, text, &st);
+
+    if (rc)
+        return rc;
+    int code = sqlite3_step(st);
+    if (code == SQLITE_ROW)
+        *out = sqlite3_column_int64(st, 0);
+    else
+        rc = code == SQLITE_DONE ? -EUCLEAN : fail(db, code, text);
+    sqlite3_finalize(st);
+    return rc;
+}
+
+/* Takes STORE/lock, making STORE if need be. */
+static int take_lock(struct statedb *db, const char *store)
+{
+    char path[4096];
+
+    if (mkdir(store, 0700) == 0) {
+        snprintf(path, sizeof(path), "%s/..", store);
+        int rc = fsync_path(path);
+        if (rc)
+            return rc;
+    } else if (errno != EEXIST) {
+        return -errno;
+    }
+    if (snprintf(path, sizeof(path), "%s/lock", store) >= (int)sizeof(path))
+        return -ENAMETOOLONG;
+    db->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (db->lock_fd < 0)
+        return -errno;
+    if (flock(db->lock_fd, LOCK_EX | LOCK_NB))
+        return errno == EWOULDBLOCK ? -EBUSY : -errno;
+    return 0;
+}
+
+static int open_db(struct statedb *db, const char *store, int flags)
+{
+    char path[4096];
+
+    if (snprintf(path, sizeof(path), "%s/state.db", store) >= (int)sizeof(path))
+        return -ENAMETOOLONG;
+    if (flags & SQLITE_OPEN_CREATE) { /* SQLite would make it with the umask's mode */
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0)
+            return -errno;
+        close(fd);
+    }
+    int code = sqlite3_open_v2(path, &db->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
+    if (code)
+        return access(path, F_OK) ? -errno : fail(db, code, "open");
+    sqlite3_extended_result_codes(db->db, 1);
+    sqlite3_busy_timeout(db->db, 10000);
+    return exec(db, "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;"
+                    "PRAGMA cell_size_check = ON");
+}
+
+static int make_tables(struct statedb *db)
+{
+    char text[128];
+    uint8_t key[KEY_SIZE];
+    sqlite3_stmt *st;
+    int rc = exec(db, "BEGIN IMMEDIATE");
+
+    if (rc)
+        return rc;
+    snprintf(text, sizeof(text), "PRAGMA application_id = %d; PRAGMA user_version = %d",
+             APPLICATION_ID, STATE_FORMAT);
+    rc = exec(db, schema);
+    if (!rc)
+        rc = exec(db, text);
+    if (!rc)
+        rc = prepare(db, "INSERT INTO server VALUES(1, 0, ?1, 1, 1)", &st);
+    if (!rc) {
+        clock_random(key, sizeof(key));
+        sqlite3_bind_blob(st, 1, key, sizeof(key), SQLITE_STATIC);
+        rc = finish(db, st, "make");
+    }
+    if (rc >= 0)
+        rc = exec(db, "COMMIT");
+    if (rc < 0)
+        sqlite3_exec(db->db, "ROLLBACK", NULL, NULL, NULL);
+    return rc;
+}
+
+static int check_format(struct statedb *db, bool may_make)
+{
+    int64_t app, version, tables;
+    int rc = query_int(db, "PRAGMA application_id", &app);
+
+    if (!rc)
+        rc = query_int(db, "PRAGMA user_version", &version);
+    if (!rc)
+        rc = query_int(db, "SELECT count(*) FROM sqlite_schema", &tables);
+    if (rc)
+        return rc;
+    if (may_make && app == 0 && version == 0 && tables == 0)
+        return make_tables(db);
+    if (app != APPLICATION_ID || version < 1) {
+        log_error("state.db: not a volnfs state database");
+        return -EUCLEAN;
+    }
+    if (version > STATE_FORMAT) {
+        log_error("state.db: format %lld is newer than this program's", (long long)version);
+        return -ENOTSUP;
+    }
+    return 0;
+}
+
+static int count_epoch(struct statedb *db)
+{
+    sqlite3_stmt *st;
+    int rc = prepare(db, "UPDATE server SET epoch = epoch + 1", &st);
+
+    if (!rc)
+        rc = finish(db, st, "epoch");
+    if (rc < 0)
+        return rc;
+    rc = prepare(db, "SELECT epoch, handle_key FROM server", &st);
+    if (rc)
+        return rc;
+    bool bad = sqlite3_step(st) != SQLITE_ROW;
+    if (!bad) {
+        db->epoch = index_column(st, 0, INT64_MAX >> 40, &bad);
+        bad |= db->epoch == 0 || sqlite3_column_type(st, 1) != SQLITE_BLOB ||
+               sqlite3_column_bytes(st, 1) != KEY_SIZE;
+    }
+    if (!bad)
+        memcpy(db->key, sqlite3_column_blob(st, 1), KEY_SIZE);
+    sqlite3_finalize(st);
+    return bad ? bad_row("server") : 0;
+}
+
+static int open_as(const char *store, bool readonly, struct statedb **out)
+{
+    struct statedb *db = calloc(1, sizeof(*db));
+    int rc;
+
+    if (!db)
+        return -ENOMEM;
+    db->lock_fd = -1;
+    pthread_mutex_init(&db->lock, NULL);
+    rc = readonly ? 0 : take_lock(db, store);
+    if (!rc)
+        rc = open_db(db, store,
+                     readonly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    if (!rc && !readonly)
+        rc = exec(db, "PRAGMA journal_mode = WAL");
+    if (!rc)
+        rc = check_format(db, !readonly);
+    if (!rc && !readonly)
+        rc = count_epoch(db);
+    if (!rc && !readonly)
+        rc = fsync_path(store);
+    if (rc) {
+        statedb_close(db);
+        return rc;
+    }
+    *out = db;
+    return 0;
+}
+
+int statedb_open(const char *store, struct statedb **out)
+{
+    return open_as(store, false, out);
+}
+
+int statedb_open_readonly(const char *store, struct statedb **out)
+{
+    return open_as(store, true, out);
+}
+
+void statedb_close(struct statedb *db)
+{
+    if (!db)
+        return;
+    sqlite3_close(db->db);
+    if (db->lock_fd >= 0)
+        close(db->lock_fd);
+    pthread_mutex_destroy(&db->lock);
+    free(db);
+}
+
+uint64_t statedb_epoch(const struct statedb *db)
+{
+    return db->epoch;
+}
+
+const uint8_t *statedb_handle_key(const struct statedb *db)
+{
+    return db->key;
+}
+
+/* --- lists --- */
+
+/* Runs the query and calls row for each of its rows. */
+static int list(struct statedb *db, const char *text, int (*row)(sqlite3_stmt *st, void *ctx),
+                void *ctx)
+{
+    sqlite3_stmt *st = NULL;
+    int code = SQLITE_DONE;
+
+    pthread_mutex_lock(&db->lock);
+    int rc = prepare(db, text, &st);
+    while (!rc && (code = sqlite3_step(st)) == SQLITE_ROW)
+        rc = row(st, ctx);
+    if (!rc && code != SQLITE_DONE)
+        rc = fail(db, code, text);
+    sqlite3_finalize(st);
+    pthread_mutex_unlock(&db->lock);
+    return rc;
+}
+
+struct list_ctx {
+    int (*user)(void *arg, const struct user_row *u);
+    int (*volume)(void *arg, const struct volume_row *r);
+    int (*client)(void *arg, const struct client_row *c);
+    void *arg;
+};
+
+static int user_row(sqlite3_stmt *st, void *p)
+{
+    struct list_ctx *ctx = p;
+    struct user_row u = {0};
+    bool bad = false;
+
+    u.id = index_column(st, 0, INT64_MAX, &bad);
+    u.created = sqlite3_column_int64(st, 2);
+    if (bad || u.id == 0 || !column_name(st, 1, USER_NAME_MAX, u.name))
+        return bad_row("user");
+    return ctx->user(ctx->arg, &u);
+}
+
+int statedb_list_users(struct statedb *db, int (*fn)(void *arg, const struct user_row *u), void *arg)
+{
+    struct list_ctx ctx = {.user = fn, .arg = arg};
+
+    return list(db, "SELECT id, name, created FROM user ORDER BY id", user_row, &ctx);
+}
+
+static int volume_row(sqlite3_stmt *st, void *p)
+{
+    struct list_ctx *ctx = p;
+    struct volume_row r = {0};
+    bool bad = false;
+
+    r.id = index_column(st, 0, INT64_MAX, &bad);
+    r.user = index_column(st, 1, INT64_MAX, &bad);
+    r.created = sqlite3_column_int64(st, 3);
+    if (bad || r.id == 0 || r.user == 0 || !column_name(st, 2, VOLUME_NAME_MAX, r.name))
+        return bad_row("volume");
+    return ctx->volume(ctx->arg, &r);
+}
+
+int statedb_list_volumes(struct statedb *db, int (*fn)(void *arg, const struct volume_row *r),
+                         void *arg)
+{
+    struct list_ctx ctx = {.volume = fn, .arg = arg};
+
+    return list(db, "SELECT id, user, name, created FROM volume ORDER BY id", volume_row, &ctx);
+}
+
+static int client_row(sqlite3_stmt *st, void *p)
+{
+    struct list_ctx *ctx = p;
+    struct client_row c = {0};
+    bool bad = false;
+
+    c.minor = (uint32_t)index_column(st, 0, UINT32_MAX, &bad);
+    c.owner = sqlite3_column_blob(st, 1);
+    c.owner_len = (size_t)sqlite3_column_bytes(st, 1);
+    const unsigned char *principal = sqlite3_column_text(st, 2);
+    if (bad || c.owner_len > OWNER_MAX || !principal ||
+        strlen((const char *)principal) >= sizeof(c.principal))
+        return bad_row("client");
+    strcpy(c.principal, (const char *)principal);
+    return ctx->client(ctx->arg, &c);
+}
+
+int statedb_list_clients(struct statedb *db, int (*fn)(void *arg, const struct client_row *c),
+                         void *arg)
+{
+    struct list_ctx ctx = {.client = fn, .arg = arg};
+
+    return list(db, "SELECT minor, owner, principal FROM client ORDER BY minor, owner", client_row,
+                &ctx);
+}
+
+/* --- users and volumes --- */
+
+/* Takes the next id from the counter in its column: ids are never used again, so it is durable first. */
+static int next_id_locked(struct statedb *db, const char *update, const char *select, uint64_t *id)
+{
+    sqlite3_stmt *st;
+    int64_t next = 0;
+    int rc = prepare(db, update, &st);
+
+    if (!rc)
+        rc = finish(db, st, update);
+    if (rc >= 0)
+        rc = query_int(db, select, &next);
+    if (!rc && next < 2)
+        rc = bad_row("server");
+    *id = (uint64_t)next - 1;
+    return rc;
+}
+
+int statedb_add_user(struct statedb *db, const char *name, struct user_row *out)
+{
+    struct user_row u = {.created = clock_wall().tv_sec};
+    sqlite3_stmt *st;
+
+    int rc = statedb_check_user_name(name, strlen(name));
+    if (rc)
+        return rc;
+    strcpy(u.name, name);
+    pthread_mutex_lock(&db->lock);
+    rc = next_id_locked(db, "UPDATE server SET next_user = next_user + 1",
+                        "SELECT next_user FROM server", &u.id);
+    if (!rc)
+        rc = prepare(db, "INSERT INTO user VALUES(?1, ?2, ?3)", &st);
+    if (!rc) {
+        bind_u64(st, 1, u.id);
+        sqlite3_bind_text(st, 2, u.name, -1, SQLITE_STATIC);
+        sqlite3_bind_int64(st, 3, u.created);
+        rc = finish(db, st, "add user");
+    }
+    pthread_mutex_unlock(&db->lock);
+    if (rc < 0)
+        return rc;
+    *out = u;
+    return 0;
+}
+
+/* A statement with one id; -ENOENT if it changed nothing. */
+static int change_by_id(struct statedb *db, const char *text, uint64_t id, const char *name)
+{
+    sqlite3_stmt *st;
+
+    pthread_mutex_lock(&db->lock);
+    int rc = prepare(db, text, &st);
+    if (!rc) {
+        bind_u64(st, 1, id);
+        if (name)
+            sqlite3_bind_text(st, 2, name, -1, SQLITE_STATIC);
+        rc = finish(db, st, text);
+    }
+    pthread_mutex_unlock(&db->lock);
+    return rc < 0 ? rc : rc == 0 ? -ENOENT : 0;
+}
+
+int statedb_del_user(struct statedb *db, uint64_t id)
+{
+    return change_by_id(db,
+                        "DELETE FROM user WHERE id = ?1 AND"
+                        " NOT EXISTS (SELECT 1 FROM volume WHERE user = ?1)",
+                        id, NULL);
+}
+
+int statedb_next_volume_id(struct statedb *db, uint64_t *id)
+{
+    pthread_mutex_lock(&db->lock);
+    int rc = next_id_locked(db, "UPDATE server SET next_volume = next_volume + 1",
+                            "SELECT next_volume FROM server", id);
+    pthread_mutex_unlock(&db->lock);
+    return rc;
+}
+
+int statedb_add_volume(struct statedb *db, const struct volume_row *r)
+{
+    sqlite3_stmt *st;
+
+    int rc = statedb_check_volume_name(r->name, strnlen(r->name, sizeof(r->name)));
+    if (rc || r->id == 0)
+        return -EINVAL;
+    pthread_mutex_lock(&db->lock);
+    rc = prepare(db,
+                 "INSERT INTO volume SELECT ?1, ?2, ?3, ?4 WHERE EXISTS"
+                 " (SELECT 1 FROM user WHERE id = ?2)",
+                 &st);
+    if (!rc) {
+        bind_u64(st, 1, r->id);
+        bind_u64(st, 2, r->user);
+        sqlite3_bind_text(st, 3, r->name, -1, SQLITE_STATIC);
+        sqlite3_bind_int64(st, 4, r->created);
+        rc = finish(db, st, "add volume");
+    }
+    pthread_mutex_unlock(&db->lock);
+    return rc < 0 ? rc : rc == 0 ? -ENOENT : 0;
+}
+
+int statedb_del_volume(struct statedb *db, uint64_t id)
+{
+    return change_by_id(db, "DELETE FROM volume WHERE id = ?1", id, NULL);
+}
+
+int statedb_rename_volume(struct statedb *db, uint64_t id, const char *name)
+{
+    int rc = statedb_check_volume_name(name, strlen(name));
+
+    return rc ? rc : change_by_id(db, "UPDATE volume SET name = ?2 WHERE id = ?1", id, name);
+}
+
+/* --- clients --- */
+
+int statedb_put_client(struct statedb *db, const struct client_row *c)
+{
+    sqlite3_stmt *st;
+
+    if (c->owner_len > OWNER_MAX || memchr(c->principal, 0, sizeof(c->principal)) == NULL)
+        return -EINVAL;
+    pthread_mutex_lock(&db->lock);
+    int rc = prepare(db, "REPLACE INTO client VALUES(?1, ?2, ?3)", &st);
+    if (!rc) {
+        bind_u64(st, 1, c->minor);
+        sqlite3_bind_blob64(st, 2, c->owner_len ? c->owner : "", c->owner_len, SQLITE_STATIC);
+        sqlite3_bind_text(st, 3, c->principal, -1, SQLITE_STATIC);
+        rc = finish(db, st, "put client");
+    }
+    pthread_mutex_unlock(&db->lock);
+    return rc < 0 ? rc : 0;
+}
+
+int statedb_del_client(struct statedb *db, uint32_t minor, const void *owner, size_t owner_len)
+{
+    sqlite3_stmt *st;
+
+    pthread_mutex_lock(&db->lock);
+    int rc = prepare(db, "DELETE FROM client WHERE minor = ?1 AND owner = ?2", &st);
+    if (!rc) {
+        bind_u64(st, 1, minor);
+        sqlite3_bind_blob64(st, 2, owner_len ? owner : "", owner_len, SQLITE_STATIC);
+        rc = finish(db, st, "delete client");
+    }
+    pthread_mutex_unlock(&db->lock);
+    return rc < 0 ? rc : 0;
+}
