@@ -1,0 +1,10 @@
+# bench: `make bench` drives volnfsd, and nfs-ganesha where it is installed, with raw NFSv4.0 compounds.
+noinst_PROGRAMS += tests/bench/nfsbench
+tests_bench_nfsbench_CFLAGS = $(AM_CFLAGS) $(NFS_CFLAGS)
+tests_bench_nfsbench_SOURCES = tests/bench/nfsbench.c
+tests_bench_nfsbench_LDADD = $(NFS_LIBS)
+EXTRA_DIST += tests/bench/run
+
+bench: all
+	VOLNFS_BUILD='$(abs_top_builddir)' python3 -B $(srcdir)/tests/bench/run $(BENCHFLAGS)
+.PHONY: bench

@@ -1,0 +1,727 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * nfsbench: drives an NFSv4.0 server with raw compounds over one connection and prints a rate per row.
+ *
+ *     nfsbench [-h HOST] [-p PORT] [-d DIRECTORY] [-s SECONDS] [-m FILE_MIB] ROW...
+ *
+ * A row keeps `depth` requests in flight: each of `depth` slots sends its next compound as soon as its last one is
+ * answered. A slot's work is a list of compounds (make_* below); NFS4ERR_DELAY sends the same compound again. Any
+ * other error ends the bench with status 1. Rows need no order: what a row reads or removes is made before its clock
+ * starts. Data is half compressible: each 4 KiB is 2 KiB of pseudo-random bytes and 2 KiB of one repeated byte.
+ *
+ * libnfs 4.0.0 encodes a request into 4096 bytes unless rpc_allocate_pdu2 is told more: its own rpc_allocate_pdu is
+ * replaced by ours, which passes the hint.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <nfsc/libnfs.h>
+#include <nfsc/libnfs-zdr.h>
+#include <nfsc/libnfs-raw.h>
+#include <nfsc/libnfs-raw-nfs4.h>
+
+enum { MAX_DEPTH = 64, MAX_OPS = 8, IO_BIG = 1 << 20, IO_SMALL = 4096, LOOKUP_FILES = 1000, REMOVE_FILES = 3000 };
+
+struct rpc_pdu;
+struct rpc_pdu *rpc_allocate_pdu2(struct rpc_context *rpc, int program, int version, int procedure, rpc_cb cb,
+                                  void *private_data, zdrproc_t decode, int decode_size, size_t hint);
+struct rpc_pdu *rpc_allocate_pdu(struct rpc_context *rpc, int program, int version, int procedure, rpc_cb cb,
+                                 void *private_data, zdrproc_t decode, int decode_size);
+
+static size_t pdu_hint;
+
+struct rpc_pdu *rpc_allocate_pdu(struct rpc_context *rpc, int program, int version, int procedure, rpc_cb cb,
+                                 void *private_data, zdrproc_t decode, int decode_size)
+{
+    return rpc_allocate_pdu2(rpc, program, version, procedure, cb, private_data, decode, decode_size, pdu_hint);
+}
+
+struct fh {
+    unsigned len;
+    char val[128];
+};
+
+/* One request in flight. step counts the compounds of the unit of work under way. */
+struct slot {
+    struct bench *bench;
+    int id, step;
+    uint64_t unit;             /* which unit of work: an offset or a file number follows from it */
+    struct fh fh;              /* of the file this slot created */
+    stateid4 stateid;
+    uint32_t seqid;            /* of this slot's open-owner */
+    int confirm;               /* the open just made asks for OPEN_CONFIRM */
+    nfs_argop4 ops[MAX_OPS];
+    char name[48], owner[48];
+    char *buffer;
+};
+
+struct row {
+    const char *name, *what, *unit;
+    int depth;
+    void (*prepare)(struct bench *b);
+    /* Fill slot->ops with compound slot->step of unit slot->unit; returns its length, 0 when the unit is complete. */
+    int (*make)(struct slot *s);
+    int commit;                /* a COMMIT ends the row and is timed */
+    double bytes;              /* per unit, for rows told in MiB/s */
+    uint64_t (*limit)(struct bench *b);  /* units; NULL: as many as fit the time */
+};
+
+struct bench {
+    struct rpc_context *rpc;
+    const char *host, *dir_path;
+    int port;
+    double seconds;
+    uint64_t file_size;
+    struct fh dir, file;
+    uint64_t clientid;
+    struct slot slots[MAX_DEPTH];
+    const struct row *row;
+    uint64_t next_unit, done_units, max_units, base;
+    double deadline;
+    int in_flight, filled;     /* filled: file has its data */
+    uint64_t rng;
+};
+
+static void die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+static void die(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    fputs("nfsbench: ", stderr);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+    exit(1);
+}
+
+static double now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static uint64_t random_next(uint64_t *state)
+{
+    uint64_t x = *state;
+
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    return *state = x;
+}
+
+static void fill(char *buffer, size_t size, uint64_t seed)
+{
+    uint64_t state = seed * 0x9e3779b97f4a7c15u + 1;
+
+    for (size_t at = 0; at < size; at += 4096) {
+        for (size_t i = 0; i < 2048; i += 8) {
+            uint64_t r = random_next(&state);
+
+            memcpy(buffer + at + i, &r, 8);
+        }
+        memset(buffer + at + 2048, (int)(state & 0xff), 2048);
+    }
+}
+
+/* ---- compounds -------------------------------------------------------------------------------------------------- */
+
+static const stateid4 anonymous;
+static uint32_t attr_words[2] = { 1u << 1 | 1u << 3 | 1u << 4 | 1u << 20, 1u << 1 | 1u << 3 | 1u << 20 | 1u << 21 };
+static uint32_t mode_word[2] = { 0, 1u << 1 };
+static char mode_value[4] = { 0, 0, 1, (char)0244 };    /* 0644 */
+static char dir_mode_value[4] = { 0, 0, 1, (char)0355 }; /* 0755 */
+
+static int op_putfh(nfs_argop4 *op, struct fh *fh)
+{
+    op->argop = OP_PUTFH;
+    op->nfs_argop4_u.opputfh.object.nfs_fh4_len = fh->len;
+    op->nfs_argop4_u.opputfh.object.nfs_fh4_val = fh->val;
+    return 1;
+}
+
+static int op_name(nfs_argop4 *op, nfs_opnum4 opnum, char *name)
+{
+    utf8string *u = opnum == OP_LOOKUP ? &op->nfs_argop4_u.oplookup.objname : &op->nfs_argop4_u.opremove.target;
+
+    op->argop = opnum;
+    u->utf8string_len = (u_int)strlen(name);
+    u->utf8string_val = name;
+    return 1;
+}
+
+static int op_write(nfs_argop4 *op, uint64_t offset, char *data, uint32_t size, stable_how4 how)
+{
+    WRITE4args *w = &op->nfs_argop4_u.opwrite;
+
+    op->argop = OP_WRITE;
+    w->stateid = anonymous;
+    w->offset = offset;
+    w->stable = how;
+    w->data.data_len = size;
+    w->data.data_val = data;
+    return 1;
+}
+
+static int op_read(nfs_argop4 *op, uint64_t offset, uint32_t size)
+{
+    op->argop = OP_READ;
+    op->nfs_argop4_u.opread.stateid = anonymous;
+    op->nfs_argop4_u.opread.offset = offset;
+    op->nfs_argop4_u.opread.count = size;
+    return 1;
+}
+
+static int op_open_create(struct slot *s, nfs_argop4 *op)
+{
+    OPEN4args *o = &op->nfs_argop4_u.opopen;
+    fattr4 *attrs = &o->openhow.openflag4_u.how.createhow4_u.createattrs;
+
+    memset(op, 0, sizeof *op);
+    op->argop = OP_OPEN;
+    o->seqid = s->seqid;
+    o->share_access = OPEN4_SHARE_ACCESS_WRITE;
+    o->owner.clientid = s->bench->clientid;
+    o->owner.owner.owner_len = (u_int)strlen(s->owner);
+    o->owner.owner.owner_val = s->owner;
+    o->openhow.opentype = OPEN4_CREATE;
+    o->openhow.openflag4_u.how.mode = UNCHECKED4;
+    attrs->attrmask.bitmap4_len = 2;
+    attrs->attrmask.bitmap4_val = mode_word;
+    attrs->attr_vals.attrlist4_len = sizeof mode_value;
+    attrs->attr_vals.attrlist4_val = mode_value;
+    o->claim.claim = CLAIM_NULL;
+    o->claim.open_claim4_u.file.utf8string_len = (u_int)strlen(s->name);
+    o->claim.open_claim4_u.file.utf8string_val = s->name;
+    return 1;
+}
+
+static uint64_t random_block(struct slot *s)
+{
+    return random_next(&s->bench->rng) % (s->bench->file_size / IO_SMALL) * IO_SMALL;
+}
+
+static int make_seq_write(struct slot *s)
+{
+    if (s->step)
+        return 0;
+    /* Different bytes each time, at the price of a memcpy per block, not of the generator. */
+    memcpy(s->buffer + 8 * (s->unit % 128), &s->unit, 8);
+    return op_putfh(s->ops, &s->bench->file) + op_write(s->ops + 1, s->unit * IO_BIG, s->buffer, IO_BIG, UNSTABLE4);
+}
+
+static int make_seq_read(struct slot *s)
+{
+    if (s->step)
+        return 0;
+    return op_putfh(s->ops, &s->bench->file) + op_read(s->ops + 1, s->unit * IO_BIG, IO_BIG);
+}
+
+static int make_random_read(struct slot *s)
+{
+    if (s->step)
+        return 0;
+    return op_putfh(s->ops, &s->bench->file) + op_read(s->ops + 1, random_block(s), IO_SMALL);
+}
+
+static int small_write(struct slot *s, stable_how4 how)
+{
+    if (s->step)
+        return 0;
+    memcpy(s->buffer, &s->unit, 8);
+    return op_putfh(s->ops, &s->bench->file) + op_write(s->ops + 1, random_block(s), s->buffer, IO_SMALL, how);
+}
+
+static int make_random_write(struct slot *s)
+{
+    return small_write(s, UNSTABLE4);
+}
+
+static int make_stable_write(struct slot *s)
+{
+    return small_write(s, FILE_SYNC4);
+}
+
+/* OPEN(create) + WRITE(FILE_SYNC, anonymous stateid) + GETFH; an OPEN_CONFIRM if asked for; CLOSE. */
+static int create_file(struct slot *s, uint32_t size)
+{
+    int n = 0;
+
+    if (s->step == 0) {
+        snprintf(s->name, sizeof s->name, "f%d.%llu", getpid(), (unsigned long long)(s->bench->base + s->unit));
+        n = op_putfh(s->ops, &s->bench->dir) + op_open_create(s, s->ops + 1);
+        if (size) {
+            memcpy(s->buffer, &s->unit, 8);
+            n += op_write(s->ops + n, 0, s->buffer, size, FILE_SYNC4);
+        }
+        s->ops[n++].argop = OP_GETFH;
+    } else if (s->step == 1 && s->confirm) {
+        n = op_putfh(s->ops, &s->fh);
+        s->ops[n].argop = OP_OPEN_CONFIRM;
+        s->ops[n].nfs_argop4_u.opopen_confirm.open_stateid = s->stateid;
+        s->ops[n++].nfs_argop4_u.opopen_confirm.seqid = s->seqid;
+    } else if (s->step == 1 + s->confirm) {
+        n = op_putfh(s->ops, &s->fh);
+        s->ops[n].argop = OP_CLOSE;
+        s->ops[n].nfs_argop4_u.opclose.seqid = s->seqid;
+        s->ops[n++].nfs_argop4_u.opclose.open_stateid = s->stateid;
+    }
+    return n;
+}
+
+static int make_create(struct slot *s)
+{
+    return create_file(s, IO_SMALL);
+}
+
+static int make_empty(struct slot *s)
+{
+    return create_file(s, 0);
+}
+
+static int make_lookup(struct slot *s)
+{
+    int n = op_putfh(s->ops, &s->bench->dir);
+
+    if (s->step)
+        return 0;
+    snprintf(s->name, sizeof s->name, "f%d.%llu", getpid(),
+             (unsigned long long)(s->bench->base + random_next(&s->bench->rng) % LOOKUP_FILES));
+    n += op_name(s->ops + n, OP_LOOKUP, s->name);
+    s->ops[n].argop = OP_GETATTR;
+    s->ops[n].nfs_argop4_u.opgetattr.attr_request.bitmap4_len = 2;
+    s->ops[n++].nfs_argop4_u.opgetattr.attr_request.bitmap4_val = attr_words;
+    return n;
+}
+
+static int make_remove(struct slot *s)
+{
+    if (s->step)
+        return 0;
+    snprintf(s->name, sizeof s->name, "f%d.%llu", getpid(), (unsigned long long)(s->bench->base + s->unit));
+    return op_putfh(s->ops, &s->bench->dir) + op_name(s->ops + 1, OP_REMOVE, s->name);
+}
+
+/* ---- the engine ------------------------------------------------------------------------------------------------- */
+
+static void slot_next(struct slot *s);
+
+static void send_compound(struct bench *b, struct slot *s, nfs_argop4 *ops, int n, rpc_cb cb, void *data)
+{
+    COMPOUND4args args;
+
+    memset(&args, 0, sizeof args);
+    args.argarray.argarray_len = (u_int)n;
+    args.argarray.argarray_val = ops;
+    pdu_hint = 4096;
+    for (int i = 0; i < n; i++)
+        if (ops[i].argop == OP_WRITE)
+            pdu_hint += ops[i].nfs_argop4_u.opwrite.data.data_len;
+    if (rpc_nfs4_compound_async(b->rpc, cb, &args, data) != 0)
+        die("cannot send: %s", rpc_get_error(b->rpc));
+    if (s)
+        b->in_flight++;
+}
+
+static void slot_reply(struct rpc_context *rpc, int status, void *data, void *private_data)
+{
+    struct slot *s = private_data;
+    struct bench *b = s->bench;
+    COMPOUND4res *res = data;
+    int again = 0;
+    u_int good;
+
+    b->in_flight--;
+    if (status != RPC_STATUS_SUCCESS)
+        die("%s: no reply: %s", b->row->name, rpc_get_error(rpc));
+    good = res->resarray.resarray_len;
+    if (res->status == NFS4ERR_DELAY || res->status == NFS4ERR_GRACE) {
+        again = 1;
+        if (good > 0) {
+            nfs_opnum4 last = res->resarray.resarray_val[--good].resop;
+
+            /* A seqid moves on although its operation was put off. */
+            if (last == OP_OPEN || last == OP_CLOSE || last == OP_OPEN_CONFIRM)
+                s->seqid++;
+        }
+    } else if (res->status != NFS4_OK) {
+        die("%s: NFS error %d in operation %d", b->row->name, (int)res->status, (int)good - 1);
+    }
+    for (u_int i = 0; i < good; i++) {
+        nfs_resop4 *r = &res->resarray.resarray_val[i];
+
+        if (r->resop == OP_OPEN) {
+            s->seqid++;
+            s->stateid = r->nfs_resop4_u.opopen.OPEN4res_u.resok4.stateid;
+            s->confirm = !!(r->nfs_resop4_u.opopen.OPEN4res_u.resok4.rflags & OPEN4_RESULT_CONFIRM);
+        } else if (r->resop == OP_OPEN_CONFIRM) {
+            s->seqid++;
+            s->stateid = r->nfs_resop4_u.opopen_confirm.OPEN_CONFIRM4res_u.resok4.open_stateid;
+        } else if (r->resop == OP_CLOSE) {
+            s->seqid++;
+        } else if (r->resop == OP_GETFH) {
+            nfs_fh4 *fh = &r->nfs_resop4_u.opgetfh.GETFH4res_u.resok4.object;
+
+            s->fh.len = fh->nfs_fh4_len;
+            memcpy(s->fh.val, fh->nfs_fh4_val, fh->nfs_fh4_len);
+        } else if (r->resop == OP_READ) {
+            u_int want = b->row->bytes > IO_SMALL ? IO_BIG : IO_SMALL;
+
+            if (r->nfs_resop4_u.opread.READ4res_u.resok4.data.data_len != want)
+                die("%s: short read", b->row->name);
+        } else if (r->resop == OP_WRITE) {
+            u_int want = b->row->bytes > IO_SMALL ? IO_BIG : IO_SMALL;
+
+            if (r->nfs_resop4_u.opwrite.WRITE4res_u.resok4.count != want)
+                die("%s: short write", b->row->name);
+        }
+    }
+    s->step -= again;
+    slot_next(s);
+}
+
+/* Send the slot's next compound: of its unit, or of the next unit while the row goes on. */
+static void slot_next(struct slot *s)
+{
+    struct bench *b = s->bench;
+    int n;
+
+    while ((n = b->row->make(s)) == 0) {
+        b->done_units++;
+        if (b->next_unit >= b->max_units || (b->deadline > 0 && now() >= b->deadline))
+            return;
+        s->unit = b->next_unit++;
+        s->step = 0;
+    }
+    s->step++;
+    send_compound(b, s, s->ops, n, slot_reply, s);
+}
+
+static void serve(struct bench *b)
+{
+    struct pollfd p = { .fd = rpc_get_fd(b->rpc), .events = (short)rpc_which_events(b->rpc) };
+
+    if (poll(&p, 1, 10000) <= 0)
+        die("no answer for 10 s");
+    if (rpc_service(b->rpc, p.revents) < 0)
+        die("connection: %s", rpc_get_error(b->rpc));
+}
+
+/* Run units of row until its limit or its time; returns the seconds it took. */
+static double run_units(struct bench *b, const struct row *row, uint64_t units, double seconds)
+{
+    double start = now();
+
+    b->row = row;
+    b->next_unit = b->done_units = 0;
+    b->max_units = units ? units : UINT64_MAX;
+    b->deadline = seconds > 0 ? start + seconds : 0;
+    for (int i = 0; i < row->depth && b->next_unit < b->max_units; i++) {
+        b->slots[i].unit = b->next_unit++;
+        b->slots[i].step = 0;
+        slot_next(&b->slots[i]);
+    }
+    while (b->in_flight)
+        serve(b);
+    return now() - start;
+}
+
+/* ---- one compound at a time, for setting up --------------------------------------------------------------------- */
+
+struct call {
+    int done;
+    nfsstat4 status;
+    struct fh fh;
+    uint64_t clientid;
+    char confirm[8];
+};
+
+static void call_reply(struct rpc_context *rpc, int status, void *data, void *private_data)
+{
+    struct call *c = private_data;
+    COMPOUND4res *res = data;
+
+    if (status != RPC_STATUS_SUCCESS)
+        die("no reply: %s", rpc_get_error(rpc));
+    c->done = 1;
+    c->status = res->status;
+    for (u_int i = 0; i < res->resarray.resarray_len && res->status == NFS4_OK; i++) {
+        nfs_resop4 *r = &res->resarray.resarray_val[i];
+
+        if (r->resop == OP_GETFH) {
+            nfs_fh4 *fh = &r->nfs_resop4_u.opgetfh.GETFH4res_u.resok4.object;
+
+            c->fh.len = fh->nfs_fh4_len;
+            memcpy(c->fh.val, fh->nfs_fh4_val, fh->nfs_fh4_len);
+        } else if (r->resop == OP_SETCLIENTID) {
+            c->clientid = r->nfs_resop4_u.opsetclientid.SETCLIENTID4res_u.resok4.clientid;
+            memcpy(c->confirm, r->nfs_resop4_u.opsetclientid.SETCLIENTID4res_u.resok4.setclientid_confirm, 8);
+        }
+    }
+}
+
+static struct call call(struct bench *b, nfs_argop4 *ops, int n)
+{
+    struct call c;
+
+    for (int tries = 0; tries < 300; tries++) {
+        memset(&c, 0, sizeof c);
+        send_compound(b, NULL, ops, n, call_reply, &c);
+        while (!c.done)
+            serve(b);
+        if (c.status != NFS4ERR_DELAY && c.status != NFS4ERR_GRACE)
+            break;
+        usleep(100000);
+    }
+    return c;
+}
+
+static void connected(struct rpc_context *rpc, int status, void *data, void *private_data)
+{
+    if (status != RPC_STATUS_SUCCESS)
+        die("cannot connect: %s", (char *)data);
+    *(int *)private_data = 1;
+}
+
+static void client_connect(struct bench *b)
+{
+    int done = 0, one = 1;
+
+    b->rpc = rpc_init_context();
+    if (!b->rpc || rpc_connect_async(b->rpc, b->host, b->port, connected, &done) != 0)
+        die("cannot connect to %s:%d", b->host, b->port);
+    while (!done)
+        serve(b);
+    setsockopt(rpc_get_fd(b->rpc), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+}
+
+static void client_confirm(struct bench *b)
+{
+    char id[64], netid[] = "tcp", addr[] = "0.0.0.0.0.0";
+    nfs_argop4 op;
+    struct call c;
+
+    memset(&op, 0, sizeof op);
+    op.argop = OP_SETCLIENTID;
+    op.nfs_argop4_u.opsetclientid.client.id.id_len =
+        (u_int)snprintf(id, sizeof id, "nfsbench %d %.9f", getpid(), now());
+    op.nfs_argop4_u.opsetclientid.client.id.id_val = id;
+    memcpy(op.nfs_argop4_u.opsetclientid.client.verifier, id + strlen(id) - 8, 8);
+    op.nfs_argop4_u.opsetclientid.callback.cb_location.r_netid = netid;
+    op.nfs_argop4_u.opsetclientid.callback.cb_location.r_addr = addr;
+    c = call(b, &op, 1);
+    if (c.status != NFS4_OK)
+        die("SETCLIENTID: NFS error %d", (int)c.status);
+    b->clientid = c.clientid;
+    op.argop = OP_SETCLIENTID_CONFIRM;
+    op.nfs_argop4_u.opsetclientid_confirm.clientid = c.clientid;
+    memcpy(op.nfs_argop4_u.opsetclientid_confirm.setclientid_confirm, c.confirm, 8);
+    c = call(b, &op, 1);
+    if (c.status != NFS4_OK)
+        die("SETCLIENTID_CONFIRM: NFS error %d", (int)c.status);
+}
+
+/* Walk to the directory and make our own folder in it. */
+static void folder_make(struct bench *b)
+{
+    nfs_argop4 ops[MAX_OPS];
+    char *path = strdup(b->dir_path), *save = NULL, name[48];
+    struct fh at;
+    struct call c;
+
+    ops[0].argop = OP_PUTROOTFH;
+    ops[1].argop = OP_GETFH;
+    c = call(b, ops, 2);
+    at = c.fh;
+    for (char *part = strtok_r(path, "/", &save); part && c.status == NFS4_OK; part = strtok_r(NULL, "/", &save)) {
+        op_putfh(ops, &at);
+        op_name(ops + 1, OP_LOOKUP, part);
+        ops[2].argop = OP_GETFH;
+        c = call(b, ops, 3);
+        at = c.fh;
+    }
+    free(path);
+    if (c.status != NFS4_OK)
+        die("%s: NFS error %d", b->dir_path, (int)c.status);
+    snprintf(name, sizeof name, "nfsbench.%d", getpid());
+    op_putfh(ops, &at);
+    memset(ops + 1, 0, sizeof ops[1]);
+    ops[1].argop = OP_CREATE;
+    ops[1].nfs_argop4_u.opcreate.objtype.type = NF4DIR;
+    ops[1].nfs_argop4_u.opcreate.objname.utf8string_len = (u_int)strlen(name);
+    ops[1].nfs_argop4_u.opcreate.objname.utf8string_val = name;
+    ops[1].nfs_argop4_u.opcreate.createattrs.attrmask.bitmap4_len = 2;
+    ops[1].nfs_argop4_u.opcreate.createattrs.attrmask.bitmap4_val = mode_word;
+    ops[1].nfs_argop4_u.opcreate.createattrs.attr_vals.attrlist4_len = sizeof dir_mode_value;
+    ops[1].nfs_argop4_u.opcreate.createattrs.attr_vals.attrlist4_val = dir_mode_value;
+    ops[2].argop = OP_GETFH;
+    c = call(b, ops, 3);
+    if (c.status != NFS4_OK)
+        die("mkdir %s: NFS error %d", name, (int)c.status);
+    b->dir = c.fh;
+}
+
+/* ---- rows ------------------------------------------------------------------------------------------------------- */
+
+static uint64_t limit_file(struct bench *b)
+{
+    return b->file_size / IO_BIG;
+}
+
+static uint64_t limit_remove(struct bench *b)
+{
+    return REMOVE_FILES;
+}
+
+static const struct row empty_files = { "prepare: files", "", "", 16, NULL, make_empty, 0, 0, NULL };
+static const struct row one_file = { "prepare: a file", "", "", 1, NULL, make_empty, 0, 0, NULL };
+static const struct row fill_file = { "prepare: its data", "", "", 8, NULL, make_seq_write, 0, IO_BIG, NULL };
+
+static void commit_file(struct bench *b)
+{
+    nfs_argop4 ops[2];
+    struct call c;
+
+    memset(ops, 0, sizeof ops);
+    op_putfh(ops, &b->file);
+    ops[1].argop = OP_COMMIT;
+    c = call(b, ops, 2);
+    if (c.status != NFS4_OK)
+        die("COMMIT: NFS error %d", (int)c.status);
+}
+
+static void prepare_empty_file(struct bench *b)
+{
+    b->base += 1 << 24;
+    run_units(b, &one_file, 1, 0);
+    b->file = b->slots[0].fh;
+}
+
+static void prepare_file(struct bench *b)
+{
+    if (b->filled)
+        return;
+    prepare_empty_file(b);
+    run_units(b, &fill_file, limit_file(b), 0);
+    commit_file(b);
+    b->filled = 1;
+}
+
+static void prepare_owners(struct bench *b)
+{
+    b->base += 1 << 24;
+    run_units(b, &empty_files, 32, 0);
+    b->base += 1 << 24;
+}
+
+static void prepare_lookup(struct bench *b)
+{
+    b->base += 1 << 24;
+    run_units(b, &empty_files, LOOKUP_FILES, 0);
+}
+
+static void prepare_remove(struct bench *b)
+{
+    b->base += 1 << 24;
+    run_units(b, &empty_files, REMOVE_FILES, 0);
+}
+
+static const struct row rows[] = {
+    { "seqwrite", "sequential write, 1 MiB at depth 8, COMMIT", "MiB/s", 8, prepare_empty_file, make_seq_write, 1,
+      IO_BIG, limit_file },
+    { "seqread", "sequential read, 1 MiB at depth 8", "MiB/s", 8, prepare_file, make_seq_read, 0, IO_BIG, limit_file },
+    { "randread1", "random read, 4 KiB at depth 1", "/s", 1, prepare_file, make_random_read, 0, IO_SMALL, NULL },
+    { "randread32", "random read, 4 KiB at depth 32", "/s", 32, prepare_file, make_random_read, 0, IO_SMALL, NULL },
+    { "randwrite32", "random write, 4 KiB at depth 32, COMMIT", "/s", 32, prepare_file, make_random_write, 1, IO_SMALL,
+      NULL },
+    { "stable1", "stable write, 4 KiB at depth 1", "/s", 1, prepare_file, make_stable_write, 0, IO_SMALL, NULL },
+    { "stable16", "stable write, 4 KiB at depth 16", "/s", 16, prepare_file, make_stable_write, 0, IO_SMALL, NULL },
+    { "create1", "create + write 4 KiB stable, depth 1", "/s", 1, prepare_owners, make_create, 0, IO_SMALL, NULL },
+    { "create16", "create + write 4 KiB stable, depth 16", "/s", 16, prepare_owners, make_create, 0, IO_SMALL, NULL },
+    { "lookup32", "LOOKUP + GETATTR, depth 32", "/s", 32, prepare_lookup, make_lookup, 0, 0, NULL },
+    { "remove1", "REMOVE, depth 1", "/s", 1, prepare_remove, make_remove, 0, 0, limit_remove },
+    { "remove16", "REMOVE, depth 16", "/s", 16, prepare_remove, make_remove, 0, 0, limit_remove },
+};
+enum { ROWS = sizeof rows / sizeof rows[0] };
+
+static void run_row(struct bench *b, const struct row *row)
+{
+    uint64_t units = row->limit ? row->limit(b) : 0;
+    double start, rate;
+
+    row->prepare(b);
+    start = now();
+    run_units(b, row, units, row->limit ? 0 : b->seconds);
+    if (row->commit)
+        commit_file(b);
+    rate = (double)b->done_units / (now() - start);
+    if (row->prepare == prepare_empty_file)
+        b->filled = 1;
+    if (row->bytes > IO_SMALL)
+        rate *= row->bytes / (1 << 20);
+    printf("%s\t%.1f\t%s\t%s\n", row->name, rate, row->unit, row->what);
+    fflush(stdout);
+}
+
+static void usage(void)
+{
+    fputs("usage: nfsbench [-h HOST] [-p PORT] [-d DIRECTORY] [-s SECONDS] [-m FILE_MIB] [ROW...]\nrows:\n", stderr);
+    for (int i = 0; i < ROWS; i++)
+        fprintf(stderr, "  %-12s %s\n", rows[i].name, rows[i].what);
+    exit(2);
+}
+
+int main(int argc, char **argv)
+{
+    static struct bench b = { .host = "127.0.0.1", .dir_path = "/alice/mydata", .port = 2049, .seconds = 2,
+                              .file_size = 256 << 20, .rng = 88172645463325252u };
+    int c;
+
+    while ((c = getopt(argc, argv, "h:p:d:s:m:")) != -1) {
+        switch (c) {
+        case 'h': b.host = optarg; break;
+        case 'p': b.port = atoi(optarg); break;
+        case 'd': b.dir_path = optarg; break;
+        case 's': b.seconds = atof(optarg); break;
+        case 'm': b.file_size = (uint64_t)atoi(optarg) << 20; break;
+        default: usage();
+        }
+    }
+    if (b.seconds <= 0 || b.file_size == 0)
+        usage();
+    client_connect(&b);
+    client_confirm(&b);
+    folder_make(&b);
+    for (int i = 0; i < MAX_DEPTH; i++) {
+        b.slots[i].bench = &b;
+        b.slots[i].id = i;
+        snprintf(b.slots[i].owner, sizeof b.slots[i].owner, "owner %d.%d", getpid(), i);
+        b.slots[i].buffer = malloc(IO_BIG);
+        if (!b.slots[i].buffer)
+            die("out of memory");
+        fill(b.slots[i].buffer, IO_BIG, (uint64_t)i + 1);
+    }
+    for (int i = optind; i < argc || (i == optind && optind == argc); i++) {
+        int known = 0;
+
+        for (int r = 0; r < ROWS; r++)
+            if (optind == argc || strcmp(argv[i], rows[r].name) == 0) {
+                run_row(&b, &rows[r]);
+                known = 1;
+            }
+        if (!known)
+            usage();
+    }
+    return 0;
+}
