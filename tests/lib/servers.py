@@ -103,6 +103,17 @@ class Server:
         if start:
             self.start()
 
+    def kill9_starting(self, seconds):
+        """SIGKILL, start, SIGKILL again so soon that it may still be recovering; then start for good."""
+        self.kill9(start=False)
+        self.launch()
+        time.sleep(seconds)
+        self.kill9()
+
+    def start(self):
+        self.launch()
+        self._wait(self._ready)
+
     def restart(self):
         rc = self.stop()
         if rc != 0 and self.name == "volnfsd":
@@ -123,12 +134,11 @@ class Volnfsd(Server):
         self.store = os.path.join(folder, "store")
         self.args = list(args)
 
-    def start(self):
+    def launch(self):
         exe = program("volnfsd")
         if not exe:
             raise ServerError("no volnfsd in %s" % build_dir())
         self._spawn([exe, "--store", self.store, "--listen", "%s:%d" % (self.addr, self.port)] + self.args)
-        self._wait(self._ready)
 
     def _ready(self):
         m = re.search(r"^.*\bready\b.*$", self._log_new(), re.M | re.I)
@@ -173,7 +183,7 @@ class Ganesha(Server):
             return "nfs-ganesha's VFS back end needs root"
         return None
 
-    def start(self):
+    def launch(self):
         root = os.path.join(self.folder, "export")
         os.makedirs(root, exist_ok=True)
         self.port = self.port or free_port(self.addr)
@@ -184,7 +194,6 @@ class Ganesha(Server):
                   "mount -t tmpfs tmp /var/run/ganesha && mount --bind {0}/state /var/lib/nfs/ganesha && "
                   "exec ganesha.nfsd -F -L {0}/ganesha.log -f {0}/ganesha.conf -p {0}/ganesha.pid".format(self.folder))
         self._spawn(["unshare", "-m", "sh", "-c", script])
-        self._wait(self._ready)
 
     def _ready(self):
         try:
@@ -195,6 +204,28 @@ class Ganesha(Server):
 
     def make_volume(self, name):
         os.makedirs(os.path.join(self.folder, "export", name), exist_ok=True)
+
+
+def flip(folder, pattern):
+    """Flip one bit in the middle of the only place under folder that holds pattern; returns the file's name."""
+    found = []
+    for path, _, files in os.walk(folder):
+        for name in files:
+            with open(os.path.join(path, name), "rb") as f:
+                data = f.read()
+            at = data.find(pattern)
+            while at >= 0:
+                found.append((os.path.join(path, name), at + len(pattern) // 2))
+                at = data.find(pattern, at + 1)
+    if len(found) != 1:
+        raise ServerError("the bytes are in %d places: %s" % (len(found), found[:5]))
+    path, at = found[0]
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)[0]
+        f.seek(at)
+        f.write(bytes([byte ^ 0x10]))
+    return path
 
 
 def make(kind, folder, addr="127.0.0.1", port=0, args=()):

@@ -5,4 +5,5 @@ TESTS += $(SYSTEM_TESTS) $(KERNEL_TESTS)
 EXTRA_DIST += \
     tests/lib/servers.py tests/lib/summary.py tests/uml/uml.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py \
     tests/system/0400-kernel-workflow.t tests/system/0410-kernel-names.t tests/system/0420-kernel-posix.t \
-    tests/system/0430-kernel-trees.t tests/system/0440-kernel-two.t tests/system/0450-kernel-restart.t
+    tests/system/0430-kernel-trees.t tests/system/0440-kernel-two.t tests/system/0450-kernel-restart.t tests/system/0460-kernel-libnfs.t \
+    tests/system/0600-kernel-store.t tests/system/0610-kernel-kill9.t

@@ -10,7 +10,10 @@ reports each case over TCP; this program prints the cases as TAP and its plan at
 Everything happens inside new network, mount and process namespaces (and a user namespace when not root): server,
 guests, taps and mounts are gone when their first process is, whatever happened. In the namespace the server listens
 on 10.99.0.1:2049; guest N is 10.99.<N-1>.2. The control listener on 10.99.0.1:7 takes one line per connection:
-    tap TEXT | done STATUS | barrier NAME | restart | kill9 | stop | start | volnfs ARGS | log
+    tap TEXT | done STATUS | barrier NAME     from the guest's cases
+    restart | kill9 | kill9-starting MS | stop | start    kill9-starting: killed once more, MS after its start
+    volnfs ARGS | log | host SCRIPT           SCRIPT runs beside the server, with $ADDR, $PORT and $STORE
+    flip HEX                                  flips a byte in the store's one place that holds these bytes (server down)
 and answers with a line "STATUS" followed by text.
 
 VOLNFS_TEST_SERVER=ganesha drives NFS-Ganesha in place of volnfsd (to test the tests).
@@ -163,6 +166,12 @@ class Run:
                     s.stop()
                 elif word == "start":
                     s.start()
+                elif word == "kill9-starting":
+                    s.kill9_starting(float(rest) / 1000)
+                elif word == "flip":
+                    return 0, servers.flip(s.store, bytes.fromhex(rest))
+                elif word == "host":
+                    return self.host(rest)
                 elif word == "log":
                     return 0, s.log_text()
                 elif word == "volnfs":
@@ -172,6 +181,13 @@ class Run:
                 return 0, ""
             except servers.ServerError as e:
                 return 1, str(e)
+
+    def host(self, script):
+        env = dict(os.environ, ADDR=ADDR, PORT=str(PORT), STORE=getattr(self.server, "store", ""),
+                   VOLNFS=servers.program("volnfs") or "volnfs")
+        done = subprocess.run(["bash", "-ec", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, env=env, timeout=200, cwd=self.folder)
+        return done.returncode, done.stdout.decode(errors="replace")
 
     def listen(self):
         run = self
