@@ -14,7 +14,7 @@ struct check_report {
 /* Checks the volume in dir: SQLite integrity; every name's inode exists and is reachable from the root;
  * nlink of files and directories, parents, orphans; extents in range, not overlapping, within slots,
  * their chunks present, refs right; blobs present exactly for chunks in pack 0; counters (files,
- * logical, stored, pack live); cookies match names; next_* above all ids in use; every live chunk's
+ * used per inode, logical, stored, pack live); cookies match names; next_* above all ids in use; every live chunk's
  * record in its pack with the right header and, if data is set, payload checksum.
  * Each problem is one call of problem() with a sentence naming inode, chunk or pack.
  * Works beside a running server: it reads one snapshot of the index (and tolerates packs that vanish

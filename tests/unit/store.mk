@@ -1,8 +1,12 @@
 UNIT_TESTS_store = \
+    tests/unit/check.t \
     tests/unit/chunk.t \
     tests/unit/index.t \
     tests/unit/pack.t \
     tests/unit/statedb.t
+tests_unit_check_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(XXHASH_CFLAGS)
+tests_unit_check_t_SOURCES = tests/unit/check.c tests/unit/storetest.h
+tests_unit_check_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_chunk_t_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS) $(ZSTD_CFLAGS)
 tests_unit_chunk_t_SOURCES = tests/unit/chunk.c
 tests_unit_chunk_t_LDADD = $(UNIT_LIBS_STORE)
