@@ -28,6 +28,8 @@ static const char *advice(int err)
         return "another program listens there; stop it or choose another address";
     case EACCES:
         return "not allowed; choose a port above 1023 or a folder you may write to";
+    case EINVAL:
+        return "write it as ADDRESS:PORT, [ADDRESS]:PORT, :PORT or /PATH";
     case EADDRNOTAVAIL:
         return "this machine does not have that address";
     default:
@@ -40,7 +42,8 @@ static int split(const char *addr, char *host, size_t host_size, const char **po
 {
     const char *colon = strrchr(addr, ':'), *end;
 
-    if (!colon || !colon[1])
+    if (!colon || !colon[1] || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
+        strlen(colon + 1) > 5 || atoi(colon + 1) > 65535)
         return -EINVAL;
     end = colon;
     if (*addr == '[') {
