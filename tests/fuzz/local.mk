@@ -1,0 +1,19 @@
+# fuzz: one program per parser of outside bytes. With --enable-fuzz (clang) they are libFuzzer's; otherwise they
+# replay files and simple mutants of them, and are run by `make check`.
+FUZZ_TARGETS = tests/fuzz/rpcmsg.t
+FUZZ_REPLAY = tests/fuzz/replay.h
+if FUZZ
+FUZZ_CFLAGS = -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+else
+FUZZ_CFLAGS =
+FUZZ_REPLAY += tests/fuzz/replay.c
+check_PROGRAMS += $(FUZZ_TARGETS)
+TESTS += $(FUZZ_TARGETS)
+endif
+EXTRA_PROGRAMS = $(FUZZ_TARGETS)
+fuzz: $(FUZZ_TARGETS)
+.PHONY: fuzz
+tests_fuzz_rpcmsg_t_SOURCES = tests/fuzz/rpcmsg.c $(FUZZ_REPLAY)
+tests_fuzz_rpcmsg_t_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_rpcmsg_t_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_rpcmsg_t_LDADD = librpc.a $(PROTO_LIBS) $(COMMON_LIBS)
