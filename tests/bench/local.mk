@@ -8,3 +8,7 @@ EXTRA_DIST += tests/bench/run
 bench: all
 	VOLNFS_BUILD='$(abs_top_builddir)' python3 -B $(srcdir)/tests/bench/run $(BENCHFLAGS)
 .PHONY: bench
+
+noinst_PROGRAMS += tests/bench/rpcnull
+tests_bench_rpcnull_SOURCES = tests/bench/rpcnull.c
+tests_bench_rpcnull_LDADD = librpc.a $(PROTO_LIBS) $(COMMON_LIBS)
