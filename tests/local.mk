@@ -9,4 +9,5 @@ AM_TESTS_ENVIRONMENT = CMOCKA_MESSAGE_OUTPUT=tap; export CMOCKA_MESSAGE_OUTPUT; 
 include $(top_srcdir)/tests/unit/local.mk
 include $(top_srcdir)/tests/system/local.mk
 include $(top_srcdir)/tests/bench/local.mk
+include $(top_srcdir)/tests/crash/local.mk
 include $(top_srcdir)/tests/fuzz/local.mk

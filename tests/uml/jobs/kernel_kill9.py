@@ -102,7 +102,7 @@ def go(vers):
 def check_store():
     ctl("stop")
     try:
-        say(ctl("host $VOLNFS check --store $STORE --all"))
+        say(ctl("host $VOLNFS check --data --store $STORE --all"))
     finally:
         ctl("start")
 

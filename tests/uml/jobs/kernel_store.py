@@ -83,7 +83,7 @@ def damage():
     umount(where)
     log = ctl("log")[before:]
     assert "alice/damaged" in log and os.path.basename(hit) in log, (hit, log)
-    assert ctl("host ! $VOLNFS check --store $STORE alice/damaged") is not None
+    assert ctl("host ! $VOLNFS check --data --store $STORE alice/damaged") is not None
 
 
 attempt("source code takes less than a third", source_code)
