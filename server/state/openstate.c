@@ -86,14 +86,13 @@ void owner_drop_opens_locked(struct state *s, struct state_owner *o)
         open_free_locked(s, list_first(&o->states, struct open_state, in_owner));
 }
 
-/* An open of somebody else that excludes this one, or NULL. */
-static struct open_state *conflict_locked(struct sfile *f, const struct state_owner *o, uint32_t access,
-                                          uint32_t deny)
+/* An open that excludes this one, or NULL. The owner's own opens count, too (RFC 7530 section 9.9). */
+static struct open_state *conflict_locked(struct sfile *f, uint32_t access, uint32_t deny)
 {
     list_for_each (it, &f->opens) {
         struct open_state *os = list_entry(it, struct open_state, in_file);
 
-        if (os->owner != o && ((os->access & deny) || (os->deny & access)))
+        if ((os->access & deny) || (os->deny & access))
             return os;
     }
     return NULL;
@@ -175,7 +174,7 @@ again:
         goto out;
     }
     f = sfile_find_locked(s, &r->file);
-    other = f ? conflict_locked(f, o, r->access, r->deny) : NULL;
+    other = f ? conflict_locked(f, r->access, r->deny) : NULL;
     if (other) {
         status = r->reclaim ? NFS4ERR_RECLAIM_CONFLICT : NFS4ERR_SHARE_DENIED;
         if (other->st.client == cl || !client_expired_locked(s, other->st.client))

@@ -250,8 +250,8 @@ static nfsstat4 negotiate(struct session_create *a)
     if (f->max_request < REQUEST_MIN || f->max_reply < REPLY_MIN || f->max_ops < 1 || f->max_slots < 1)
         return NFS4ERR_TOOSMALL;
     /* A callback compound is CB_SEQUENCE and one operation. */
-    if ((a->flags & 2) && (b->max_request < REQUEST_MIN || b->max_reply < REPLY_MIN || b->max_ops < 2 ||
-                           b->max_slots < 1))
+    if (((a->flags & 2) || b->max_request) &&
+        (b->max_request < REQUEST_MIN || b->max_reply < REPLY_MIN || b->max_ops < 2 || b->max_slots < 1))
         return NFS4ERR_TOOSMALL;
     a->flags &= 2; /* CONN_BACK_CHAN; neither PERSIST nor RDMA */
     f->max_request = least(f->max_request, REQUEST_MAX);
@@ -304,7 +304,7 @@ nfsstat4 session_create(struct state *s, const char *principal, struct session_c
     cl = client_find_locked(s, a->clientid, true);
     if (!cl)
         cl = client_find_locked(s, a->clientid, false);
-    if (!cl || !cl->minor || cl->going) {
+    if (!cl || !cl->minor || cl->going || (!cl->confirmed && client_expired_locked(s, cl))) {
         status = NFS4ERR_STALE_CLIENTID;
         goto out;
     }

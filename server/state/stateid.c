@@ -90,7 +90,7 @@ nfsstat4 stid_find_locked(struct state *s, uint32_t minor, uint64_t client, cons
     if (stid_special(sid) || (!word(sid, 0) && !word(sid, 1) && !word(sid, 2)))
         return NFS4ERR_BAD_STATEID;
     if (word(sid, 0) != s->epoch) /* 4.1 has no such status: there the session would be gone */
-        return minor == 0 && word(sid, 0) < s->epoch ? NFS4ERR_STALE_STATEID : NFS4ERR_BAD_STATEID;
+        return minor == 0 ? NFS4ERR_STALE_STATEID : NFS4ERR_BAD_STATEID;
     if (minor > 0 && word(sid, 1) != (uint32_t)client)
         return NFS4ERR_BAD_STATEID;
     cl = client_find_locked(s, (uint64_t)s->epoch << 32 | word(sid, 1), true);

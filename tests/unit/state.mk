@@ -3,6 +3,7 @@ UNIT_TESTS_state = \
     tests/unit/state_client.t \
     tests/unit/state_grace.t \
     tests/unit/state_open.t \
+    tests/unit/state_restart.t \
     tests/unit/state_session.t
 tests_unit_lockrange_t_SOURCES = tests/unit/lockrange.c
 tests_unit_lockrange_t_LDADD = $(UNIT_LIBS_STATE)
@@ -14,5 +15,7 @@ tests_unit_state_open_t_SOURCES = tests/unit/state_open.c tests/unit/state_fake.
 tests_unit_state_open_t_LDADD = $(UNIT_LIBS_STATE)
 tests_unit_state_session_t_SOURCES = tests/unit/state_session.c tests/unit/state_fake.h
 tests_unit_state_session_t_LDADD = $(UNIT_LIBS_STATE)
+tests_unit_state_restart_t_SOURCES = tests/unit/state_restart.c
+tests_unit_state_restart_t_LDADD = $(UNIT_LIBS_STATE)
 check_PROGRAMS += $(UNIT_TESTS_state)
 TESTS += $(UNIT_TESTS_state)
