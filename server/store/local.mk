@@ -2,20 +2,26 @@
 noinst_LIBRARIES += libstore.a
 libstore_a_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(ZSTD_CFLAGS) $(XXHASH_CFLAGS)
 libstore_a_SOURCES = \
+    server/store/cache.c \
     server/store/check.c server/store/check.h \
     server/store/chunk.c server/store/chunk.h \
+    server/store/dcache.c server/store/engine.c server/store/flush.c \
     server/store/index.h \
     server/store/index_extent.c \
     server/store/index_impl.h \
     server/store/index_read.c \
     server/store/index_schema.c \
     server/store/index_write.c \
+    server/store/inode.c server/store/load.c \
     server/store/pack.c server/store/pack.h \
     server/store/pack_format.c server/store/pack_format.h \
     server/store/pack_impl.h \
     server/store/pack_read.c \
     server/store/pack_walk.c \
+    server/store/slot.c \
     server/store/statedb.c server/store/statedb.h \
+    server/store/tend.c server/store/txg.c \
     server/store/types.h \
-    server/store/volume.h
+    server/store/volume.c server/store/volume.h server/store/volume_int.h \
+    server/store/volume_attr.c server/store/volume_io.c server/store/volume_names.c
 STORE_LIBS = libstore.a $(SQLITE_LIBS) $(ZSTD_LIBS) $(XXHASH_LIBS)

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * engine: the threads and the cache budget that all volumes of a server share.
+ *
+ * Workers take flushes before read-ahead. One more thread checkpoints the WALs of volumes that wrote
+ * much, so that no reply waits for it.
+ */
+#include "server/store/volume.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "server/store/volume_int.h"
+
+#define QUEUE_MAX 512u /* read-ahead beyond this is dropped */
+
+static void *worker_main(void *arg)
+{
+    struct engine *e = arg;
+
+    pthread_mutex_lock(&e->qlock);
+    for (;;) {
+        struct work *w = list_first(&e->queue[0], struct work, link);
+        if (!w)
+            w = list_first(&e->queue[1], struct work, link);
+        if (!w) {
+            if (e->stop)
+                break;
+            pthread_cond_wait(&e->qcond, &e->qlock);
+            continue;
+        }
+        list_del(&w->link);
+        e->nqueued--;
+        pthread_mutex_unlock(&e->qlock);
+        slot_work(w->vol, w->ino, w->idx, w->kind);
+        free(w);
+        pthread_mutex_lock(&e->qlock);
+    }
+    pthread_mutex_unlock(&e->qlock);
+    chunk_thread_release();
+    return NULL;
+}
+
+void engine_queue(struct engine *e, struct volume *v, uint64_t ino, uint64_t idx, enum work_kind kind)
+{
+    struct work *w;
+
+    pthread_mutex_lock(&e->qlock);
+    if (kind == WORK_LOAD && e->nqueued >= QUEUE_MAX) {
+        pthread_mutex_unlock(&e->qlock);
+        return;
+    }
+    w = vol_alloc(sizeof(*w));
+    w->vol = v;
+    w->ino = ino;
+    w->idx = idx;
+    w->kind = kind;
+    v->work++;
+    list_add_tail(&e->queue[kind == WORK_LOAD], &w->link);
+    e->nqueued++;
+    pthread_cond_signal(&e->qcond);
+    pthread_mutex_unlock(&e->qlock);
+}
+
+static void *checkpoint_main(void *arg)
+{
+    struct engine *e = arg;
+
+    pthread_mutex_lock(&e->qlock);
+    while (!e->stop) {
+        struct volume *v = list_first(&e->ckpt, struct volume, ckpt_link);
+        int r;
+        if (!v) {
+            pthread_cond_wait(&e->ckpt_cond, &e->qlock);
+            continue;
+        }
+        list_del(&v->ckpt_link);
+        e->ckpt_now = v;
+        pthread_mutex_unlock(&e->qlock);
+        r = index_checkpoint(v->ix);
+        if (r < 0 && r != -EBUSY && r != -EAGAIN)
+            log_warn("%s: cannot checkpoint the index: %s", v->label, strerrordesc_np(-r));
+        pthread_mutex_lock(&e->qlock);
+        e->ckpt_now = NULL;
+        pthread_cond_broadcast(&e->ckpt_done);
+    }
+    pthread_mutex_unlock(&e->qlock);
+    return NULL;
+}
+
+void engine_checkpoint_later(struct engine *e, struct volume *v)
+{
+    pthread_mutex_lock(&e->qlock);
+    if (list_empty(&v->ckpt_link)) {
+        list_add_tail(&e->ckpt, &v->ckpt_link);
+        pthread_cond_signal(&e->ckpt_cond);
+    }
+    pthread_mutex_unlock(&e->qlock);
+}
+
+void engine_checkpoint_cancel(struct engine *e, struct volume *v)
+{
+    pthread_mutex_lock(&e->qlock);
+    list_del(&v->ckpt_link);
+    while (e->ckpt_now == v)
+        pthread_cond_wait(&e->ckpt_done, &e->qlock);
+    pthread_mutex_unlock(&e->qlock);
+}
+
+int engine_new(const struct engine_conf *conf, struct engine **out)
+{
+    struct engine *e = vol_alloc(sizeof(*e));
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int r = 0;
+
+    e->cache_size = conf->cache_size < (16u << 20) ? 16u << 20 : conf->cache_size;
+    e->epoch = conf->epoch ? conf->epoch : 1;
+    e->nworkers = conf->workers ? conf->workers : (unsigned)(cores > 0 ? cores : 1);
+    e->inode_limit = e->cache_size / 8192;
+    e->dent_limit = e->cache_size / 4096;
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_mutex_init(&e->buf_lock, NULL);
+    pthread_mutex_init(&e->qlock, NULL);
+    pthread_cond_init(&e->qcond, NULL);
+    pthread_cond_init(&e->ckpt_cond, NULL);
+    pthread_cond_init(&e->ckpt_done, NULL);
+    list_init(&e->lru);
+    list_init(&e->queue[0]);
+    list_init(&e->queue[1]);
+    list_init(&e->ckpt);
+    /* Never written, so all of it is the kernel's one zero page. */
+    e->zero = mmap(NULL, 2u << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (e->zero == MAP_FAILED) {
+        free(e);
+        return -ENOMEM;
+    }
+    e->threads = vol_alloc(e->nworkers * sizeof(pthread_t));
+    r = pthread_create(&e->ckpt_thread, NULL, checkpoint_main, e);
+    for (unsigned i = 0; r == 0 && i < e->nworkers; i++) {
+        r = pthread_create(&e->threads[i], NULL, worker_main, e);
+        if (r)
+            e->nworkers = i;
+    }
+    if (r) {
+        e->nworkers = e->ckpt_thread ? e->nworkers : 0;
+        if (e->ckpt_thread)
+            engine_free(e);
+        return -r;
+    }
+    *out = e;
+    return 0;
+}
+
+void engine_free(struct engine *e)
+{
+    if (!e)
+        return;
+    pthread_mutex_lock(&e->qlock);
+    e->stop = true;
+    pthread_cond_broadcast(&e->qcond);
+    pthread_cond_broadcast(&e->ckpt_cond);
+    pthread_mutex_unlock(&e->qlock);
+    for (unsigned i = 0; i < e->nworkers; i++)
+        pthread_join(e->threads[i], NULL);
+    pthread_join(e->ckpt_thread, NULL);
+    for (int c = 0; c < BUF_CLASSES; c++)
+        while (e->free_bufs[c]) {
+            struct buf *b = e->free_bufs[c];
+            e->free_bufs[c] = b->next;
+            free(b->data);
+            free(b);
+        }
+    munmap(e->zero, 2u << 20);
+    pthread_mutex_destroy(&e->lock);
+    pthread_mutex_destroy(&e->buf_lock);
+    pthread_mutex_destroy(&e->qlock);
+    pthread_cond_destroy(&e->qcond);
+    pthread_cond_destroy(&e->ckpt_cond);
+    pthread_cond_destroy(&e->ckpt_done);
+    free(e->threads);
+    free(e);
+}

@@ -1,0 +1,616 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * volume: making, opening and closing a volume; its properties and figures.
+ *
+ * DIR/lock (flock while open), DIR/index.db, DIR/packs/xx/NNNNNNNN.pack.
+ *
+ * Why a crash at any moment is harmless (the numbers are cited in the files that keep them):
+ *   I1 The index's meta.txg = n holds exactly the effects of txgs <= n: a txg is one SQLite transaction
+ *      with its meta row (txg.c apply_txg).
+ *   I2 Nothing is applied but by the one commit thread; txgs are closed and committed in order (T1, T2).
+ *   I3 A row that names a range of a pack is committed after that range was synced (T3; tend_move_blobs).
+ *   I4 A pack is unlinked after the commit that removed its row, and only when nothing that could still
+ *      be committed refers to it (tend_dead_packs).
+ *   I5 A durable reply leaves after its txg and all before it are committed (T5).
+ *   I6 An inode's row never has a size above what is set explicitly or covered by data in the same or
+ *      earlier txgs (psize), so a lost unstable write does not leave a longer file.
+ *   I7 Ids (inode, generation, chunk, pack) come from counters committed with the rows that use them;
+ *      chunk ids jump ahead at each open, because chunks of lost txgs may be in packs.
+ *   I8 The change attribute is at least epoch << 40 after the first change following an open, so values
+ *      seen before a crash, of changes that were lost, do not come again for something else.
+ * After a crash: the index is as of its last commit, the packs hold bytes nobody names: packs that were
+ * begun after that commit are removed at open, the rest die with their pack.
+ */
+#include "server/store/volume.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "server/store/volume_int.h"
+
+#define CHUNK_ID_JUMP (1u << 20)
+#define SPACE_FRESH_MS 100u
+
+void *vol_alloc(size_t size)
+{
+    void *p = calloc(1, size ? size : 1);
+
+    if (!p) {
+        log_error("out of memory");
+        abort();
+    }
+    return p;
+}
+
+/* --- callers --- */
+
+int vol_enter(struct volume *v)
+{
+    pthread_mutex_lock(&v->lock);
+    if (v->closing) {
+        pthread_mutex_unlock(&v->lock);
+        return -ESTALE;
+    }
+    v->inside++;
+    return 0;
+}
+
+void vol_leave(struct volume *v)
+{
+    v->inside--;
+    if (v->closing)
+        vol_wake(v);
+    pthread_mutex_unlock(&v->lock);
+}
+
+int vol_enter_change(struct volume *v, struct store_call *call)
+{
+    bool known = false;
+
+    for (unsigned i = 0; i < call->ndeps; i++)
+        known |= call->deps[i].vol == v;
+    if (!known && call->ndeps == STORE_CALL_DEPS) {
+        int r;
+        if (volume_call_pending(call) && !call->may_block)
+            return -EAGAIN;
+        r = volume_call_wait(call);
+        if (r < 0)
+            return r;
+        store_call_release(call);
+    }
+    return vol_enter(v);
+}
+
+void vol_wake(struct volume *v)
+{
+    if (v->waiting)
+        pthread_cond_broadcast(&v->cond);
+}
+
+void vol_wait(struct volume *v, unsigned ms)
+{
+    v->waiting++;
+    if (ms) {
+        struct timespec ts;
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        ts.tv_nsec += (long)ms * 1000000;
+        ts.tv_sec += ts.tv_nsec / 1000000000;
+        ts.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&v->cond, &v->lock, &ts);
+    } else {
+        pthread_cond_wait(&v->cond, &v->lock);
+    }
+    v->waiting--;
+}
+
+uint64_t vol_space(struct volume *v, bool fresh)
+{
+    struct statvfs st;
+    uint64_t now = clock_mono_ms();
+
+    if (v->free_ms == 0 || (fresh && now >= v->free_ms + SPACE_FRESH_MS)) {
+        if (fstatvfs(v->dirfd, &st) == 0)
+            v->free_bytes = (uint64_t)st.f_bavail * st.f_frsize;
+        v->free_ms = now ? now : 1;
+    }
+    return v->free_bytes;
+}
+
+int vol_admit(struct volume *v, const struct store_call *call, enum vol_change kind)
+{
+    uint64_t need = 0;
+
+    if (v->failed || v->props.readonly)
+        return -EROFS;
+    if (v->committing &&
+        (v->open->rows > TXG_ROWS_MAX || v->open->blob_bytes > TXG_BLOB_MAX)) {
+        txg_want(v, v->open->n);
+        if (!call->may_block)
+            return -EAGAIN;
+        vol_wait(v, 0);
+        return RETRY;
+    }
+    if (kind == CHANGE_FREE)
+        return 0;
+    if (v->nospace)
+        return -ENOSPC;
+    need = kind == CHANGE_DATA ? SPACE_RESERVE + v->e->pinned : SPACE_META;
+    if (vol_space(v, false) < need && vol_space(v, true) < need)
+        return -ENOSPC;
+    return 0;
+}
+
+/* --- making --- */
+
+void volume_props_default(struct volume_props *p)
+{
+    *p = (struct volume_props){.codec = VOLUME_ZSTD, .level = 1};
+}
+
+static int sync_dir(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+
+    if (fd < 0)
+        return -errno;
+    if (fsync(fd) < 0)
+        r = -errno;
+    close(fd);
+    return r;
+}
+
+static char *path_join(const char *dir, const char *name)
+{
+    char *p;
+
+    if (asprintf(&p, "%s/%s", dir, name) < 0)
+        abort();
+    return p;
+}
+
+static int check_props(const struct volume_props *p)
+{
+    if (p->codec != VOLUME_RAW && p->codec != VOLUME_ZSTD)
+        return -EINVAL;
+    if (p->codec == VOLUME_ZSTD && (p->level < 1 || p->level > 19))
+        return -EINVAL;
+    return 0;
+}
+
+int volume_create(const char *dir, const struct volume_props *props, const struct vset *root)
+{
+    struct timespec now = clock_wall();
+    struct index_meta meta = {.next_ino = STORE_ROOT_INO + 1, .next_chunk = 1, .next_pack = 1,
+                              .next_gen = 2, .props = *props};
+    struct vattr a = {.ino = STORE_ROOT_INO, .gen = 1, .type = IT_DIR, .mode = root->mode & 07777,
+                      .nlink = 2, .uid = root->uid, .gid = root->gid, .parent = STORE_ROOT_INO,
+                      .change = 1, .atime = now, .mtime = now, .ctime = now, .btime = now};
+    char *db = path_join(dir, "index.db"), *packs = path_join(dir, "packs"), *parent = NULL, *slash;
+    int r = check_props(props);
+
+    if (r < 0)
+        goto out;
+    if (mkdir(dir, 0700) < 0 || mkdir(packs, 0700) < 0) {
+        r = -errno;
+        goto out;
+    }
+    r = index_create(db, &meta, &a);
+    if (r == 0)
+        r = sync_dir(packs);
+    if (r == 0)
+        r = sync_dir(dir);
+    if (r < 0)
+        goto out;
+    parent = strdup(dir);
+    if (!parent)
+        abort();
+    slash = strrchr(parent, '/');
+    if (slash)
+        *(slash == parent ? slash + 1 : slash) = '\0';
+    r = sync_dir(slash ? parent : ".");
+out:
+    free(parent);
+    free(packs);
+    free(db);
+    return r;
+}
+
+/* --- opening --- */
+
+struct pack_scan {
+    struct volume *vol;
+    uint32_t next;
+};
+
+/* A pack from next_pack on was begun after the last commit: no row can name it (I3, I7). */
+static int drop_unknown_pack(void *arg, uint32_t pack, uint64_t size)
+{
+    struct pack_scan *s = arg;
+    char *path = NULL;
+
+    if (pack < s->next)
+        return 0;
+    log_info("%s: removing pack %u (%llu bytes), begun and not committed", s->vol->label, pack,
+             (unsigned long long)size);
+    if (asprintf(&path, "%s/packs/%02x/%08x.pack", s->vol->dir, pack & 0xff, pack) < 0)
+        abort();
+    if (unlink(path) < 0 && errno != ENOENT)
+        log_warn("%s: cannot remove %s: %s", s->vol->label, path, strerrordesc_np(errno));
+    free(path);
+    return 0;
+}
+
+static bool note_orphan(void *arg, uint64_t ino)
+{
+    struct volume *v = arg;
+
+    v->orphans = realloc(v->orphans, (v->norphans + 1) * sizeof(*v->orphans));
+    if (!v->orphans)
+        abort();
+    v->orphans[v->norphans++] = ino;
+    return true;
+}
+
+static void volume_free(struct volume *v)
+{
+    if (v->dirfd >= 0)
+        close(v->dirfd);
+    if (v->lockfd >= 0)
+        close(v->lockfd);
+    htab_release(&v->inodes);
+    htab_release(&v->dents);
+    htab_release(&v->slots);
+    pthread_mutex_destroy(&v->lock);
+    pthread_cond_destroy(&v->cond);
+    pthread_cond_destroy(&v->commit_cond);
+    free(v->packrefs);
+    free(v->orphans);
+    free(v->dir);
+    free(v->label);
+    free(v);
+}
+
+static struct volume *volume_alloc(struct engine *e, const char *dir, const char *label, uint64_t id)
+{
+    struct volume *v = vol_alloc(sizeof(*v));
+    pthread_condattr_t ca;
+
+    v->e = e;
+    v->dir = strdup(dir);
+    v->label = strdup(label);
+    if (!v->dir || !v->label || htab_init(&v->inodes, 1024) || htab_init(&v->dents, 1024) ||
+        htab_init(&v->slots, 1024))
+        abort();
+    v->id = id;
+    v->dirfd = v->lockfd = -1;
+    atomic_store(&v->refs, 1);
+    pthread_mutex_init(&v->lock, NULL);
+    pthread_condattr_init(&ca);
+    pthread_condattr_setclock(&ca, CLOCK_MONOTONIC);
+    pthread_cond_init(&v->cond, &ca);
+    pthread_cond_init(&v->commit_cond, &ca);
+    pthread_condattr_destroy(&ca);
+    list_init(&v->inode_lru);
+    list_init(&v->dent_lru);
+    list_init(&v->dirty);
+    list_init(&v->reap);
+    list_init(&v->ckpt_link);
+    return v;
+}
+
+static int lock_dir(struct volume *v)
+{
+    char *lock = path_join(v->dir, "lock");
+    int r = 0;
+
+    v->dirfd = open(v->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (v->dirfd < 0) {
+        r = -errno;
+        goto out;
+    }
+    v->lockfd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (v->lockfd < 0)
+        r = -errno;
+    else if (flock(v->lockfd, LOCK_EX | LOCK_NB) < 0)
+        r = errno == EWOULDBLOCK ? -EBUSY : -errno;
+out:
+    free(lock);
+    return r;
+}
+
+static void take_meta(struct volume *v, const struct index_meta *m)
+{
+    v->disk_meta = *m;
+    v->props = m->props;
+    v->next_ino = m->next_ino;
+    v->next_gen = m->next_gen;
+    v->next_chunk = m->next_chunk + CHUNK_ID_JUMP;
+    v->files = m->files;
+    v->logical = m->logical;
+    v->stored = m->stored;
+    v->committed = m->txg;
+    v->open = txg_new(m->txg + 1);
+}
+
+int volume_open(struct engine *e, const char *dir, const char *label, uint64_t id,
+                struct volume **out)
+{
+    struct volume *v = volume_alloc(e, dir, label, id);
+    char *db = path_join(dir, "index.db"), *packs = path_join(dir, "packs");
+    struct index_meta meta;
+    struct pack_scan scan = {.vol = v};
+    int64_t blobs;
+    int r = lock_dir(v);
+
+    if (r < 0)
+        goto out;
+    r = index_open(db, label, &v->ix);
+    if (r == 0)
+        r = index_get_meta(v->ix, &meta);
+    if (r < 0)
+        goto out;
+    scan.next = meta.next_pack;
+    r = pack_list(packs, drop_unknown_pack, &scan);
+    if (r == 0)
+        r = packset_open(packs, label, meta.next_pack, &v->ps);
+    if (r == 0)
+        r = index_list_orphans(v->ix, note_orphan, v);
+    if (r < 0)
+        goto out;
+    take_meta(v, &meta);
+    blobs = index_blob_bytes(v->ix);
+    v->blob_bytes = blobs > 0 ? (uint64_t)blobs : 0;
+    v->idle_ms = clock_mono_ms();
+    v->verifier = (e->epoch << 32) ^ clock_random64();
+    vol_space(v, true);
+    r = -pthread_create(&v->thread, NULL, txg_main, v);
+    if (r < 0)
+        goto out;
+    *out = v;
+    v = NULL;
+out:
+    free(db);
+    free(packs);
+    if (v) {
+        txg_free(v, v->open);
+        packset_close(v->ps);
+        index_close(v->ix);
+        volume_free(v);
+    }
+    return r;
+}
+
+struct volume *volume_ref(struct volume *v)
+{
+    atomic_fetch_add(&v->refs, 1);
+    return v;
+}
+
+void volume_unref(struct volume *v)
+{
+    if (v && atomic_fetch_sub(&v->refs, 1) == 1)
+        volume_free(v);
+}
+
+uint64_t volume_id(const struct volume *v)
+{
+    return v->id;
+}
+
+/* --- closing --- */
+
+/* Publishes everything dirty; the last error. Lock held. */
+static int flush_all(struct volume *v)
+{
+    struct store_call call;
+    int err = 0;
+
+    store_call_init(&call, true);
+    while (!list_empty(&v->dirty) && !v->failed) {
+        struct slot *s = list_first(&v->dirty, struct slot, vdlink);
+        int r = inode_flush(v, &call, s->in);
+        if (r < 0) { /* leave it: the caller throws it away */
+            err = r;
+            break;
+        }
+    }
+    return err;
+}
+
+static void drop_memory(struct volume *v)
+{
+    while (!list_empty(&v->reap)) {
+        struct inode *in = list_first(&v->reap, struct inode, reap_link);
+        list_del(&in->reap_link);
+    }
+    txg_free(v, v->committing);
+    txg_free(v, v->open);
+    v->committing = v->open = NULL;
+    list_for_each_safe(it, &v->inode_lru) {
+        struct inode *in = list_entry(it, struct inode, lru);
+        list_for_each(st, &in->slots) {
+            struct slot *s = list_entry(st, struct slot, link);
+            slot_drop_prep(s);
+        }
+        inode_free(in);
+    }
+}
+
+static int volume_end(struct volume *v, bool keep)
+{
+    int err = 0;
+
+    pthread_mutex_lock(&v->lock);
+    v->closing = true;
+    if (!keep && !v->failed) {
+        v->failed = -EIO; /* quietly: ends waits of callers inside, and the commit thread's work */
+        pthread_cond_signal(&v->commit_cond);
+        vol_wake(v);
+    }
+    while (v->inside)
+        vol_wait(v, 0);
+    if (keep)
+        err = flush_all(v);
+    while (v->work)
+        vol_wait(v, 0);
+    v->stop = true;
+    pthread_cond_signal(&v->commit_cond);
+    pthread_mutex_unlock(&v->lock);
+    pthread_join(v->thread, NULL);
+    pthread_mutex_lock(&v->lock);
+    v->closed = true;
+    vol_wake(v);
+    if (keep && v->failed)
+        err = v->failed;
+    while (v->waiting) { /* in volume_call_wait */
+        pthread_mutex_unlock(&v->lock);
+        usleep(1000);
+        pthread_mutex_lock(&v->lock);
+    }
+    drop_memory(v);
+    pthread_mutex_unlock(&v->lock);
+    engine_checkpoint_cancel(v->e, v);
+    packset_close(v->ps);
+    index_close(v->ix);
+    close(v->lockfd);
+    close(v->dirfd);
+    v->lockfd = v->dirfd = -1;
+    v->ps = NULL;
+    v->ix = NULL;
+    volume_unref(v);
+    return err;
+}
+
+int volume_close(struct volume *v)
+{
+    return volume_end(v, true);
+}
+
+void volume_abandon(struct volume *v)
+{
+    (void)volume_end(v, false);
+}
+
+/* --- properties and figures --- */
+
+void volume_stat(struct volume *v, struct volume_stat *st)
+{
+    uint64_t space, left;
+    int64_t logical;
+
+    memset(st, 0, sizeof(*st));
+    if (vol_enter(v) < 0)
+        return;
+    logical = (int64_t)v->logical + v->extra;
+    st->files = v->files;
+    st->logical = logical > 0 ? (uint64_t)logical : 0;
+    st->stored = v->stored;
+    st->pack_bytes = packset_bytes(v->ps);
+    st->index_bytes = index_bytes(v->ix);
+    space = vol_space(v, true);
+    space = space > SPACE_RESERVE ? space - SPACE_RESERVE : 0;
+    if (v->props.quota_bytes) {
+        left = v->props.quota_bytes > st->logical ? v->props.quota_bytes - st->logical : 0;
+        space = left < space ? left : space;
+    }
+    st->avail_bytes = space;
+    st->total_bytes = st->logical + space;
+    left = space / 512;
+    if (v->props.quota_files)
+        left = v->props.quota_files > v->files ? v->props.quota_files - v->files : 0;
+    st->avail_files = left;
+    st->total_files = v->files + left;
+    vol_leave(v);
+}
+
+void volume_get_props(struct volume *v, struct volume_props *p)
+{
+    pthread_mutex_lock(&v->lock);
+    *p = v->props;
+    pthread_mutex_unlock(&v->lock);
+}
+
+int volume_set_props(struct volume *v, const struct volume_props *p)
+{
+    struct store_call call;
+    int r = check_props(p);
+
+    if (r < 0)
+        return r;
+    store_call_init(&call, true);
+    r = vol_enter(v);
+    if (r < 0)
+        return r;
+    if (v->failed) {
+        r = -EROFS;
+    } else {
+        v->props = *p;
+        txg_touch(v);
+        call_note(&call, v, v->open->n);
+    }
+    vol_leave(v);
+    if (r == 0)
+        r = volume_call_wait(&call);
+    store_call_release(&call);
+    return r;
+}
+
+uint64_t volume_write_verifier(struct volume *v)
+{
+    uint64_t x;
+
+    pthread_mutex_lock(&v->lock);
+    x = v->verifier;
+    pthread_mutex_unlock(&v->lock);
+    return x;
+}
+
+int volume_is_empty(struct volume *v, struct store_call *call, bool *empty)
+{
+    int r = vol_enter(v);
+
+    if (r < 0)
+        return r;
+    do {
+        struct inode *root;
+        r = inode_get(v, call, STORE_ROOT_INO, &root);
+        if (r == 0)
+            r = dir_check_empty(v, call, root);
+    } while (r == RETRY);
+    vol_leave(v);
+    *empty = r == 0;
+    return r == -ENOTEMPTY ? 0 : r;
+}
+
+int volume_purge_orphans(struct volume *v)
+{
+    struct store_call call;
+    int r = vol_enter(v), err = 0;
+
+    if (r < 0)
+        return r;
+    store_call_init(&call, true);
+    while (v->norphans && !v->failed) {
+        uint64_t ino = v->orphans[--v->norphans];
+        struct inode *in = NULL;
+        do
+            r = inode_get(v, &call, ino, &in);
+        while (r == RETRY);
+        if (r == 0 && in->a.nlink == 0 && !in->holds && list_empty(&in->reap_link)) {
+            in->orphan = true;
+            inode_kill(in);
+        } else if (r < 0 && r != -ESTALE) {
+            err = r;
+        }
+    }
+    vol_leave(v);
+    return err;
+}

@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * volume_int: what the files that make up a volume share. Private to them (engine, cache, inode, dcache,
+ * slot, txg, tend, volume*); nothing above the store includes it.
+ *
+ * Locks, outer to inner: volume.lock, engine.lock (LRU and budget), engine.buf_lock (free buffers) and
+ * engine.qlock (work queues). A second volume's lock is only ever tried (eviction). None of them is held
+ * across disk I/O, compression or a large copy: a slot that is worked on has slot.busy set instead, and
+ * an inode or name that is being read is in its table as a placeholder (loading).
+ *
+ * Internal functions named _locked, and all inode_, dent_, slot_ and txg_ functions without another
+ * remark, need volume.lock. Those that may have to wait return RETRY after they let go of the lock: the
+ * caller starts over from its first look-up. So no pointer is ever kept over a wait.
+ *
+ * Memory exhaustion ends the process (vol_alloc): the store is safe against a crash at any moment, and
+ * unwinding half an operation is not better.
+ */
+#ifndef VOLNFS_STORE_VOLUME_INT_H
+#define VOLNFS_STORE_VOLUME_INT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "common/htab.h"
+#include "common/list.h"
+#include "server/store/chunk.h"
+#include "server/store/index.h"
+#include "server/store/pack.h"
+#include "server/store/volume.h"
+
+#define RETRY 1 /* the lock was dropped: look everything up again */
+
+#define BUF_CLASSES       3
+#define BLOB_TOTAL_MAX    (64u << 10)  /* a commit of at most this much goes into the index itself */
+#define COPY_LOCKED_MAX   (16u << 10)  /* larger copies are done without the volume lock */
+#define TXG_ROWS_MAX      20000u       /* a txg is large: new changes wait while another commits */
+#define TXG_BLOB_MAX      (8u << 20)
+#define TXG_AGE_MS        200u
+#define FLUSH_AGE_MS      2000u        /* unstable data older than this is written */
+#define PREP_AGE_MS       1000u
+#define PREP_MAX          (32u << 20)  /* bytes in packs that no txg names yet */
+#define SMALL_FILE        (1u << 20)   /* freed within the txg that unlinks it */
+#define REAP_EXTENTS      4000u        /* of a large one, per txg */
+#define READAHEAD         (4u << 20)
+#define SPACE_RESERVE     (64u << 20)  /* free bytes on the disk that data never uses: for the index */
+#define SPACE_META        (16u << 20)  /* names are refused below this */
+#define BLOB_MOVE_BYTES   (8u << 20)   /* blobs beyond this move to packs soon, */
+#define BLOB_IDLE_BYTES   (1u << 20)   /* beyond this when the volume is idle */
+#define WAL_DEBT          1000u        /* rows and pages written between checkpoints */
+
+/* --- engine.c, cache.c --- */
+
+struct buf {
+    atomic_uint refs;
+    unsigned cls;
+    uint32_t pages;
+    struct engine *e;
+    struct buf *next;
+    unsigned char *data;
+};
+
+enum work_kind { WORK_PREP, WORK_FLUSH, WORK_LOAD };
+struct work {
+    struct list link;
+    struct volume *vol; /* vol->work counts it */
+    uint64_t ino, idx;
+    enum work_kind kind;
+};
+
+struct engine {
+    uint64_t cache_size, epoch;
+    unsigned nworkers;
+    size_t inode_limit, dent_limit; /* per volume */
+
+    pthread_mutex_t lock;
+    struct list lru; /* slots of all volumes, hottest first */
+    atomic_uint_fast64_t bytes;  /* cost of all slots */
+    atomic_uint_fast64_t pinned; /* of those that are dirty or not committed */
+
+    pthread_mutex_t buf_lock;
+    struct buf *free_bufs[BUF_CLASSES];
+    uint64_t free_bytes;
+    void *zero; /* 2 MiB of zeros, read-only */
+
+    pthread_mutex_t qlock;
+    pthread_cond_t qcond;
+    struct list queue[2]; /* urgent (flush), and read-ahead */
+    unsigned nqueued;
+    bool stop;
+    pthread_t *threads;
+
+    pthread_cond_t ckpt_cond, ckpt_done; /* with qlock */
+    struct list ckpt;
+    struct volume *ckpt_now;
+    pthread_t ckpt_thread;
+};
+
+/* Queues work on a slot; drops read-ahead when the queue is long. Volume lock held. */
+void engine_queue(struct engine *e, struct volume *v, uint64_t ino, uint64_t idx, enum work_kind kind);
+void engine_checkpoint_later(struct engine *e, struct volume *v);
+void engine_checkpoint_cancel(struct engine *e, struct volume *v);
+
+/* A buffer of at least `pages` pages, contents undefined, one reference. Any thread. */
+struct buf *buf_get(struct engine *e, uint32_t pages);
+void buf_unref(struct buf *b);
+/* This thread's scratch: CHUNK_BOUND + SLOT_SIZE bytes (payload, then decoded). */
+unsigned char *scratch_get(void);
+#define SCRATCH_DECODED(s) ((s) + ((CHUNK_BOUND + 4095u) & ~4095u))
+
+struct slot;
+/* Enters a new slot into the LRU; updates its cost; takes it out. Volume lock held. */
+void cache_add(struct engine *e, struct slot *s);
+void cache_del(struct engine *e, struct slot *s);
+/* Recomputes what the slot costs and whether that is pinned. */
+void cache_account(struct slot *s);
+/* Evicts clean slots until the budget holds (or nothing more can go at once). v: whose lock is held. */
+void cache_make_room(struct engine *e, struct volume *v);
+
+/* --- transaction groups: txg.c --- */
+
+enum op_type {
+    OP_PUT_DIRENT, OP_DEL_DIRENT, OP_SYMLINK, OP_MAP, OP_PUNCH, OP_PUT_ORPHAN, OP_REAP,
+    OP_PUT_XATTR, OP_DEL_XATTR,
+};
+struct rowop {
+    struct rowop *next;
+    enum op_type type;
+    uint64_t ino;    /* a dirent's directory */
+    uint64_t off;    /* a dirent's cookie */
+    uint64_t len;    /* of a punch; of data in a map; a dirent's inode */
+    struct inode *in; /* counted in inode.opsref, or NULL */
+    struct slot *slot; /* counted in slot.opsref, or NULL */
+    uint64_t pend;   /* dirty bytes that this publishes */
+    struct chunk chunk;
+    bool reaped;     /* result of OP_REAP */
+    unsigned max;    /* of OP_REAP */
+    struct vattr attr; /* of OP_REAP with max */
+    size_t nlen, dlen;
+    char *name;      /* in data[] */
+    unsigned char data[];
+};
+struct tximg {
+    struct inode *in;
+    struct vattr a;
+    int64_t used; /* change by this txg */
+};
+struct txg {
+    uint64_t n;
+    uint64_t t0; /* ms, when it got its first row */
+    unsigned rows;
+    uint64_t blob_bytes;
+    bool nonempty, packs;
+    struct rowop *first, **tail;
+    struct list dirty; /* inodes */
+    struct tximg *imgs;
+    size_t nimgs;
+    struct index_meta meta;
+    struct index_delta delta;
+    uint64_t reaped;
+};
+
+struct rowop *rowop_new(enum op_type type, uint64_t ino, const void *name, size_t nlen, const void *data,
+                        size_t dlen);
+/* Frees ops that never reached a txg, with their pack references. */
+void rowop_drop_list(struct volume *v, struct rowop *op);
+/* Adds an op to the open txg. */
+void txg_add(struct volume *v, struct rowop *op);
+/* Something but ops changed (props, counters). */
+void txg_touch(struct volume *v);
+struct txg *txg_new(uint64_t n);
+void txg_free(struct volume *v, struct txg *t);
+/* The commit thread. */
+void *txg_main(void *arg);
+/* Asks for the open txg to be committed now. */
+void txg_want(struct volume *v, uint64_t n);
+/* Waits until txg n is committed: -EAGAIN, RETRY after waiting, or the volume's failure. 0: it is. */
+int txg_wait_locked(struct volume *v, const struct store_call *call, uint64_t n);
+void call_note(struct store_call *call, struct volume *v, uint64_t n);
+/* Ends the volume's writing life. */
+void txg_fail(struct volume *v, int err);
+void packref_get(struct volume *v, uint32_t pack);
+void packref_put(struct volume *v, uint32_t pack);
+
+/* --- inodes: inode.c --- */
+
+struct inode {
+    struct hnode hn;
+    struct list lru;
+    struct volume *vol;
+    struct vattr a; /* memory's truth; a.used is what is reported */
+    bool loading, dead, orphan, nosave, complete, nocomplete, dirloading, dirty_row, noxattr;
+    unsigned holds, opsref;
+    uint64_t txg;      /* last that has a change of the row or names of it */
+    uint64_t name_txg; /* of a directory: last change of its entries */
+    uint64_t data_txg, punch_txg, xattr_txg;
+    struct list dirty_link, reap_link;
+    /* directory */
+    struct list dents;
+    uint64_t nents; /* entries, while complete */
+    /* file */
+    struct list slots, dirty;
+    uint64_t psize;    /* size that the row says */
+    uint64_t data_end; /* nothing is mapped at or beyond it */
+    uint64_t cused;    /* used by committed extents */
+    uint64_t pend;     /* dirty, or published and not committed */
+    uint64_t wseq;
+    uint64_t ra_next, ra_done;
+    unsigned ra_hits;
+    char *target; /* of a symlink, when known */
+    size_t target_len;
+    struct tximg *img; /* commit thread */
+};
+
+/* Finds or reads an inode. 0, RETRY, -EAGAIN, -ESTALE, -EUCLEAN, -EIO. */
+int inode_get(struct volume *v, const struct store_call *call, uint64_t ino, struct inode **out);
+struct inode *inode_find(struct volume *v, uint64_t ino); /* whatever is in the table */
+struct inode *inode_new(struct volume *v, const struct vattr *a);
+/* Enters a row read from the index if the inode is not in the table. */
+void inode_preload(struct volume *v, const struct vattr *a);
+void inode_dirty(struct inode *in);
+/* Next change attribute, ctime now; and mtime. Marks the row dirty. */
+void inode_changed(struct inode *in, struct timespec now, bool mtime);
+void inode_bump(struct inode *in); /* the change attribute only */
+void inode_recalc_used(struct inode *in);
+/* One name less; frees the inode when that was the last and nobody holds it. */
+void inode_drop_name(struct inode *in, struct timespec now);
+/* Frees an inode without names that nobody holds. */
+void inode_kill(struct inode *in);
+void inode_evict(struct volume *v);
+void inode_free(struct inode *in);
+
+/* --- names: dcache.c --- */
+
+struct dent {
+    struct hnode hn; /* hash of (dir, base cookie) */
+    struct list lru, link;
+    struct inode *dir;
+    uint64_t base, cookie, ino; /* ino 0: no such name */
+    uint64_t txg;
+    uint8_t taken; /* cookies base + i that other names have (a superset) */
+    bool loading;
+    uint8_t len;
+    char name[];
+};
+
+/* Finds or reads a name. 0 (also for a name that is known not to exist), RETRY, -EAGAIN, -EUCLEAN... */
+int dent_get(struct volume *v, const struct store_call *call, struct inode *dir, const char *name,
+             size_t len, struct dent **out);
+/* Makes a name point to ino; -ENOSPC when no cookie is left. Check first with dent_cookie_free. */
+void dent_set(struct dent *d, uint64_t ino);
+bool dent_cookie_free(const struct dent *d);
+void dent_clear(struct dent *d);
+/* Is the directory empty? 0 or -ENOTEMPTY, RETRY, -EAGAIN. */
+int dir_check_empty(struct volume *v, const struct store_call *call, struct inode *dir);
+void dent_evict(struct volume *v);
+void dent_free(struct dent *d);
+
+/* --- slots: slot.c (table, dirtying), flush.c, load.c --- */
+
+enum slot_busy { SLOT_IDLE, SLOT_COPYING, SLOT_FLUSHING, SLOT_LOADING };
+struct slot {
+    struct hnode hn;
+    struct inode *in;
+    uint64_t idx;
+    struct list lru, link, dlink, vdlink; /* cache, inode.slots, inode.dirty, volume.dirty */
+    /* Pages below buf's end that are valid have their bytes there; valid pages beyond it are zeros. */
+    struct buf *buf;
+    uint32_t valid, dirty, bad;
+    enum slot_busy busy;
+    bool ref, queued;
+    unsigned opsref, nfrag;
+    uint64_t txg;
+    uint64_t wseq, dirty_ms;
+    uint32_t cost, pinned;
+    struct rowop *prep; /* all of `dirty`, encoded and in packs, not in a txg yet */
+    uint32_t prep_len;
+};
+
+static inline uint64_t slot_start(const struct slot *s)
+{
+    return s->idx * SLOT_SIZE;
+}
+/* Bits of pages that [from, to) of a slot touches. */
+static inline uint32_t pages_touched(uint32_t from, uint32_t to)
+{
+    if (from >= to)
+        return 0;
+    uint32_t a = from / STORE_PAGE, b = (to + STORE_PAGE - 1) / STORE_PAGE;
+    return (uint32_t)((((uint64_t)1 << b) - 1) & ~(((uint64_t)1 << a) - 1));
+}
+/* Bits of pages that lie wholly in it. */
+static inline uint32_t pages_covered(uint32_t from, uint32_t to)
+{
+    uint32_t a = (from + STORE_PAGE - 1) / STORE_PAGE, b = to / STORE_PAGE;
+    return a >= b ? 0 : (uint32_t)((((uint64_t)1 << b) - 1) & ~(((uint64_t)1 << a) - 1));
+}
+
+struct slot *slot_find(struct inode *in, uint64_t idx);
+struct slot *slot_get(struct inode *in, uint64_t idx); /* finds or makes */
+bool slot_evictable(const struct slot *s);
+void slot_free(struct slot *s); /* not busy, no ops, out of all lists; LRU included */
+/* Makes the buffer reach page `pages`; cover: pages about to be overwritten (not zeroed). */
+void slot_grow(struct slot *s, uint32_t pages, uint32_t cover);
+void slot_dirty(struct slot *s, uint32_t mask);
+/* Forgets unwritten changes of the pages in mask. */
+void slot_undirty(struct slot *s, uint32_t mask);
+void slot_drop_prep(struct slot *s);
+/* Waits until the slot is idle: -EAGAIN or RETRY. */
+int slot_wait(struct volume *v, const struct store_call *call);
+void slot_idle(struct slot *s); /* ends busy, wakes waiters */
+/* Bytes [from, to) of the file become zero in memory; slots in it must be idle. */
+void slots_zero(struct inode *in, uint64_t from, uint64_t to);
+/* 0 if no slot that touches [from, to) is busy, else RETRY or -EAGAIN. */
+int slots_idle_in(struct volume *v, const struct store_call *call, struct inode *in, uint64_t from,
+                  uint64_t to);
+/* Throws everything away that is not busy. */
+void slots_discard(struct inode *in);
+
+/* Reads the slot's missing pages; drops the lock. RETRY when done; or an error. The slot is idle. */
+int slot_load(struct slot *s);
+
+/* Encodes what is dirty of a slot that the caller made busy; drops the lock meanwhile. On success
+ * s->prep has the result. The slot stays busy. */
+int slot_encode(struct slot *s, bool blob);
+/* Moves s->prep into the open txg. */
+void slot_publish(struct slot *s);
+/* Flushes what was dirty in the file when called. 0 with everything published; -EAGAIN; an error. */
+int inode_flush(struct volume *v, struct store_call *call, struct inode *in);
+/* Publishes what is encoded; all, or what is older than ms. */
+void volume_publish_preps(struct volume *v, uint64_t before_ms);
+/* Queues dirty slots older than before_ms to the workers. */
+void volume_flush_old(struct volume *v, uint64_t before_ms);
+void slot_work(struct volume *v, uint64_t ino, uint64_t idx, enum work_kind kind);
+
+/* --- the volume: volume.c --- */
+
+struct packref {
+    uint32_t pack, count;
+};
+struct volume {
+    struct engine *e;
+    char *dir, *label;
+    uint64_t id;
+    atomic_uint refs;
+    int dirfd, lockfd;
+
+    pthread_mutex_t lock;
+    pthread_cond_t cond;        /* busy slots, loads, commits; callers leaving */
+    pthread_cond_t commit_cond; /* the commit thread */
+    bool closing, stop, closed;
+    unsigned inside, work, waiting;
+
+    struct htab inodes, dents, slots;
+    struct list inode_lru, dent_lru;
+    size_t ninodes, ndents;
+    unsigned dirloads;
+    struct list dirty; /* slots, oldest first */
+    uint64_t prep_bytes;
+    struct list reap;
+
+    struct txg *open, *committing;
+    atomic_uint_fast64_t committed;
+    uint64_t want;
+    atomic_int failed;
+    bool nospace; /* the committing txg waits for space */
+    int flush_err;
+    uint64_t flush_retry_ms;
+    struct volume_waiter *waiters;
+    pthread_t thread;
+
+    struct index *ix;
+    struct packset *ps;
+    struct volume_props props;
+    uint64_t next_ino, files;
+    uint32_t next_gen;
+    atomic_uint_fast64_t next_chunk;
+    uint64_t logical, stored; /* committed */
+    int64_t extra;            /* reported minus committed use of all cached inodes */
+    uint64_t pinned;          /* this volume's part of engine.pinned */
+    uint64_t verifier;
+    struct index_meta disk_meta; /* as committed last; commit thread */
+    uint64_t free_bytes, free_ms;
+    uint64_t *orphans;
+    size_t norphans;
+    struct packref *packrefs;
+    size_t npackrefs, cappackrefs;
+    uint64_t blob_bytes, idle_ms, wal_debt;
+    bool blob_stuck;
+    struct list ckpt_link; /* engine.qlock */
+};
+
+void *vol_alloc(size_t size); /* zeroed */
+/* Locks and counts the caller in; -ESTALE when closed. */
+int vol_enter(struct volume *v);
+void vol_leave(struct volume *v);
+/* vol_enter for a call that changes something: makes room in call->deps first. */
+int vol_enter_change(struct volume *v, struct store_call *call);
+/* Wakes those who wait on v->cond. */
+void vol_wake(struct volume *v);
+/* Waits on v->cond, at most ms (0 = no bound). Lock held. */
+void vol_wait(struct volume *v, unsigned ms);
+/* May a change go into the open txg? grow: bytes it will need on disk, 0 for one that frees. */
+enum vol_change { CHANGE_FREE, CHANGE_NAMES, CHANGE_DATA };
+int vol_admit(struct volume *v, const struct store_call *call, enum vol_change kind);
+uint64_t vol_space(struct volume *v, bool fresh);
+
+/* --- the commit thread's other duties: tend.c. No lock held --- */
+void tend_move_blobs(struct volume *v);
+void tend_dead_packs(struct volume *v);
+
+#endif
