@@ -3,7 +3,8 @@ UNIT_TESTS_store = \
     tests/unit/chunk.t \
     tests/unit/index.t \
     tests/unit/pack.t \
-    tests/unit/statedb.t
+    tests/unit/statedb.t \
+    tests/unit/volume_basic.t
 tests_unit_check_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(XXHASH_CFLAGS)
 tests_unit_check_t_SOURCES = tests/unit/check.c tests/unit/storetest.h
 tests_unit_check_t_LDADD = $(UNIT_LIBS_STORE)
@@ -18,5 +19,7 @@ tests_unit_pack_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_statedb_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_statedb_t_SOURCES = tests/unit/statedb.c tests/unit/storetest.h
 tests_unit_statedb_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_volume_basic_t_SOURCES = tests/unit/volume_basic.c tests/unit/volumetest.h
+tests_unit_volume_basic_t_LDADD = $(UNIT_LIBS_STORE)
 check_PROGRAMS += $(UNIT_TESTS_store)
 TESTS += $(UNIT_TESTS_store)
