@@ -17,6 +17,7 @@
 
 #include "common/list.h"
 #include "server/nfs4/drc.h"
+#include "server/nfs4/op_io.h"
 
 #define ERROR_ROOM 16u /* operation, status, the empty bitmap of SETATTR, rounded up */
 #define SCRATCH_LIMIT (2u << 20)
@@ -144,6 +145,8 @@ static nfsstat4 put_result(struct compound *c, nfsstat4 status)
         c->status = status;
         c->numres++;
     } else {
+        if (status == NFS4_OK)
+            io_drop_result(c->opnum, c->res);
         xdrout_truncate(o, pos);
         put_error(c, c->opnum, too_big(c));
     }

@@ -59,6 +59,29 @@ int io_read(struct compound *c, bool by_open, uint64_t off, size_t len, xpayload
     return 0;
 }
 
+static void drop(xpayload *p)
+{
+    if (p->release)
+        p->release(p->arg);
+    p->release = NULL;
+}
+
+void io_drop_result(uint32_t opnum, void *res)
+{
+    if (opnum == OP_READ) {
+        drop(&((READ4res *)res)->READ4res_u.resok4.data);
+    } else if (opnum == OP_READ_PLUS) {
+        read_plus_res4 *ok = &((READ_PLUS4res *)res)->READ_PLUS4res_u.rp_resok4;
+
+        for (u_int i = 0; i < ok->rpr_contents.rpr_contents_len; i++) {
+            read_plus_content *rc = &ok->rpr_contents.rpr_contents_val[i];
+
+            if (rc->rpc_content == NFS4_CONTENT_DATA)
+                drop(&rc->read_plus_content_u.rpc_data.d_data);
+        }
+    }
+}
+
 nfsstat4 op_read(struct compound *c, READ4args *args, READ4res *res)
 {
     READ4resok *ok = &res->READ4res_u.resok4;

@@ -14,5 +14,7 @@ nfsstat4 io_status(const struct compound *c, int err);
 void io_write_verifier(const struct compound *c, verifier4 out);
 /* Reads from the current object into a payload that releases itself. -errno. */
 int io_read(struct compound *c, bool by_open, uint64_t off, size_t len, xpayload *out, bool *eof);
+/* Releases the payloads of a good result that did not fit into the reply. Does nothing for other operations. */
+void io_drop_result(uint32_t opnum, void *res);
 
 #endif
