@@ -1,6 +1,6 @@
 # fuzz: one program per parser of outside bytes. With --enable-fuzz (clang) they are libFuzzer's; otherwise they
 # replay files and simple mutants of them, and are run by `make check`.
-FUZZ_TARGETS = tests/fuzz/rpcmsg.t
+FUZZ_TARGETS = tests/fuzz/compound.t tests/fuzz/rpcmsg.t
 FUZZ_REPLAY = tests/fuzz/replay.h
 if FUZZ
 FUZZ_CFLAGS = -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
@@ -17,3 +17,7 @@ tests_fuzz_rpcmsg_t_SOURCES = tests/fuzz/rpcmsg.c $(FUZZ_REPLAY)
 tests_fuzz_rpcmsg_t_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
 tests_fuzz_rpcmsg_t_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_CFLAGS)
 tests_fuzz_rpcmsg_t_LDADD = librpc.a $(PROTO_LIBS) $(COMMON_LIBS)
+tests_fuzz_compound_t_SOURCES = tests/fuzz/compound.c $(NFS4_ENV) $(FUZZ_REPLAY)
+tests_fuzz_compound_t_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_compound_t_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_compound_t_LDADD = $(NFS4_ENV_LIBS)
