@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One compound from encoder to decoder, and the client record: what the other files of client/nfs share. */
+#ifndef CLIENT_NFS_CALL_H
+#define CLIENT_NFS_CALL_H
+
+#include "client/nfs/file.h"
+#include "client/nfs/rpc.h"
+
+#define NFS_OWNERS 16
+
+/* An open-owner: one request at a time, numbered. */
+struct nfs_owner {
+    struct vlock lock;
+    uint32_t name;  /* changes when the server and we no longer agree on the number */
+    uint32_t seqid; /* of the next request */
+    uint32_t epoch;
+    bool confirmed;
+};
+
+struct nfs_client {
+    struct rpc_server *server;
+    struct nfs_shared *shared;
+    struct nfs_shared own; /* when not shared with other processes */
+    uint64_t tag;          /* random, new after fork: makes owners unique */
+    uint32_t names;        /* owner names given out */
+    uint32_t lane;
+    struct nfs_owner owners[NFS_OWNERS];
+};
+
+/* A synchronous compound. About 5 KiB: on the stack is fine. */
+struct nfs_call {
+    struct rpc_call rpc;
+    struct nfs_enc enc;
+    struct nfs_dec dec;
+    uint32_t main;    /* ops up to and including the one that must not run twice; 0: all may */
+    bool once;        /* no retry of DELAY and GRACE */
+    uint8_t *reply;   /* NULL until there is one */
+    uint8_t buf[2560];
+    uint8_t room[2560];
+};
+
+/* Starts encoding. */
+void call_start(struct nfs_call *call);
+
+/* Marks the operation just encoded as the one that must not be repeated once it succeeded. */
+static inline void call_mark(struct nfs_call *call)
+{
+    call->main = call->enc.ops;
+}
+
+/* Sends, waits, retries DELAY and GRACE; then call->dec stands before the first result. 0 or a negative errno of
+ * the transport. Always followed by call_end. */
+int call_run(struct nfs_client *client, struct nfs_call *call);
+void call_end(struct nfs_call *call);
+
+/* The usual way to read a result: its errno. */
+int call_op(struct nfs_call *call, enum nfs_op op);
+
+/* -EIO when the decoder ran into nonsense, else err. */
+int call_check(const struct nfs_call *call, int err);
+
+/* Any lane, in turn. */
+int call_lane(struct nfs_client *client);
+
+/* The client id, made at the server if need be, and its epoch. */
+int state_get(struct nfs_client *client, uint64_t *clientid, uint32_t *epoch);
+
+/* Tells what a status means for the client id of that epoch: true when it was lost and the request, built anew,
+ * may work with the next. */
+bool state_lost(struct nfs_client *client, uint32_t status, uint32_t epoch);
+
+/* Whether a request with this outcome used up its sequence number (RFC 7530 section 9.1.7). */
+bool state_seqid_used(uint32_t status);
+
+/* Fills in the owner's name as the server sees it. */
+void state_enc_owner(struct nfs_client *client, struct nfs_enc *enc, char kind, uint64_t name);
+
+/* A fresh number, never the same twice in this client. */
+uint64_t state_new_name(struct nfs_client *client);
+
+/* How long to wait before the n-th retry, ms. */
+unsigned call_pause(unsigned n);
+
+#endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The NFSv4.0 client: files, directories, opens and locks of one server, as plain calls.
+ *
+ * Everything returns 0 (or a count) or a negative errno; NFS4ERR_DELAY and NFS4ERR_GRACE are retried inside, a lost
+ * connection is made again (hard) until the soft limit given at the start. Reads and writes use the anonymous
+ * stateid, so only creating a file and locking need an open at the server. All calls may be made from any thread.
+ */
+#ifndef CLIENT_NFS_FILE_H
+#define CLIENT_NFS_FILE_H
+
+#include "client/nfs/compound.h"
+#include "client/nfs/sys.h"
+
+struct nfs_client;
+
+/*
+ * The client's identity at the server. It may lie in memory shared by all processes of a run, which then are one
+ * client: all zero means "not yet". Kept by nfs_client_renew.
+ */
+struct nfs_shared {
+    struct vlock lock;
+    uint32_t epoch; /* grows whenever the server has forgotten us */
+    uint32_t confirmed;
+    uint32_t lease; /* seconds */
+    uint64_t clientid;
+    uint64_t verifier;
+    uint64_t renewed_ms; /* monotonic */
+    char id[64];         /* what the server knows us by; made from the boot id and random bytes */
+};
+
+/* An open at the server. */
+struct nfs_open {
+    struct nfs_stateid stateid;
+    uint32_t owner; /* slot in the client's pool */
+    uint32_t owner_name;
+    uint32_t epoch;
+    bool valid;
+};
+
+/* A lock owner's state on one file. All zero: no lock taken yet. */
+struct nfs_locker {
+    struct nfs_open open;
+    struct nfs_stateid stateid;
+    uint64_t name; /* unique within the client; chosen by nfs_lock at first */
+    uint32_t seqid;
+    uint32_t epoch;
+    bool valid;
+};
+
+enum nfs_lock_type { NFS_LOCK_READ = 1, NFS_LOCK_WRITE = 2 };
+
+/* A client of HOST (numeric) : port. shared may be NULL: an identity of its own. soft_ms: see rpc_server_open. */
+int nfs_client_open(struct nfs_client **out, const char *host, unsigned port, unsigned soft_ms,
+                    struct nfs_shared *shared);
+void nfs_client_close(struct nfs_client *client);
+
+/* In the child after fork, before anything else. */
+void nfs_client_after_fork(struct nfs_client *client);
+
+/* Renews the lease if a third of it has passed (or always, with force). Makes no client id where there is none. */
+int nfs_client_renew(struct nfs_client *client, bool force);
+
+/* The server's root. */
+int nfs_root(struct nfs_client *client, struct nfs_fh *fh, struct nfs_attr *attr);
+
+/* Names in a directory. name is size bytes, no slash, not "." or "..". attr may be NULL. */
+int nfs_lookup(struct nfs_client *client, const struct nfs_fh *dir, const char *name, size_t size, struct nfs_fh *fh,
+               struct nfs_attr *attr);
+
+/*
+ * Walks PATH ("a/b/c", no "." or ".." and no empty component; "" is dir itself) in one compound per ~60 names.
+ * On success *fh and *attr are the last component's, not followed if it is a symbolic link. When a component
+ * on the way is a symbolic link the result is -ELOOP, *used is how many bytes of path lead up to and include
+ * that link, and *fh and *attr are the link's. A missing component: -ENOENT with *used the bytes found before it.
+ */
+int nfs_walk(struct nfs_client *client, const struct nfs_fh *dir, const char *path, struct nfs_fh *fh,
+             struct nfs_attr *attr, size_t *used);
+
+int nfs_getattr(struct nfs_client *client, const struct nfs_fh *fh, struct nfs_attr *attr);
+int nfs_setattr(struct nfs_client *client, const struct nfs_fh *fh, const struct nfs_setattr *set,
+                struct nfs_attr *attr); /* attr may be NULL */
+int nfs_statfs(struct nfs_client *client, const struct nfs_fh *fh, struct nfs_statfs *fs);
+
+/* Which of R_OK | W_OK | X_OK (and -1 none) the caller has; attr may be NULL. Returns the granted bits. */
+int nfs_access(struct nfs_client *client, const struct nfs_fh *fh, int want, struct nfs_attr *attr);
+
+/* Reads a symbolic link into buf (size bytes with the final zero). -ENAMETOOLONG if it does not fit. */
+int nfs_readlink(struct nfs_client *client, const struct nfs_fh *fh, char *buf, size_t size);
+
+int nfs_mkdir(struct nfs_client *client, const struct nfs_fh *dir, const char *name, uint32_t mode,
+              struct nfs_fh *fh, struct nfs_attr *attr);
+int nfs_symlink(struct nfs_client *client, const struct nfs_fh *dir, const char *name, const char *target);
+int nfs_mknod(struct nfs_client *client, const struct nfs_fh *dir, const char *name, uint32_t type, uint32_t mode,
+              uint32_t major, uint32_t minor);
+/* Removes a file or an empty directory: the protocol has one call, so whoever wants unlink or rmdir looks first. */
+int nfs_remove(struct nfs_client *client, const struct nfs_fh *dir, const char *name);
+int nfs_rename(struct nfs_client *client, const struct nfs_fh *from_dir, const char *from,
+               const struct nfs_fh *to_dir, const char *to);
+int nfs_link(struct nfs_client *client, const struct nfs_fh *fh, const struct nfs_fh *dir, const char *name);
+
+/* How nfs_open_file goes about a missing or existing file. */
+enum nfs_create { NFS_CREATE_NO, NFS_CREATE_YES, NFS_CREATE_EXCL };
+
+/* Opens (and creates, with what set says; a size of 0 truncates) name in dir. access: 1 read, 2 write, 3 both.
+ * fh, attr and open are filled in. The open lasts until nfs_close_file. */
+int nfs_open_file(struct nfs_client *client, const struct nfs_fh *dir, const char *name, unsigned access,
+                  enum nfs_create create, const struct nfs_setattr *set, struct nfs_fh *fh, struct nfs_attr *attr,
+                  struct nfs_open *open);
+int nfs_close_file(struct nfs_client *client, const struct nfs_fh *fh, struct nfs_open *open);
+
+/* Reads up to size bytes at offset, in parallel pieces. Short only at the end of file. */
+ssize_t nfs_read(struct nfs_client *client, const struct nfs_fh *fh, void *buf, size_t size, uint64_t offset,
+                 bool *eof);
+
+/* Writes everything, in parallel pieces, and makes it durable if sync is set; *verf (may be NULL) is the server's
+ * write verifier. */
+ssize_t nfs_write(struct nfs_client *client, const struct nfs_fh *fh, const void *data, size_t size,
+                  uint64_t offset, bool sync, uint64_t *verf);
+int nfs_commit(struct nfs_client *client, const struct nfs_fh *fh, uint64_t *verf);
+
+/* Appends at the end of the file, whole or not at all against other appenders (up to RPC_MAX_IO bytes at once);
+ * *size_hint is where the end was last seen and becomes where it is now. */
+ssize_t nfs_append(struct nfs_client *client, const struct nfs_fh *fh, const void *data, size_t size,
+                   uint64_t *size_hint);
+
+/* One entry of a directory. Return false to stop. attr->rderror tells of a bad entry. */
+typedef bool (*nfs_entry_fn)(void *arg, uint64_t cookie, const char *name, size_t size,
+                             const struct nfs_attr *attr);
+
+/* Reads one batch of entries after *cookie (0: from the start); *verf belongs to it. 1 at the end, 0 when there is
+ * more. "." and ".." are never among them. */
+int nfs_readdir(struct nfs_client *client, const struct nfs_fh *fh, uint64_t cookie, uint64_t *verf,
+                nfs_entry_fn entry, void *arg);
+
+/* Locks length bytes at offset (length UINT64_MAX: to the end) of name in dir, which must still be fh (-ESTALE).
+ * wait: poll until it is free. -EAGAIN when held by somebody else. -EIO when earlier locks of it were lost. */
+int nfs_lock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *dir, const char *name,
+             const struct nfs_fh *fh, unsigned access, enum nfs_lock_type type, uint64_t offset, uint64_t length,
+             bool wait);
+int nfs_unlock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, uint64_t offset,
+               uint64_t length);
+/* Who would be in the way: 0 nobody, 1 with type, offset and length filled in. */
+int nfs_lock_test(struct nfs_client *client, const struct nfs_locker *locker, const struct nfs_fh *fh,
+                  enum nfs_lock_type *type, uint64_t *offset, uint64_t *length);
+/* Gives back everything the locker holds, and its open. */
+void nfs_lock_end(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh);
+
+/* Two handles of the same file? */
+static inline bool nfs_fh_same(const struct nfs_fh *a, const struct nfs_fh *b)
+{
+    return a->size == b->size && __builtin_memcmp(a->data, b->data, a->size) == 0;
+}
+
+#endif

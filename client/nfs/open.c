@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opens and byte-range locks: the requests that carry sequence numbers.
+ *
+ * An owner's requests go out one at a time under its lock, each with the next number; whether a failed one used its
+ * number up is state_seqid_used. When the two sides disagree (BAD_SEQID, or no answer at all) the owner gets a new
+ * name and starts again.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "client/nfs/call.h"
+
+#define OPEN_CONFIRM_FLAG 2u
+
+static struct nfs_owner *owner_take(struct nfs_client *client, uint32_t epoch, uint32_t *slot)
+{
+    struct nfs_owner *owner = NULL;
+    uint32_t i;
+
+    for (i = 0; i < NFS_OWNERS; i++) {
+        if (vlock_try(&client->owners[i].lock)) {
+            owner = &client->owners[i];
+            break;
+        }
+    }
+    if (owner == NULL) {
+        i = (uint32_t)call_lane(client) % NFS_OWNERS;
+        owner = &client->owners[i];
+        vlock_lock(&owner->lock);
+    }
+    *slot = i;
+    if (owner->name == 0 || owner->epoch != epoch) {
+        owner->name = (uint32_t)state_new_name(client);
+        owner->seqid = 1;
+        owner->confirmed = false;
+        owner->epoch = epoch;
+    }
+    return owner;
+}
+
+static void owner_result(struct nfs_owner *owner, int err, uint32_t status)
+{
+    if (err != 0 || status == NFS_ERR_BAD_SEQID)
+        owner->name = 0;
+    else if (state_seqid_used(status))
+        owner->seqid++;
+}
+
+/* The tail of a good OPEN result. */
+static void open_result(struct nfs_dec *dec, struct nfs_open *open, uint32_t *flags)
+{
+    uint32_t words, delegation;
+
+    dec_stateid(dec, &open->stateid);
+    dec_change_info(dec);
+    *flags = dec_u32(dec);
+    words = dec_u32(dec);
+    for (uint32_t i = 0; i < words && !dec->bad; i++)
+        dec_u32(dec);
+    delegation = dec_u32(dec);
+    if (delegation != 0)
+        dec->bad = true; /* we have no callback and were promised none */
+}
+
+static int open_confirm(struct nfs_client *client, struct nfs_owner *owner, const struct nfs_fh *fh,
+                        struct nfs_open *open)
+{
+    struct nfs_call call;
+    uint32_t status = 0;
+    int err;
+
+    call_start(&call);
+    call.once = true;
+    enc_putfh(&call.enc, fh);
+    enc_op(&call.enc, NFS_OP_OPEN_CONFIRM);
+    enc_stateid(&call.enc, &open->stateid);
+    enc_u32(&call.enc, owner->seqid);
+    err = call_run(client, &call);
+    if (err == 0)
+        err = call_op(&call, NFS_OP_PUTFH);
+    if (err == 0) {
+        status = dec_op(&call.dec, NFS_OP_OPEN_CONFIRM);
+        owner_result(owner, 0, status);
+        err = nfs_errno(status);
+    } else {
+        owner_result(owner, err, 0);
+    }
+    if (err == 0) {
+        dec_stateid(&call.dec, &open->stateid);
+        err = call_check(&call, 0);
+    }
+    call_end(&call);
+    return err;
+}
+
+static void open_encode(struct nfs_client *client, struct nfs_call *call, const struct nfs_owner *owner,
+                        uint64_t clientid, const struct nfs_fh *dir, const char *name, unsigned access,
+                        enum nfs_create create, const struct nfs_setattr *set)
+{
+    struct nfs_enc *enc = &call->enc;
+
+    call_start(call);
+    call->once = true;
+    enc_putfh(enc, dir);
+    enc_op(enc, NFS_OP_OPEN);
+    enc_u32(enc, owner->seqid);
+    enc_u32(enc, access);
+    enc_u32(enc, 0); /* deny none */
+    enc_u64(enc, clientid);
+    state_enc_owner(client, enc, 'o', owner->name);
+    enc_u32(enc, create != NFS_CREATE_NO);
+    if (create != NFS_CREATE_NO) {
+        enc_u32(enc, create == NFS_CREATE_EXCL ? 1 : 0); /* GUARDED4, UNCHECKED4 */
+        enc_fattr(enc, set);
+    }
+    enc_u32(enc, 0); /* CLAIM_NULL */
+    enc_bytes(enc, name, strlen(name));
+    enc_op(enc, NFS_OP_GETFH);
+    enc_getattr(enc);
+}
+
+int nfs_open_file(struct nfs_client *client, const struct nfs_fh *dir, const char *name, unsigned access,
+                  enum nfs_create create, const struct nfs_setattr *set, struct nfs_fh *fh, struct nfs_attr *attr,
+                  struct nfs_open *open)
+{
+    if (name[0] == 0)
+        return -ENOENT;
+    if (strlen(name) > NFS_NAME_MAX)
+        return -ENAMETOOLONG;
+    for (unsigned n = 0;; n++) {
+        struct nfs_owner *owner;
+        struct nfs_call call;
+        uint64_t clientid;
+        uint32_t epoch, slot, status = 0, flags = 0;
+        int err = state_get(client, &clientid, &epoch);
+
+        if (err != 0)
+            return err;
+        owner = owner_take(client, epoch, &slot);
+        open_encode(client, &call, owner, clientid, dir, name, access, create, set);
+        err = call_run(client, &call);
+        if (err == 0)
+            err = call_op(&call, NFS_OP_PUTFH);
+        if (err == 0) {
+            status = dec_op(&call.dec, NFS_OP_OPEN);
+            owner_result(owner, 0, status);
+            err = nfs_errno(status);
+        } else {
+            owner_result(owner, err == -ESTALE || err == -EACCES ? 0 : err, NFS_ERR_NOFILEHANDLE);
+        }
+        if (err == 0) {
+            open_result(&call.dec, open, &flags);
+            open->owner = slot;
+            open->owner_name = owner->name;
+            open->epoch = epoch;
+            open->valid = true;
+            err = call_op(&call, NFS_OP_GETFH);
+            if (err == 0) {
+                dec_fh(&call.dec, fh);
+                err = call_op(&call, NFS_OP_GETATTR);
+            }
+            if (err == 0)
+                dec_attr(&call.dec, attr);
+            err = call_check(&call, err);
+        }
+        if (err == 0 && (flags & OPEN_CONFIRM_FLAG))
+            err = open_confirm(client, owner, fh, open);
+        call_end(&call);
+        vlock_unlock(&owner->lock);
+        if (err == 0)
+            return 0;
+        open->valid = false;
+        if (status == NFS_ERR_DELAY || status == NFS_ERR_GRACE)
+            sys_sleep_ms(call_pause(n));
+        else if ((!state_lost(client, status, epoch) && status != NFS_ERR_BAD_SEQID) || n > 5)
+            return err;
+    }
+}
+
+int nfs_close_file(struct nfs_client *client, const struct nfs_fh *fh, struct nfs_open *open)
+{
+    struct nfs_owner *owner = &client->owners[open->owner % NFS_OWNERS];
+    struct nfs_call call;
+    uint32_t status = 0;
+    int err;
+
+    if (!open->valid)
+        return 0;
+    open->valid = false;
+    vlock_lock(&owner->lock);
+    if (owner->name != open->owner_name || open->epoch != client->shared->epoch) {
+        vlock_unlock(&owner->lock);
+        return 0; /* gone with its owner; the server drops it with the lease at the latest */
+    }
+    call_start(&call);
+    call.once = true;
+    enc_putfh(&call.enc, fh);
+    enc_op(&call.enc, NFS_OP_CLOSE);
+    enc_u32(&call.enc, owner->seqid);
+    enc_stateid(&call.enc, &open->stateid);
+    err = call_run(client, &call);
+    if (err == 0)
+        err = call_op(&call, NFS_OP_PUTFH);
+    if (err == 0) {
+        status = dec_op(&call.dec, NFS_OP_CLOSE);
+        owner_result(owner, 0, status);
+        err = nfs_errno(status);
+        state_lost(client, status, open->epoch);
+    } else {
+        owner->name = 0;
+    }
+    call_end(&call);
+    vlock_unlock(&owner->lock);
+    return err;
+}
+
+static void lock_encode(struct nfs_client *client, struct nfs_call *call, struct nfs_locker *locker,
+                        const struct nfs_owner *owner, uint64_t clientid, const struct nfs_fh *fh,
+                        enum nfs_lock_type type, uint64_t offset, uint64_t length, bool wait)
+{
+    struct nfs_enc *enc = &call->enc;
+
+    call_start(call);
+    call->once = true;
+    enc_putfh(enc, fh);
+    enc_op(enc, NFS_OP_LOCK);
+    enc_u32(enc, type + (wait ? 2u : 0u)); /* READW_LT, WRITEW_LT keep our place in the queue */
+    enc_u32(enc, 0);
+    enc_u64(enc, offset);
+    enc_u64(enc, length);
+    enc_u32(enc, !locker->valid);
+    if (!locker->valid) {
+        enc_u32(enc, owner->seqid);
+        enc_stateid(enc, &locker->open.stateid);
+        enc_u32(enc, locker->seqid);
+        enc_u64(enc, clientid);
+        state_enc_owner(client, enc, 'l', locker->name);
+    } else {
+        enc_stateid(enc, &locker->stateid);
+        enc_u32(enc, locker->seqid);
+    }
+}
+
+/* One LOCK request. Returns its status through *status. */
+static int lock_once(struct nfs_client *client, struct nfs_locker *locker, uint64_t clientid, const struct nfs_fh *fh,
+                     enum nfs_lock_type type, uint64_t offset, uint64_t length, bool wait, uint32_t *status)
+{
+    struct nfs_owner *owner = &client->owners[locker->open.owner % NFS_OWNERS];
+    struct nfs_call call;
+    int err;
+
+    *status = 0;
+    vlock_lock(&owner->lock);
+    if (!locker->valid && owner->name != locker->open.owner_name) {
+        vlock_unlock(&owner->lock);
+        locker->open.valid = false;
+        *status = NFS_ERR_BAD_SEQID;
+        return -EIO;
+    }
+    lock_encode(client, &call, locker, owner, clientid, fh, type, offset, length, wait);
+    err = call_run(client, &call);
+    if (err == 0)
+        err = call_op(&call, NFS_OP_PUTFH);
+    if (err == 0) {
+        *status = dec_op(&call.dec, NFS_OP_LOCK);
+        if (!locker->valid)
+            owner_result(owner, 0, *status);
+        if (state_seqid_used(*status))
+            locker->seqid++;
+        err = nfs_errno(*status);
+    } else if (!locker->valid) {
+        owner->name = 0;
+    }
+    if (err == 0) {
+        dec_stateid(&call.dec, &locker->stateid);
+        err = call_check(&call, 0);
+        locker->valid = err == 0;
+    }
+    call_end(&call);
+    vlock_unlock(&owner->lock);
+    return err;
+}
+
+int nfs_lock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *dir, const char *name,
+             const struct nfs_fh *fh, unsigned access, enum nfs_lock_type type, uint64_t offset, uint64_t length,
+             bool wait)
+{
+    unsigned pause = 1;
+
+    for (unsigned n = 0;; n++) {
+        uint64_t clientid;
+        uint32_t epoch, status;
+        int err = state_get(client, &clientid, &epoch);
+
+        if (err != 0)
+            return err;
+        if (locker->open.valid && locker->open.epoch != epoch) {
+            bool held = locker->valid;
+
+            memset(locker, 0, sizeof(*locker));
+            if (held)
+                return -EIO; /* somebody else may have had it meanwhile */
+        }
+        if (!locker->open.valid) {
+            struct nfs_attr attr;
+            struct nfs_fh got;
+
+            memset(locker, 0, sizeof(*locker));
+            locker->name = state_new_name(client);
+            locker->seqid = 1;
+            err = nfs_open_file(client, dir, name, access, NFS_CREATE_NO, NULL, &got, &attr, &locker->open);
+            if (err != 0)
+                return err;
+            if (!nfs_fh_same(&got, fh)) {
+                nfs_close_file(client, &got, &locker->open);
+                return -ESTALE;
+            }
+            locker->epoch = locker->open.epoch;
+        }
+        err = lock_once(client, locker, clientid, fh, type, offset, length, wait, &status);
+        if (err == 0)
+            return 0;
+        if (status == NFS_ERR_DENIED || status == NFS_ERR_LOCKED) {
+            if (!wait)
+                return -EAGAIN;
+            sys_sleep_ms(pause);
+            if (pause < 100)
+                pause *= 2;
+            if (rpc_idle_hook != NULL && (err = rpc_idle_hook()) != 0)
+                return err;
+        } else if (status == NFS_ERR_DELAY || status == NFS_ERR_GRACE) {
+            sys_sleep_ms(call_pause(n));
+        } else if (status == NFS_ERR_STALE_STATEID || status == NFS_ERR_BAD_STATEID || status == NFS_ERR_BAD_SEQID ||
+                   status == NFS_ERR_STALE_CLIENTID || status == NFS_ERR_EXPIRED) {
+            bool held = locker->valid;
+
+            state_lost(client, status == NFS_ERR_STALE_STATEID ? NFS_ERR_STALE_CLIENTID : status, epoch);
+            memset(locker, 0, sizeof(*locker));
+            if (held || n > 5)
+                return -EIO;
+        } else {
+            return err;
+        }
+    }
+}
+
+int nfs_unlock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, uint64_t offset,
+               uint64_t length)
+{
+    struct nfs_call call;
+    uint32_t status = 0;
+    int err;
+
+    if (!locker->valid)
+        return 0;
+    for (unsigned n = 0;; n++) {
+        call_start(&call);
+        call.once = true;
+        enc_putfh(&call.enc, fh);
+        enc_op(&call.enc, NFS_OP_LOCKU);
+        enc_u32(&call.enc, NFS_LOCK_WRITE);
+        enc_u32(&call.enc, locker->seqid);
+        enc_stateid(&call.enc, &locker->stateid);
+        enc_u64(&call.enc, offset);
+        enc_u64(&call.enc, length);
+        err = call_run(client, &call);
+        if (err == 0)
+            err = call_op(&call, NFS_OP_PUTFH);
+        if (err == 0) {
+            status = dec_op(&call.dec, NFS_OP_LOCKU);
+            if (state_seqid_used(status))
+                locker->seqid++;
+            err = nfs_errno(status);
+        }
+        if (err == 0) {
+            dec_stateid(&call.dec, &locker->stateid);
+            err = call_check(&call, 0);
+        }
+        call_end(&call);
+        if (status != NFS_ERR_DELAY && status != NFS_ERR_GRACE)
+            return err;
+        sys_sleep_ms(call_pause(n));
+    }
+}
+
+int nfs_lock_test(struct nfs_client *client, const struct nfs_locker *locker, const struct nfs_fh *fh,
+                  enum nfs_lock_type *type, uint64_t *offset, uint64_t *length)
+{
+    for (unsigned n = 0;; n++) {
+        struct nfs_call call;
+        uint64_t clientid;
+        uint32_t epoch, status = 0;
+        int err = state_get(client, &clientid, &epoch);
+
+        if (err != 0)
+            return err;
+        call_start(&call);
+        enc_putfh(&call.enc, fh);
+        enc_op(&call.enc, NFS_OP_LOCKT);
+        enc_u32(&call.enc, *type);
+        enc_u64(&call.enc, *offset);
+        enc_u64(&call.enc, *length);
+        enc_u64(&call.enc, clientid);
+        state_enc_owner(client, &call.enc, 'l', locker->name);
+        err = call_run(client, &call);
+        if (err == 0)
+            err = call_op(&call, NFS_OP_PUTFH);
+        if (err == 0) {
+            status = dec_op(&call.dec, NFS_OP_LOCKT);
+            if (status == NFS_ERR_DENIED) {
+                *offset = dec_u64(&call.dec);
+                *length = dec_u64(&call.dec);
+                *type = (dec_u32(&call.dec) & 1) != 0 ? NFS_LOCK_READ : NFS_LOCK_WRITE;
+                err = call_check(&call, 0);
+                err = err == 0 ? 1 : err;
+            } else {
+                err = nfs_errno(status);
+            }
+        }
+        call_end(&call);
+        if (!state_lost(client, status, epoch) || n > 5)
+            return err;
+    }
+}
+
+void nfs_lock_end(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh)
+{
+    if (locker->valid && locker->epoch == client->shared->epoch)
+        nfs_unlock(client, locker, fh, 0, UINT64_MAX);
+    nfs_close_file(client, fh, &locker->open);
+    memset(locker, 0, sizeof(*locker));
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Connections to one server, carrying NFSv4.0 compounds as bytes. The only module that knows libnfs.
+ *
+ * A call is submitted and later waited for; any number may be under way on any number of threads. There is no
+ * thread of ours: a waiting thread serves its connection for everybody (leader), the others sleep (followers).
+ * A lost connection is made again inside rpc_wait and the call is sent again; `resent` then tells the caller that
+ * the server may have carried it out twice. After fork the child gets connections of its own.
+ */
+#ifndef CLIENT_NFS_RPC_H
+#define CLIENT_NFS_RPC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define RPC_PARTS 3
+#define RPC_CONNS 4 /* connections per server and process at most */
+
+/* Largest READ and WRITE: libnfs refuses replies above 1 MiB + 4096. */
+#define RPC_MAX_IO (1u << 20)
+
+struct rpc_server;
+struct rpc_conn;
+
+/* One call. The caller fills the first part and keeps everything alive until it is waited for. */
+struct rpc_call {
+    struct iovec out[RPC_PARTS]; /* COMPOUND4args in XDR, in pieces; copied when submitted */
+    int nout;
+    int lane; /* which connection: any number; calls of one lane share one */
+    /* Looks at the reply (COMPOUND4res in XDR), in whichever thread received it, under the connection's lock: it
+     * copies what it needs and calls nothing of this module. Its return value becomes `error`. */
+    int (*take)(struct rpc_call *call, const uint8_t *reply, size_t size);
+    void *arg;
+
+    /* Set by this module. */
+    int error;   /* 0, what take returned, or -EIO / -EACCES / -ETIMEDOUT ... */
+    int done;    /* futex word */
+    bool lost;   /* the connection went away before the reply */
+    bool resent; /* sent more than once */
+    struct rpc_conn *conn;
+};
+
+/* A server at a numeric address; no connection is made yet. soft_ms: give up with -EIO after so long without the
+ * server (0: never). 0, -EINVAL (address), -ENOMEM. */
+int rpc_server_open(struct rpc_server **out, const char *host, unsigned port, unsigned soft_ms);
+
+/* Drops the connections; no call may be under way. */
+void rpc_server_close(struct rpc_server *server);
+
+/* Sends a call. Errors are found by rpc_wait. */
+void rpc_submit(struct rpc_server *server, struct rpc_call *call);
+
+/* Waits for a submitted call; returns its error. */
+int rpc_wait(struct rpc_server *server, struct rpc_call *call);
+
+/* True when the call's reply is here; does not block, but takes in what has arrived. */
+bool rpc_poll(struct rpc_server *server, struct rpc_call *call);
+
+/* True for a descriptor of ours: the program must not close it. Safe anywhere. */
+bool rpc_owns_fd(int fd);
+
+/* In the child after fork: forgets the parent's connections without touching them on the wire. */
+void rpc_after_fork(struct rpc_server *server);
+
+/* While waiting longer than this many milliseconds, `rpc_idle_hook` (if set) is called now and then without any
+ * lock held; a non-zero return makes the wait end with that error. The shim lets signals in there. */
+extern int (*rpc_idle_hook)(void);
+
+#endif

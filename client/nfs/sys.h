@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * System calls made directly, and a lock made of a futex: the preload library runs inside other people's libc
+ * calls, so nothing here touches errno, cancellation, malloc or a patched call site.
+ *
+ * Every sys_ function returns the kernel's value: a result, or a negative errno.
+ */
+#ifndef CLIENT_NFS_SYS_H
+#define CLIENT_NFS_SYS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <time.h>
+
+static inline long sys6(long nr, long a, long b, long c, long d, long e, long f)
+{
+    long ret;
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+
+    __asm__ volatile("syscall"
+                     : "=a"(ret)
+                     : "0"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return ret;
+}
+
+#define SYS_ARG(x) ((long)(x))
+#define sys0(nr) sys6((nr), 0, 0, 0, 0, 0, 0)
+#define sys1(nr, a) sys6((nr), SYS_ARG(a), 0, 0, 0, 0, 0)
+#define sys2(nr, a, b) sys6((nr), SYS_ARG(a), SYS_ARG(b), 0, 0, 0, 0)
+#define sys3(nr, a, b, c) sys6((nr), SYS_ARG(a), SYS_ARG(b), SYS_ARG(c), 0, 0, 0)
+#define sys4(nr, a, b, c, d) sys6((nr), SYS_ARG(a), SYS_ARG(b), SYS_ARG(c), SYS_ARG(d), 0, 0)
+#define sys5(nr, a, b, c, d, e) sys6((nr), SYS_ARG(a), SYS_ARG(b), SYS_ARG(c), SYS_ARG(d), SYS_ARG(e), 0)
+
+/* A lock that works between processes when it lies in shared memory. All zero is unlocked. Not recursive. */
+struct vlock {
+    int word; /* 0 free, 1 held, 2 held and waited for */
+};
+
+void vlock_wait(struct vlock *lock);
+void vlock_wake(struct vlock *lock);
+
+static inline bool vlock_try(struct vlock *lock)
+{
+    int zero = 0;
+
+    return __atomic_compare_exchange_n(&lock->word, &zero, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+static inline void vlock_lock(struct vlock *lock)
+{
+    if (!vlock_try(lock))
+        vlock_wait(lock);
+}
+
+static inline void vlock_unlock(struct vlock *lock)
+{
+    if (__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) == 2)
+        vlock_wake(lock);
+}
+
+/* Waits until *word is no longer value, at most ms milliseconds (negative: no limit). May return early. */
+void sys_futex_wait(int *word, int value, int ms);
+
+/* Wakes every waiter on word. */
+void sys_futex_wake(int *word);
+
+/* Sleeps ms milliseconds; signals cut it short. */
+void sys_sleep_ms(unsigned ms);
+
+/* Milliseconds on the monotonic clock. */
+uint64_t sys_now_ms(void);
+
+#endif
