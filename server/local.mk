@@ -8,6 +8,6 @@ include $(top_srcdir)/server/control/local.mk
 
 sbin_PROGRAMS += volnfsd
 volnfsd_CFLAGS = $(AM_CFLAGS) $(INIH_CFLAGS)
-volnfsd_SOURCES = server/volnfsd.c
+volnfsd_SOURCES = server/options.c server/options.h server/volnfsd.c
 volnfsd_LDADD = libcontrol.a libnfs4.a libstate.a libvfs.a $(STORE_LIBS) librpc.a $(PROTO_LIBS) \
     $(COMMON_LIBS) $(INIH_LIBS)

@@ -1,5 +1,320 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-int main(void)
+/* SPDX-License-Identifier: Apache-2.0
+ * volnfsd: the server: starts the layers from the lowest to the highest, waits for a signal, and stops
+ * them in the opposite order.
+ *
+ * steps[] is that order. A step's fini is called if and only if its init returned 0.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/fault.h"
+#include "common/log.h"
+#include "config.h"
+#include "server/control/control.h"
+#include "server/nfs4/server.h"
+#include "server/options.h"
+#include "server/rpc/rpcserver.h"
+#include "server/state/state.h"
+#include "server/store/statedb.h"
+#include "server/store/volume.h"
+#include "server/vfs/vfs.h"
+
+#define DRAIN_MS 5000 /* what requests in flight get to finish at the end */
+
+struct daemon {
+    struct options opt;
+    char *store; /* absolute */
+    sigset_t signals;
+    struct statedb *db;
+    struct engine *engine;
+    struct vfs *vfs;
+    struct state *state;
+    struct nfs4_server nfs;
+    struct oncrpc_program nfs_prog, control_prog;
+    struct control control;
+    struct rpcserver *rpc;
+    char *addrs; /* "127.0.0.1:2049 [::1]:2049", with real ports */
+    int stop_err;
+};
+
+/* --- process --- */
+
+static int process_init(struct daemon *d)
 {
+    struct rlimit files;
+    const char *fault = getenv("VOLNFS_FAULT");
+    signal(SIGPIPE, SIG_IGN);
+    /* Blocked before any thread starts, so that only main's sigtimedwait gets them. */
+    sigemptyset(&d->signals);
+    sigaddset(&d->signals, SIGTERM);
+    sigaddset(&d->signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &d->signals, NULL);
+    if (!getrlimit(RLIMIT_NOFILE, &files) && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &files))
+            log_warn("cannot raise the limit of open files: %s", strerror(errno));
+    }
+    if (fault) {
+#ifdef ENABLE_FAULTS
+        if (fault_arm_text(fault)) {
+            log_error("VOLNFS_FAULT=%s is not of the form NAME:N[:crash]", fault);
+            return -EINVAL;
+        }
+#else
+        log_warn("VOLNFS_FAULT is ignored: configure with --enable-faults");
+#endif
+    }
     return 0;
+}
+
+/* --- store --- */
+
+static int store_init(struct daemon *d)
+{
+    int err = statedb_open(d->opt.store, &d->db);
+    if (err == -EBUSY)
+        log_error("store %s is open in another volnfsd; stop that one first, or serve another store",
+                  d->opt.store);
+    else if (err == -ENOTSUP)
+        log_error("store %s was written by a newer volnfs; use that release", d->opt.store);
+    else if (err)
+        log_error("cannot open store %s: %s", d->opt.store, strerror(-err));
+    if (err)
+        return err;
+    d->store = realpath(d->opt.store, NULL);
+    if (!d->store) {
+        err = -errno;
+        log_error("cannot open store %s: %s", d->opt.store, strerror(errno));
+        statedb_close(d->db);
+    }
+    return err;
+}
+
+static void store_fini(struct daemon *d)
+{
+    statedb_close(d->db);
+    free(d->store);
+}
+
+static int engine_init(struct daemon *d)
+{
+    struct engine_conf conf = {.cache_size = d->opt.cache_size, .epoch = statedb_epoch(d->db)};
+    int err = engine_new(&conf, &d->engine);
+    if (err)
+        log_error("cannot set up a cache of %llu bytes: %s; try a smaller --cache-size",
+                  (unsigned long long)conf.cache_size, strerror(-err));
+    return err;
+}
+
+static void engine_fini(struct daemon *d)
+{
+    engine_free(d->engine);
+}
+
+static int vfs_init(struct daemon *d)
+{
+    int err = vfs_new(d->store, d->db, d->engine, &d->vfs);
+    if (err)
+        log_error("cannot read the volumes of store %s: %s", d->store, strerror(-err));
+    return err;
+}
+
+static void vfs_fini(struct daemon *d)
+{
+    int err = vfs_free(d->vfs);
+    if (err && !d->stop_err)
+        d->stop_err = err;
+}
+
+/* --- state --- */
+
+static void drop_hold(void *ctx, void *hold)
+{
+    vfs_hold_drop(hold);
+}
+
+static void purge(void *arg)
+{
+    struct daemon *d = arg;
+    int err = vfs_purge_orphans(d->vfs);
+    if (err)
+        log_warn("removing files that nobody reclaimed: %s", strerror(-err));
+}
+
+static void grace_over(void *ctx)
+{
+    struct daemon *d = ctx;
+    /* Before the server runs there is no worker; state_init does it then. */
+    if (d->rpc && !rpcserver_run(d->rpc, purge, d))
+        return;
+    purge(d);
+}
+
+static int state_init(struct daemon *d)
+{
+    struct state_conf conf = {.lease_seconds = d->opt.lease_time,
+                              .grace_seconds = d->opt.grace_time,
+                              .db = d->db,
+                              .epoch = statedb_epoch(d->db),
+                              .drop_hold = drop_hold,
+                              .grace_over = grace_over,
+                              .ctx = d};
+    int err = state_new(&conf, &d->state);
+    if (err)
+        log_error("cannot read the client records of store %s: %s", d->store, strerror(-err));
+    return err;
+}
+
+static void state_fini(struct daemon *d)
+{
+    state_free(d->state);
+}
+
+/* --- network --- */
+
+static int rpc_init(struct daemon *d)
+{
+    struct rpcserver_conf conf = {0};
+    int err = rpcserver_new(&conf, &d->rpc);
+    if (err)
+        log_error("cannot set up the network side: %s", strerror(-err));
+    return err;
+}
+
+static void rpc_fini(struct daemon *d)
+{
+    rpcserver_free(d->rpc);
+    d->rpc = NULL;
+}
+
+/* Appends the address with the port it really has. */
+static int add_address(struct daemon *d, unsigned n)
+{
+    const char *a = d->opt.listen[n];
+    char *all = NULL;
+    int host = (int)(strrchr(a, ':') - a);
+    if (asprintf(&all, "%s%s%.*s:%d", d->addrs ? d->addrs : "", d->addrs ? " " : "", host, a,
+                 rpcserver_port(d->rpc, n)) < 0)
+        return -ENOMEM;
+    free(d->addrs);
+    d->addrs = all;
+    return 0;
+}
+
+static int listen_init(struct daemon *d)
+{
+    char *path = NULL;
+    int err = 0;
+    d->nfs = (struct nfs4_server){.vfs = d->vfs, .state = d->state, .epoch = statedb_epoch(d->db)};
+    memcpy(d->nfs.handle_key, statedb_handle_key(d->db), sizeof(d->nfs.handle_key));
+    nfs4_program(&d->nfs, &d->nfs_prog);
+    for (unsigned i = 0; i < d->opt.nlisten; i++)
+        if ((err = rpcserver_listen(d->rpc, d->opt.listen[i], &d->nfs_prog)) ||
+            (err = add_address(d, i)))
+            goto out;
+    d->control = (struct control){
+        .vfs = d->vfs, .store = d->store, .listen = d->addrs, .epoch = statedb_epoch(d->db)};
+    control_program(&d->control, &d->control_prog);
+    if (asprintf(&path, "%s/control.sock", d->store) < 0) {
+        path = NULL;
+        err = -ENOMEM;
+        goto out;
+    }
+    err = rpcserver_listen(d->rpc, path, &d->control_prog);
+out:
+    free(path);
+    if (err) {
+        free(d->addrs);
+        d->addrs = NULL;
+    }
+    return err;
+}
+
+static void listen_fini(struct daemon *d)
+{
+    char *path = NULL;
+    if (asprintf(&path, "%s/control.sock", d->store) >= 0) {
+        unlink(path);
+        free(path);
+    }
+    free(d->addrs);
+}
+
+static int serve_init(struct daemon *d)
+{
+    int err = rpcserver_start(d->rpc);
+    if (err)
+        log_error("cannot start serving: %s", strerror(-err));
+    return err;
+}
+
+static void serve_fini(struct daemon *d)
+{
+    rpcserver_stop(d->rpc, DRAIN_MS);
+}
+
+/* --- the order --- */
+
+static const struct step {
+    int (*init)(struct daemon *d);
+    void (*fini)(struct daemon *d); /* may be NULL */
+} steps[] = {
+    {process_init, NULL},       {store_init, store_fini}, {engine_init, engine_fini},
+    {vfs_init, vfs_fini},       {rpc_init, rpc_fini},     {state_init, state_fini},
+    {listen_init, listen_fini}, {serve_init, serve_fini},
+};
+#define NSTEPS (sizeof(steps) / sizeof(steps[0]))
+
+/* Until a signal says stop; the state layer is ticked each second. */
+static void run(struct daemon *d)
+{
+    for (;;) {
+        struct timespec second = {.tv_sec = 1};
+        int sig = sigtimedwait(&d->signals, NULL, &second);
+        if (sig > 0) {
+            log_info("stopping on signal %d", sig);
+            return;
+        }
+        state_tick(d->state);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct daemon d = {0};
+    size_t done = 0;
+    int status;
+    log_set_name("volnfsd");
+    status = options_parse(&d.opt, argc, argv);
+    if (status == -1 && d.opt.check_config)
+        status = 0;
+    if (status != -1)
+        goto out;
+    if (d.opt.debug)
+        log_set_level(LOG_DEBUG);
+    while (done < NSTEPS && !steps[done].init(&d))
+        done++;
+    status = done == NSTEPS ? 0 : 1;
+    if (!status) {
+        printf("volnfsd: ready: serving %s on %s\n", d.store, d.addrs);
+        fflush(stdout);
+        run(&d);
+    }
+    while (done)
+        if (steps[--done].fini)
+            steps[done].fini(&d);
+    if (d.stop_err) {
+        log_error("stopped, but not everything could be written: %s", strerror(-d.stop_err));
+        status = 1;
+    }
+out:
+    options_release(&d.opt);
+    return status;
 }

@@ -1,4 +1,15 @@
-# cli: the volnfs command.
+# cli: the volnfs command. One file per verb.
 volnfs_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
-volnfs_SOURCES = client/cli/volnfs.c
+volnfs_SOURCES = \
+    client/cli/cli.c client/cli/cli.h \
+    client/cli/cmd_check.c \
+    client/cli/cmd_create.c \
+    client/cli/cmd_destroy.c \
+    client/cli/cmd_get.c \
+    client/cli/cmd_list.c \
+    client/cli/cmd_set.c \
+    client/cli/cmd_status.c \
+    client/cli/connect.c client/cli/connect.h \
+    client/cli/format.c client/cli/format.h \
+    client/cli/volnfs.c
 volnfs_LDADD = $(STORE_LIBS) $(PROTO_LIBS) $(COMMON_LIBS) $(JANSSON_LIBS)

@@ -1,5 +1,134 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-int main(void)
+/* SPDX-License-Identifier: Apache-2.0
+ * volnfs: the command for people: the table of verbs, and main.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/cli/cli.h"
+#include "common/log.h"
+#include "config.h"
+
+static int cmd_help(struct cli *cli, int argc, char **argv);
+static int cmd_version(struct cli *cli, int argc, char **argv);
+
+static const struct verb verbs[] = {
+    {"create", "USER/VOLUME [-o PROPERTY=VALUE,...] [--owner UID:GID] [--mode MODE]", "make a volume",
+     cmd_create,
+     "\n  -o, --property LIST  properties, as in 'volnfs set'\n"
+     "  -u, --owner UID:GID  who owns its root directory (you)\n"
+     "  -m, --mode MODE      the root directory's mode, octal (0755)\n"},
+    {"destroy", "USER/VOLUME...", "remove volumes with everything in them", cmd_destroy, NULL},
+    {"list", "[USER|USER/VOLUME] [--json]", "show volumes and their sizes", cmd_list, NULL},
+    {"get", "USER/VOLUME [PROPERTY] [--json]", "show properties", cmd_get, NULL},
+    {"set", "USER/VOLUME PROPERTY=VALUE...", "change properties", cmd_set,
+     "\n  compression=off|zstd|zstd-1..zstd-19  how new data is stored\n"
+     "  quota=none|SIZE                       the most bytes, such as 10G, before compression\n"
+     "  quota-files=none|NUMBER               the most files and directories\n"
+     "  readonly=on|off                       refuse changes\n"},
+    {"status", "[--json]", "show the server of the store", cmd_status, NULL},
+    {"check", "[--data] [--json] USER/VOLUME...|--all", "verify volumes on the disk", cmd_check,
+     "\n  -d, --data  also read all data and verify its checksums\n"
+     "  -a, --all   every volume of the store\n"
+     "\nWorks with the server up or down.\n"},
+    {"help", "[VERB]", "show this, or how to use a verb", cmd_help, NULL},
+    {"version", "", "show the release", cmd_version, NULL},
+};
+#define NVERBS (sizeof(verbs) / sizeof(verbs[0]))
+
+static const struct verb *find_verb(const char *name)
 {
+    for (size_t i = 0; i < NVERBS; i++)
+        if (!strcmp(verbs[i].name, name))
+            return &verbs[i];
+    return NULL;
+}
+
+static void print_help(FILE *to)
+{
+    fputs("usage: volnfs [--store DIR] [--json] VERB ...\n\n", to);
+    for (size_t i = 0; i < NVERBS; i++)
+        fprintf(to, "  %-8s  %s\n", verbs[i].name, verbs[i].what);
+    fputs("\nThe store is --store DIR or the environment's VOLNFS_STORE.\n"
+          "'volnfs help VERB' tells more; so does volnfs(1).\n", to);
+}
+
+static int unknown_verb(const char *name)
+{
+    fprintf(stderr, "volnfs: there is no verb '%s'; 'volnfs help' shows those there are\n", name);
+    return EXIT_USAGE;
+}
+
+static int cmd_help(struct cli *cli, int argc, char **argv)
+{
+    int status = 0;
+    char *help[] = {NULL, (char *)"--help", NULL};
+    if (cli_getopt(cli, argc, argv, NULL, NULL, &status) != -1)
+        return status;
+    if (optind == argc) {
+        print_help(stdout);
+        return 0;
+    }
+    cli->verb = find_verb(argv[optind]);
+    if (!cli->verb)
+        return unknown_verb(argv[optind]);
+    help[0] = argv[optind];
+    optind = 0;
+    (void)cli_getopt(cli, 2, help, NULL, NULL, &status);
+    return status;
+}
+
+static int cmd_version(struct cli *cli, int argc, char **argv)
+{
+    int status = 0;
+    if (cli_getopt(cli, argc, argv, NULL, NULL, &status) != -1)
+        return status;
+    puts("volnfs " PACKAGE_VERSION);
     return 0;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option longs[] = {{"store", required_argument, NULL, 'S'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {0}};
+    struct cli cli = {.store = getenv("VOLNFS_STORE")};
+    int opt;
+    log_set_name("volnfs");
+    log_set_level(LOG_WARN);
+    while ((opt = getopt_long(argc, argv, "+S:jhV", longs, NULL)) != -1) {
+        switch (opt) {
+        case 'S':
+            cli.store = optarg;
+            break;
+        case 'j':
+            cli.json = true;
+            break;
+        case 'h':
+            print_help(stdout);
+            return 0;
+        case 'V':
+            puts("volnfs " PACKAGE_VERSION);
+            return 0;
+        default:
+            print_help(stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (optind == argc) {
+        print_help(stderr);
+        return EXIT_USAGE;
+    }
+    cli.verb = find_verb(argv[optind]);
+    if (!cli.verb)
+        return unknown_verb(argv[optind]);
+    argc -= optind;
+    argv += optind;
+    optind = 0; /* starts getopt afresh on the verb's own options */
+    opt = cli.verb->run(&cli, argc, argv);
+    if (fflush(stdout) && !opt)
+        return cli_fail("cannot write the output");
+    return opt;
 }

@@ -3,6 +3,8 @@
 
 #include <sys/xattr.h>
 
+#include "server/store/check.h"
+
 #define ROOT STORE_ROOT_INO
 
 static struct vt T;
@@ -14,11 +16,21 @@ static int setup(void **state)
     return 0;
 }
 
+static void complain(void *arg, const char *text)
+{
+    print_message("check: %s\n", text);
+}
+
+/* Whatever a test did, the volume it leaves has no contradictions in it. */
 static int teardown(void **state)
 {
+    struct check_report rep;
+
     fault_disarm();
     if (T.v)
         vt_close(&T);
+    assert_int_equal(volume_check(T.dir, true, complain, NULL, &rep), 0);
+    assert_int_equal(rep.problems, 0);
     vt_remove(&T);
     return 0;
 }

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * cli: options and messages of the volnfs command (see cli.h).
+ */
+#include "client/cli/cli.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OPTIONS_MAX 24
+
+static void print_usage(const struct verb *verb, FILE *to)
+{
+    fprintf(to, "usage: volnfs [--store DIR] %s%s%s\n", verb->name, *verb->args ? " " : "", verb->args);
+}
+
+int cli_getopt(struct cli *cli, int argc, char **argv, const char *shorts, const struct option *longs,
+               int *status)
+{
+    static const struct option common[] = {{"store", required_argument, NULL, 'S'},
+                                           {"json", no_argument, NULL, 'j'},
+                                           {"help", no_argument, NULL, 'h'}};
+    struct option all[OPTIONS_MAX + 1] = {{0}};
+    char text[64];
+    int n = 0, opt;
+    for (size_t i = 0; i < sizeof(common) / sizeof(common[0]); i++)
+        all[n++] = common[i];
+    for (; longs && longs->name && n < OPTIONS_MAX; longs++)
+        all[n++] = *longs;
+    snprintf(text, sizeof(text), "S:jh%s", shorts ? shorts : "");
+    for (;;) {
+        opt = getopt_long(argc, argv, text, all, NULL);
+        switch (opt) {
+        case 'S':
+            cli->store = optarg;
+            break;
+        case 'j':
+            cli->json = true;
+            break;
+        case 'h':
+            print_usage(cli->verb, stdout);
+            if (cli->verb->help)
+                fputs(cli->verb->help, stdout);
+            *status = 0;
+            return '?';
+        case '?':
+            print_usage(cli->verb, stderr);
+            *status = EXIT_USAGE;
+            return '?';
+        default:
+            return opt;
+        }
+    }
+}
+
+int cli_fail(const char *fmt, ...)
+{
+    va_list ap;
+    fflush(stdout);
+    fputs("volnfs: ", stderr);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+    return 1;
+}
+
+int cli_usage(const struct cli *cli, const char *fmt, ...)
+{
+    va_list ap;
+    fprintf(stderr, "volnfs %s: ", cli->verb->name);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+    print_usage(cli->verb, stderr);
+    return EXIT_USAGE;
+}
+
+const char *cli_store(const struct cli *cli, int *status)
+{
+    char *path;
+    if (!cli->store || !*cli->store) {
+        *status = cli_fail("which store? Say --store DIR or set VOLNFS_STORE");
+        *status = EXIT_USAGE;
+        return NULL;
+    }
+    path = realpath(cli->store, NULL);
+    if (!path)
+        *status = cli_fail("store %s: %s; 'volnfsd --store %s' makes one", cli->store, strerror(errno),
+                           cli->store);
+    return path;
+}
+
+bool cli_number(const char *text, int base, unsigned long long max, unsigned long long *out)
+{
+    char *end;
+    unsigned long long n;
+    if (*text < '0' || *text > '9')
+        return false;
+    errno = 0;
+    n = strtoull(text, &end, base);
+    if (errno || *end || n > max)
+        return false;
+    *out = n;
+    return true;
+}

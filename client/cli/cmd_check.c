@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * cmd_check: volnfs check USER/VOLUME...|--all: is what is on the disk consistent? Reads the store itself, so
+ * it works with the server up or down.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/cli/cli.h"
+#include "client/cli/format.h"
+#include "common/log.h"
+#include "server/store/check.h"
+#include "server/store/statedb.h"
+
+struct target {
+    uint64_t id;
+    char name[USER_NAME_MAX + VOLUME_NAME_MAX + 2];
+};
+
+struct names {
+    struct user_row *users;
+    size_t nusers;
+    struct target *vols;
+    size_t nvols;
+};
+
+static int add_user(void *arg, const struct user_row *u)
+{
+    struct names *n = arg;
+    struct user_row *grown = realloc(n->users, (n->nusers + 1) * sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    n->users = grown;
+    n->users[n->nusers++] = *u;
+    return 0;
+}
+
+static int add_volume(void *arg, const struct volume_row *r)
+{
+    struct names *n = arg;
+    const char *user = "?";
+    struct target *grown = realloc(n->vols, (n->nvols + 1) * sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    n->vols = grown;
+    for (size_t i = 0; i < n->nusers; i++)
+        if (n->users[i].id == r->user)
+            user = n->users[i].name;
+    n->vols[n->nvols].id = r->id;
+    snprintf(n->vols[n->nvols].name, sizeof(n->vols[0].name), "%s/%s", user, r->name);
+    n->nvols++;
+    return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct target *)a)->name, ((const struct target *)b)->name);
+}
+
+static int load_names(const char *store, struct names *n)
+{
+    struct statedb *db = NULL;
+    int err = statedb_open_readonly(store, &db);
+    if (err)
+        return err;
+    if (!(err = statedb_list_users(db, add_user, n)))
+        err = statedb_list_volumes(db, add_volume, n);
+    statedb_close(db);
+    if (n->nvols)
+        qsort(n->vols, n->nvols, sizeof(*n->vols), by_name);
+    return err;
+}
+
+/* One volume's findings. */
+struct findings {
+    const char *name;
+    json_t *problems; /* NULL: print them */
+};
+
+static void problem(void *arg, const char *text)
+{
+    struct findings *f = arg;
+    if (f->problems)
+        json_array_append_new(f->problems, json_string_nocheck(text));
+    else
+        printf("%s: %s\n", f->name, text);
+}
+
+static int check_one(const struct cli *cli, const char *store, const struct target *t, bool data,
+                     json_t *all)
+{
+    struct check_report rep = {0};
+    struct findings f = {.name = t->name, .problems = all ? json_array() : NULL};
+    char *dir = NULL;
+    int err, status = 0;
+    if (asprintf(&dir, "%s/volumes/%016" PRIx64, store, t->id) < 0)
+        return cli_fail("out of memory");
+    err = volume_check(dir, data, problem, &f, &rep);
+    if (err)
+        status = cli_fail("%s could not be checked: %s", t->name, strerror(-err));
+    else if (rep.problems)
+        status = 1;
+    if (all)
+        json_array_append_new(
+            all, json_pack("{s:s, s:b, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "name", t->name,
+                           "clean", status == 0, "error", -err, "inodes", (json_int_t)rep.inodes,
+                           "names", (json_int_t)rep.dirents, "extents", (json_int_t)rep.extents, "chunks",
+                           (json_int_t)rep.chunks, "packs", (json_int_t)rep.packs, "bytes_read",
+                           (json_int_t)rep.bytes_read, "problem_count", (json_int_t)rep.problems,
+                           "problems", f.problems));
+    else if (!err)
+        printf("%s: %s%" PRIu64 " problems; %" PRIu64 " inodes, %" PRIu64 " names, %" PRIu64
+               " extents, %" PRIu64 " chunks, %" PRIu64 " packs\n",
+               t->name, rep.problems ? "" : "clean, ", rep.problems, rep.inodes, rep.dirents, rep.extents,
+               rep.chunks, rep.packs);
+    fflush(stdout);
+    free(dir);
+    return status;
+}
+
+static const struct target *find_target(const struct names *n, const char *name)
+{
+    for (size_t i = 0; i < n->nvols; i++)
+        if (!strcmp(n->vols[i].name, name))
+            return &n->vols[i];
+    return NULL;
+}
+
+static int check_list(const struct cli *cli, const char *store, const struct names *n, bool data,
+                      char **argv, int argc)
+{
+    json_t *list = cli->json ? json_array() : NULL;
+    int status = 0;
+    for (int i = 0; i < argc; i++) {
+        const struct target *t = find_target(n, argv[i]);
+        if (!t)
+            status = cli_fail("there is no volume '%s' in store %s", argv[i], store);
+        else if (check_one(cli, store, t, data, list))
+            status = 1;
+    }
+    for (size_t i = 0; !argc && i < n->nvols; i++)
+        if (check_one(cli, store, &n->vols[i], data, list))
+            status = 1;
+    if (list && format_print_json(list))
+        status = 1;
+    return status;
+}
+
+int cmd_check(struct cli *cli, int argc, char **argv)
+{
+    static const struct option longs[] = {
+        {"data", no_argument, NULL, 'd'}, {"all", no_argument, NULL, 'a'}, {0}};
+    bool data = false, all = false;
+    struct names n = {0};
+    const char *store;
+    int opt, err, status = 0;
+    while ((opt = cli_getopt(cli, argc, argv, "da", longs, &status)) != -1) {
+        if (opt == 'd')
+            data = true;
+        else if (opt == 'a')
+            all = true;
+        else
+            return status;
+    }
+    if (all == (optind < argc))
+        return cli_usage(cli, "name the volumes to check, or say --all");
+    store = cli_store(cli, &status);
+    if (!store)
+        return status;
+    err = load_names(store, &n);
+    if (err == -ENOENT)
+        status = cli_fail("%s is not a store: it has no state.db", store);
+    else if (err)
+        status = cli_fail("cannot read %s/state.db: %s", store, strerror(-err));
+    else
+        status = check_list(cli, store, &n, data, argv + optind, argc - optind);
+    free(n.users);
+    free(n.vols);
+    free((char *)store);
+    return status;
+}

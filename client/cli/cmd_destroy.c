@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * cmd_destroy: volnfs destroy USER/VOLUME...
+ */
+#include <string.h>
+
+#include "client/cli/connect.h"
+
+int cmd_destroy(struct cli *cli, int argc, char **argv)
+{
+    int opt, status = 0, worst = 0;
+    CLIENT *c;
+    while ((opt = cli_getopt(cli, argc, argv, NULL, NULL, &status)) != -1)
+        return status;
+    if (optind == argc)
+        return cli_usage(cli, "which volume?");
+    c = control_connect(cli, &status);
+    if (!c)
+        return status;
+    for (int i = optind; i < argc; i++) {
+        control_name_args args = {.name = argv[i]};
+        control_result r;
+        if (strlen(argv[i]) > CONTROL_NAME_MAX) {
+            worst = cli_fail("the name '%.40s...' is too long", argv[i]);
+            continue;
+        }
+        if (!control_call(c, CONTROL_DESTROY, (xdrproc_t)xdr_control_name_args, &args,
+                          (xdrproc_t)xdr_control_result, &r, sizeof(r)) ||
+            control_outcome(&r))
+            worst = 1;
+        xdr_free((xdrproc_t)xdr_control_result, &r);
+    }
+    control_disconnect(c);
+    return worst;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * cmd_list: volnfs list [USER]: volumes with their sizes.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "client/cli/connect.h"
+#include "client/cli/format.h"
+#include "proto/props.h"
+
+static int print_json(const control_volume *v, u_int n)
+{
+    json_t *all = json_array();
+    for (u_int i = 0; all && i < n; i++)
+        if (json_array_append_new(all, format_volume(&v[i]))) {
+            json_decref(all);
+            all = NULL;
+        }
+    return format_print_json(all);
+}
+
+static int print_table(const control_volume *v, u_int n)
+{
+    int width = 4, status = 0;
+    for (u_int i = 0; i < n; i++)
+        if ((int)strlen(v[i].name) > width)
+            width = (int)strlen(v[i].name);
+    printf("%-*s  %8s  %8s  %7s  %9s  %6s  %-11s  %s\n", width, "NAME", "LOGICAL", "STORED", "RATIO",
+           "FILES", "QUOTA", "COMPRESSION", "READONLY");
+    for (u_int i = 0; i < n; i++) {
+        char logical[16], stored[16], ratio[16], quota[PROPS_TEXT_MAX], comp[PROPS_TEXT_MAX];
+        if (v[i].err) {
+            printf("%-*s  cannot be opened: %s\n", width, v[i].name, strerror(-v[i].err));
+            status = 1;
+            continue;
+        }
+        format_size(v[i].logical, logical, sizeof(logical));
+        format_size(v[i].stored, stored, sizeof(stored));
+        format_ratio(v[i].logical, v[i].stored, ratio, sizeof(ratio));
+        props_get(&v[i].props, "quota", quota, sizeof(quota));
+        props_get(&v[i].props, "compression", comp, sizeof(comp));
+        printf("%-*s  %8s  %8s  %7s  %9llu  %6s  %-11s  %s\n", width, v[i].name, logical, stored, ratio,
+               (unsigned long long)v[i].files, quota, comp, v[i].props.readonly ? "on" : "off");
+    }
+    if (status)
+        cli_fail("a volume cannot be opened; the server's log says why");
+    return status;
+}
+
+int cmd_list(struct cli *cli, int argc, char **argv)
+{
+    control_name_args args = {.name = (char *)""};
+    control_list_result r;
+    CLIENT *c;
+    int opt, status = 0;
+    while ((opt = cli_getopt(cli, argc, argv, NULL, NULL, &status)) != -1)
+        return status;
+    if (argc - optind > 1)
+        return cli_usage(cli, "at most one user or volume");
+    if (optind < argc)
+        args.name = argv[optind];
+    if (strlen(args.name) > CONTROL_NAME_MAX)
+        return cli_usage(cli, "the name is too long");
+    c = control_connect(cli, &status);
+    if (!c)
+        return status;
+    status = 1;
+    if (control_call(c, CONTROL_LIST, (xdrproc_t)xdr_control_name_args, &args,
+                     (xdrproc_t)xdr_control_list_result, &r, sizeof(r)) &&
+        !(status = control_outcome(&r.result)))
+        status = (cli->json ? print_json : print_table)(r.volumes.volumes_val, r.volumes.volumes_len);
+    xdr_free((xdrproc_t)xdr_control_list_result, &r);
+    control_disconnect(c);
+    return status;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * options: what volnfsd is told, on its command line and in its configuration file.
+ *
+ * The keys are the same in both: --lease-time 30 is "lease-time = 30" in a file. The file is read
+ * first, wherever --config stands; the command line then wins. The first "listen" of the command line
+ * replaces those of the file.
+ */
+#ifndef VOLNFS_SERVER_OPTIONS_H
+#define VOLNFS_SERVER_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define OPTIONS_LISTEN_MAX 32
+
+struct options {
+    char *store;
+    char *listen[OPTIONS_LISTEN_MAX];
+    unsigned nlisten;
+    uint32_t lease_time, grace_time; /* seconds; grace 0: as the lease */
+    uint64_t cache_size;             /* bytes */
+    bool debug;
+    bool check_config;
+};
+
+/* Fills o from argv. Returns -1 to go on, else the exit status (after --help, or a message on stderr). */
+int options_parse(struct options *o, int argc, char **argv);
+void options_release(struct options *o);
+
+#endif
