@@ -451,6 +451,8 @@ static int punch_locked(struct volume *v, struct store_call *call, uint64_t ino,
     if (r)
         return r;
     slots_zero(in, off, end);
+    if (end > in->psize)
+        in->psize = end; /* dirty pages that would have brought the size along may be gone */
     if (off < in->data_end) {
         op = rowop_new(OP_PUNCH, ino, NULL, 0, NULL, 0);
         op->off = off;
