@@ -4,7 +4,10 @@ UNIT_TESTS_store = \
     tests/unit/index.t \
     tests/unit/pack.t \
     tests/unit/statedb.t \
-    tests/unit/volume_basic.t
+    tests/unit/volume_basic.t \
+    tests/unit/volume_crash.t \
+    tests/unit/volume_model.t \
+    tests/unit/volume_stress.t
 tests_unit_check_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(XXHASH_CFLAGS)
 tests_unit_check_t_SOURCES = tests/unit/check.c tests/unit/storetest.h
 tests_unit_check_t_LDADD = $(UNIT_LIBS_STORE)
@@ -21,5 +24,11 @@ tests_unit_statedb_t_SOURCES = tests/unit/statedb.c tests/unit/storetest.h
 tests_unit_statedb_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_basic_t_SOURCES = tests/unit/volume_basic.c tests/unit/volumetest.h
 tests_unit_volume_basic_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_volume_crash_t_SOURCES = tests/unit/volume_crash.c tests/unit/volumemodel.h tests/unit/volumetest.h
+tests_unit_volume_crash_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_volume_model_t_SOURCES = tests/unit/volume_model.c tests/unit/volumemodel.h tests/unit/volumetest.h
+tests_unit_volume_model_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_volume_stress_t_SOURCES = tests/unit/volume_stress.c tests/unit/volumemodel.h tests/unit/volumetest.h
+tests_unit_volume_stress_t_LDADD = $(UNIT_LIBS_STORE)
 check_PROGRAMS += $(UNIT_TESTS_store)
 TESTS += $(UNIT_TESTS_store)
