@@ -5,7 +5,7 @@
 NFS_PORTED = stderr malloc calloc realloc free strdup socket connect bind setsockopt getsockopt send recv poll \
     close fcntl getaddrinfo freeaddrinfo getservbyport
 libnfs_private.a: $(LIBNFS_A) $(top_srcdir)/client/nfs/local.mk
-	$(AM_V_GEN)rm -f $@ && $(OBJCOPY) $(NFS_PORTED:%=--redefine-sym %=port_%) $(LIBNFS_A) $@
+	$(AM_V_GEN)rm -f $@ && $(OBJCOPY) $(foreach name,$(NFS_PORTED),--redefine-sym $(name)=port_$(name)) $(LIBNFS_A) $@
 CLEANFILES += libnfs_private.a
 
 NFS_CLIENT_SOURCES = \
