@@ -231,6 +231,7 @@ static int listen_init(struct daemon *d)
 out:
     free(path);
     if (err) {
+        nfs4_server_release(&d->nfs);
         free(d->addrs);
         d->addrs = NULL;
     }
@@ -244,7 +245,9 @@ static void listen_fini(struct daemon *d)
         unlink(path);
         free(path);
     }
+    nfs4_server_release(&d->nfs);
     free(d->addrs);
+    d->addrs = NULL;
 }
 
 static int serve_init(struct daemon *d)
