@@ -38,6 +38,7 @@
 
 #define CHUNK_ID_JUMP (1u << 20)
 #define SPACE_FRESH_MS 100u
+#define SPACE_PLENTY   (1ull << 30) /* with less, always look: 100 ms could write it full */
 
 void *vol_alloc(size_t size)
 {
@@ -116,9 +117,14 @@ uint64_t vol_space(struct volume *v, bool fresh)
     struct statvfs st;
     uint64_t now = clock_mono_ms();
 
-    if (v->free_ms == 0 || (fresh && now >= v->free_ms + SPACE_FRESH_MS)) {
-        if (fstatvfs(v->dirfd, &st) == 0)
+    if (v->free_ms == 0 || v->free_bytes < SPACE_PLENTY ||
+        (fresh && now >= v->free_ms + SPACE_FRESH_MS)) {
+        if (fstatvfs(v->dirfd, &st) == 0) {
+            uint64_t part = (uint64_t)st.f_blocks * st.f_frsize / 8;
             v->free_bytes = (uint64_t)st.f_bavail * st.f_frsize;
+            part = part > SPACE_RESERVE_MIN ? part : SPACE_RESERVE_MIN;
+            v->reserve = part < SPACE_RESERVE ? part : SPACE_RESERVE;
+        }
         v->free_ms = now ? now : 1;
     }
     return v->free_bytes;
@@ -142,7 +148,8 @@ int vol_admit(struct volume *v, const struct store_call *call, enum vol_change k
         return 0;
     if (v->nospace)
         return -ENOSPC;
-    need = kind == CHANGE_DATA ? SPACE_RESERVE + v->e->pinned : SPACE_META;
+    vol_space(v, false);
+    need = kind == CHANGE_DATA ? v->reserve + v->e->pinned : v->reserve / 4;
     if (vol_space(v, false) < need && vol_space(v, true) < need)
         return -ENOSPC;
     return 0;
@@ -516,7 +523,7 @@ void volume_stat(struct volume *v, struct volume_stat *st)
     st->pack_bytes = packset_bytes(v->ps);
     st->index_bytes = index_bytes(v->ix);
     space = vol_space(v, true);
-    space = space > SPACE_RESERVE ? space - SPACE_RESERVE : 0;
+    space = space > v->reserve ? space - v->reserve : 0;
     if (v->props.quota_bytes) {
         left = v->props.quota_bytes > st->logical ? v->props.quota_bytes - st->logical : 0;
         space = left < space ? left : space;

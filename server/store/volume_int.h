@@ -42,8 +42,8 @@
 #define SMALL_FILE        (1u << 20)   /* freed within the txg that unlinks it */
 #define REAP_EXTENTS      4000u        /* of a large one, per txg */
 #define READAHEAD         (4u << 20)
-#define SPACE_RESERVE     (64u << 20)  /* free bytes on the disk that data never uses: for the index */
-#define SPACE_META        (16u << 20)  /* names are refused below this */
+#define SPACE_RESERVE     (64u << 20)  /* free bytes on the disk that data never uses: for the index; */
+#define SPACE_RESERVE_MIN (8u << 20)   /* on a small disk an eighth, but this; names leave a quarter */
 #define BLOB_MOVE_BYTES   (8u << 20)   /* blobs beyond this move to packs soon, */
 #define BLOB_IDLE_BYTES   (1u << 20)   /* beyond this when the volume is idle */
 #define WAL_DEBT          1000u        /* rows and pages written between checkpoints */
@@ -379,7 +379,7 @@ struct volume {
     uint64_t pinned;          /* this volume's part of engine.pinned */
     uint64_t verifier;
     struct index_meta disk_meta; /* as committed last; commit thread */
-    uint64_t free_bytes, free_ms;
+    uint64_t free_bytes, free_ms, reserve;
     uint64_t *orphans;
     size_t norphans;
     struct packref *packrefs;

@@ -497,8 +497,8 @@ static int allocate_locked(struct volume *v, struct store_call *call, uint64_t i
     r = check_quota(v, in, off + len > in->a.size ? off + len : in->a.size, len);
     if (r)
         return r;
-    if (vol_space(v, true) < SPACE_RESERVE + v->e->pinned ||
-        vol_space(v, false) - SPACE_RESERVE - v->e->pinned < len)
+    if (vol_space(v, true) < v->reserve + v->e->pinned ||
+        vol_space(v, false) - v->reserve - v->e->pinned < len)
         return -ENOSPC;
     if (off + len > in->a.size)
         in->a.size = in->psize = off + len;
