@@ -12,3 +12,7 @@ bench: all
 noinst_PROGRAMS += tests/bench/rpcnull
 tests_bench_rpcnull_SOURCES = tests/bench/rpcnull.c
 tests_bench_rpcnull_LDADD = librpc.a $(PROTO_LIBS) $(COMMON_LIBS)
+
+noinst_PROGRAMS += tests/bench/volume
+tests_bench_volume_SOURCES = tests/bench/volume.c
+tests_bench_volume_LDADD = $(STORE_LIBS) $(COMMON_LIBS)
