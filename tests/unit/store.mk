@@ -7,7 +7,8 @@ UNIT_TESTS_store = \
     tests/unit/volume_basic.t \
     tests/unit/volume_crash.t \
     tests/unit/volume_model.t \
-    tests/unit/volume_stress.t
+    tests/unit/volume_stress.t \
+    tests/unit/volume_trouble.t
 tests_unit_check_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(XXHASH_CFLAGS)
 tests_unit_check_t_SOURCES = tests/unit/check.c tests/unit/storetest.h
 tests_unit_check_t_LDADD = $(UNIT_LIBS_STORE)
@@ -30,5 +31,8 @@ tests_unit_volume_model_t_SOURCES = tests/unit/volume_model.c tests/unit/volumem
 tests_unit_volume_model_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_stress_t_SOURCES = tests/unit/volume_stress.c tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_volume_stress_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_volume_trouble_t_SOURCES = tests/unit/volume_trouble.c tests/unit/storetest.h tests/unit/volumemodel.h \
+    tests/unit/volumetest.h
+tests_unit_volume_trouble_t_LDADD = $(UNIT_LIBS_STORE)
 check_PROGRAMS += $(UNIT_TESTS_store)
 TESTS += $(UNIT_TESTS_store)

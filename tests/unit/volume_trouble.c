@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Cold caches, damaged packs, full disks, failing steps.
+ */
+#include "tests/unit/volumemodel.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+
+#include "common/clock.h"
+#include "tests/unit/storetest.h"
+
+#define ROOT STORE_ROOT_INO
+
+static struct vt T;
+
+static int setup(void **state)
+{
+    vt_make(&T, NULL);
+    vt_open(&T);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fault_disarm();
+    if (T.v)
+        vt_close(&T);
+    vt_remove(&T);
+    return 0;
+}
+
+static void cold_calls_have_no_effect(void **state)
+{
+    struct vattr f, d, a, root;
+    struct dir_change dc;
+    uint64_t at;
+    bool empty, eof;
+    unsigned char *w = malloc(1u << 20);
+    char buf[16];
+
+    vt_fill(w, 1u << 20, 3);
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "f", IT_REG, &f), 0);
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "d", IT_DIR, &d), 0);
+    assert_int_equal(volume_write(T.v, &T.c, f.ino, 0, w, 200000, true, NULL, NULL), 0);
+    vt_sync(&T);
+    vt_reopen(&T);
+    assert_int_equal(volume_getattr(T.v, &T.n, f.ino, 0, &a), -EAGAIN);
+    assert_int_equal(volume_hold(T.v, &T.n, f.ino), -EAGAIN);
+    assert_int_equal(vt_create(&T, &T.n, ROOT, "g", IT_REG, &a), -EAGAIN);
+    assert_int_equal(volume_unlink(T.v, &T.n, ROOT, "f", 1, 0, NULL, &dc), -EAGAIN);
+    assert_int_equal(volume_rename(T.v, &T.n, ROOT, "f", 1, d.ino, "g", 1, 0, 0, NULL, NULL, NULL), -EAGAIN);
+    assert_int_equal(volume_write(T.v, &T.n, f.ino, 10, "x", 1, false, NULL, NULL), -EAGAIN);
+    assert_int_equal(volume_is_empty(T.v, &T.n, &empty), -EAGAIN);
+    assert_int_equal(volume_getattr(T.v, &T.c, f.ino, 0, &a), 0);
+    assert_int_equal(a.change, f.change + 1);
+    assert_int_equal(volume_write(T.v, &T.n, f.ino, 10, "x", 1, false, NULL, NULL), -EAGAIN);
+    assert_int_equal(volume_read(T.v, &T.n, f.ino, 0, 10, &(struct volume_read){0}), -EAGAIN);
+    assert_int_equal(volume_seek(T.v, &T.n, f.ino, 0, true, &at), -EAGAIN);
+    assert_int_equal(volume_getxattr(T.v, &T.n, f.ino, "k", 1, buf, 16), -EAGAIN);
+    assert_int_equal(volume_readdir(T.v, &T.n, ROOT, 0, 10, NULL, NULL, &eof), -EAGAIN);
+    /* whole pages need nothing from the disk */
+    assert_int_equal(volume_write(T.v, &T.n, f.ino, 4096, w, 8192, false, NULL, &a), 0);
+    assert_int_equal(volume_write(T.v, &T.n, f.ino, 262144, w, 262144, false, NULL, NULL), 0);
+    assert_int_equal(volume_write(T.v, &T.n, f.ino, 262144, w, 262144, true, NULL, NULL), -EAGAIN);
+    assert_int_equal(volume_getattr(T.v, &T.c, f.ino, 0, &a), 0);
+    assert_int_equal(a.size, 524288);
+    assert_int_equal(volume_getattr(T.v, &T.c, ROOT, 0, &root), 0);
+    assert_int_equal(vt_create(&T, &T.n, ROOT, "g", IT_REG, &a), -EAGAIN);
+    assert_int_equal(vt_lookup(&T, &T.c, ROOT, "nothing", &a), -ENOENT);
+    /* the directory was read as a whole: now it works without the disk */
+    assert_int_equal(vt_create(&T, &T.n, ROOT, "g", IT_REG, &a), 0);
+    assert_int_equal(volume_is_empty(T.v, &T.n, &empty), 0);
+    assert_false(empty);
+    free(w);
+}
+
+/* Flips a byte in the payload of the first pack's first record or the one behind it. */
+static bool damage_pack(const char *dir)
+{
+    char cmd[256], path[512] = "";
+    FILE *p;
+    long size;
+
+    snprintf(cmd, sizeof(cmd), "find '%s/packs' -name '*.pack' -size +1 | sort | head -1", dir);
+    p = popen(cmd, "r");
+    if (!p || !fgets(path, sizeof(path), p))
+        path[0] = 0;
+    if (p)
+        pclose(p);
+    path[strcspn(path, "\n")] = 0;
+    if (!path[0])
+        return false;
+    size = (long)st_size(path);
+    if (size < 2000)
+        return false;
+    st_flip(path, 4096 + 64 + 500 < size ? 4096 + 64 + 500 : size / 2);
+    return true;
+}
+
+static void damage_stays_local(void **state)
+{
+    struct vattr a;
+    unsigned char *w = malloc(2u << 20), *r = malloc(2u << 20);
+    unsigned bad = 0, good = 0;
+
+    vt_fill(w, 2u << 20, 77);
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "f", IT_REG, &a), 0);
+    assert_int_equal(volume_write(T.v, &T.c, a.ino, 0, w, 2u << 20, false, NULL, NULL), 0);
+    assert_int_equal(volume_commit(T.v, &T.c, a.ino), 0);
+    vt_sync(&T);
+    vt_close(&T);
+    assert_true(damage_pack(T.dir));
+    vt_open(&T);
+    for (uint32_t off = 0; off < 2u << 20; off += 65536) {
+        long got = vt_read(&T, &T.c, a.ino, off, r, 65536);
+        if (got < 0) {
+            assert_int_equal(got, -EUCLEAN);
+            bad++;
+        } else {
+            assert_int_equal(got, 65536);
+            assert_memory_equal(r, w + off, 65536);
+            good++;
+        }
+    }
+    assert_int_equal(bad, 2); /* one slot */
+    assert_int_equal(good, 30);
+    /* writing over it heals it */
+    assert_int_equal(volume_write(T.v, &T.c, a.ino, 0, w, 2u << 20, false, NULL, NULL), 0);
+    assert_int_equal(volume_commit(T.v, &T.c, a.ino), 0);
+    vt_sync(&T);
+    vt_reopen(&T);
+    assert_int_equal(vt_read(&T, &T.c, a.ino, 0, r, 2u << 20), 2u << 20);
+    assert_memory_equal(r, w, 2u << 20);
+    free(w);
+    free(r);
+}
+
+static void failed_encode_keeps_data(void **state)
+{
+    struct vattr a;
+    char r[8];
+
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "f", IT_REG, &a), 0);
+    assert_int_equal(volume_write(T.v, &T.c, a.ino, 0, "abc", 3, false, NULL, NULL), 0);
+    fault_arm("slot.encode", 1, FAULT_FAIL);
+    assert_int_equal(volume_commit(T.v, &T.c, a.ino), -EIO);
+    assert_int_equal(fault_disarm(), 1);
+    assert_int_equal(vt_read(&T, &T.n, a.ino, 0, r, 8), 3);
+    assert_int_equal(volume_commit(T.v, &T.c, a.ino), 0);
+    vt_sync(&T);
+    vt_reopen(&T);
+    assert_int_equal(vt_read(&T, &T.c, a.ino, 0, r, 8), 3);
+    assert_memory_equal(r, "abc", 3);
+}
+
+static void old_data_is_written_unasked(void **state)
+{
+    struct volume_stat st;
+    struct vattr a;
+    unsigned char w[9000];
+
+    vt_fill(w, sizeof(w), 5);
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "f", IT_REG, &a), 0);
+    vt_sync(&T);
+    assert_int_equal(volume_write(T.v, &T.c, a.ino, 0, w, sizeof(w), false, NULL, NULL), 0);
+    clock_test_advance(5000);
+    for (int i = 0; i < 100; i++) {
+        volume_stat(T.v, &st);
+        if (st.stored)
+            break;
+        usleep(50000);
+    }
+    assert_true(st.stored > 0);
+}
+
+static void big_file_is_reaped_in_steps(void **state)
+{
+    struct volume_stat st;
+    struct vattr a;
+    unsigned char w[4096];
+
+    vt_fill(w, sizeof(w), 5);
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "f", IT_REG, &a), 0);
+    for (uint64_t i = 0; i < 9000; i++)
+        assert_int_equal(volume_write(T.v, &T.c, a.ino, i * 16384, w, 4096, i % 2, NULL, NULL), 0);
+    assert_int_equal(volume_commit(T.v, &T.c, a.ino), 0);
+    vt_sync(&T);
+    assert_int_equal(vt_unlink(&T, ROOT, "f"), 0);
+    vt_sync(&T);
+    assert_int_equal(volume_getattr(T.v, &T.c, a.ino, 0, &a), -ESTALE);
+    for (int i = 0; i < 200; i++) {
+        volume_stat(T.v, &st);
+        if (st.files == 0)
+            break;
+        usleep(50000);
+    }
+    assert_int_equal(st.files, 0);
+    assert_int_equal(st.logical, 0);
+    assert_int_equal(st.stored, 0);
+    vt_close(&T);
+    model_check_disk(&T);
+    vt_open(&T);
+}
+
+/* More blobs than may stay in the index: they move, and nothing is lost. */
+static void small_data_moves_to_packs(void **state)
+{
+    struct volume_stat st = {0};
+    struct vattr a;
+    unsigned char *w = malloc(65536), *r = malloc(65536);
+
+    for (uint64_t i = 0; i < 60; i++) {
+        st_fill(w, 65536, i);
+        assert_int_equal(vt_create(&T, &T.c, ROOT, "f", IT_REG, &a) == -EEXIST || i == 0, 1);
+        assert_int_equal(volume_write(T.v, &T.c, a.ino, i << 17, w, 65536, true, NULL, NULL), 0);
+    }
+    vt_sync(&T);
+    clock_test_advance(5000);
+    for (int i = 0; i < 100 && st.pack_bytes < 60 * 65536; i++) {
+        clock_test_advance(1000);
+        assert_int_equal(volume_write(T.v, &T.c, a.ino, 0, w, 1, true, NULL, NULL), 0);
+        clock_test_advance(5000);
+        usleep(20000);
+        volume_stat(T.v, &st);
+    }
+    vt_sync(&T);
+    vt_close(&T);
+    model_check_disk(&T);
+    vt_open(&T);
+    for (uint64_t i = 1; i < 60; i++) {
+        st_fill(w, 65536, i);
+        assert_int_equal(vt_read(&T, &T.c, a.ino, i << 17, r, 65536), 65536);
+        assert_memory_equal(r, w, 65536);
+    }
+    free(w);
+    free(r);
+}
+
+static bool put_file(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY);
+    bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+/* In a child with a tmpfs of its own. */
+static int full_disk_child(void)
+{
+    struct vattr a;
+    unsigned char *w = malloc(1u << 20);
+    uint64_t written = 0;
+    int r = 0, err;
+    char name[32], map[32], gmap[32];
+
+    snprintf(map, sizeof(map), "0 %u 1", (unsigned)getuid());
+    snprintf(gmap, sizeof(gmap), "0 %u 1", (unsigned)getgid());
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 || !put_file("/proc/self/uid_map", map) ||
+        !put_file("/proc/self/setgroups", "deny") || !put_file("/proc/self/gid_map", gmap) ||
+        mount("none", T.base, "tmpfs", 0, "size=48m") < 0)
+        return 77;
+    st_fill(w, 1u << 20, 1);
+    strcat(T.dir, "f");
+    struct vset root = {.mode = 0755};
+    struct volume_props p;
+    volume_props_default(&p);
+    if (volume_create(T.dir, &p, &root))
+        return 1;
+    vt_open(&T);
+    for (int i = 0; i < 100 && r == 0; i++) {
+        snprintf(name, sizeof(name), "f%d", i);
+        if ((r = vt_create(&T, &T.c, ROOT, name, IT_REG, &a)))
+            break;
+        r = volume_write(T.v, &T.c, a.ino, 0, w, 1u << 20, false, NULL, NULL);
+        if (r == 0)
+            r = volume_commit(T.v, &T.c, a.ino);
+        if (r == 0 && volume_call_wait(&T.c))
+            return 2;
+        written += r == 0;
+    }
+    if (r != -ENOSPC || written < 20)
+        return 3;
+    for (uint64_t i = 0; i < written; i++) {
+        snprintf(name, sizeof(name), "f%llu", (unsigned long long)i);
+        if (vt_unlink(&T, ROOT, name))
+            return 4;
+    }
+    if (volume_call_wait(&T.c))
+        return 5;
+    store_call_release(&T.c);
+    err = volume_close(T.v);
+    engine_free(T.e);
+    vt_open(&T);
+    return err || vt_lookup(&T, &T.c, ROOT, "f0", &a) != -ENOENT ? 6 : 0;
+}
+
+static void full_disk(void **state)
+{
+    pid_t pid = fork();
+    int status;
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        T.v = NULL;
+        _exit(full_disk_child());
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77) {
+        print_message("no private mount allowed here\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static int setup_made(void **state)
+{
+    vt_make(&T, NULL);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(full_disk, setup_made, teardown),
+        cmocka_unit_test_setup_teardown(cold_calls_have_no_effect, setup, teardown),
+        cmocka_unit_test_setup_teardown(damage_stays_local, setup, teardown),
+        cmocka_unit_test_setup_teardown(failed_encode_keeps_data, setup, teardown),
+        cmocka_unit_test_setup_teardown(old_data_is_written_unasked, setup, teardown),
+        cmocka_unit_test_setup_teardown(big_file_is_reaped_in_steps, setup, teardown),
+        cmocka_unit_test_setup_teardown(small_data_moves_to_packs, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
