@@ -69,6 +69,7 @@ def arguments():
     p.add_argument("--plain", action="store_true", help="print the job's lines as they come, no TAP")
     p.add_argument("--why-not", action="store_true", help="say why no guest can be booted here; status 0 if it can")
     p.add_argument("--keep", action="store_true", help="keep the folder (consoles, server's log and store), say where")
+    p.add_argument("--pcap", help="record what goes over the wire into this file (needs tcpdump)")
     p.add_argument("--inside", help=argparse.SUPPRESS)
     p.add_argument("job", nargs="?")
     return p.parse_args()
@@ -250,6 +251,9 @@ class Run:
         self.server.start()
         self.server.make_volume("alice/mydata")
         self.listen()
+        if self.args.pcap:
+            subprocess.Popen(["tcpdump", "-Z", "root", "--immediate-mode", "-U", "-i", "tap0", "-w", self.args.pcap, "port %d" % PORT],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         guests = {n: self.guest(n) for n in range(1, self.args.guests + 1)}
         end = time.monotonic() + self.args.timeout
         while any(p.poll() is None for p in guests.values()) and time.monotonic() < end:
