@@ -192,6 +192,10 @@ again:
     status = grant_locked(s, r, o);
     if (status && list_empty(&o->states) && !o->busy)
         owner_free_locked(s, o);
+    if (!status && r->reclaim && r->oc) { /* a reclaim needs no OPEN_CONFIRM (RFC 7530 16.18.5) */
+        o->confirmed = true;
+        r->oc->fresh = false;
+    }
 out:
     st_unlock(s);
     return status;
