@@ -42,6 +42,7 @@ struct daemon {
     struct rpcserver *rpc;
     char *addrs; /* "127.0.0.1:2049 [::1]:2049", with real ports */
     int stop_err;
+    bool stopping; /* opens end because the server does */
 };
 
 /* --- process --- */
@@ -137,7 +138,11 @@ static void vfs_fini(struct daemon *d)
 
 static void drop_hold(void *ctx, void *hold)
 {
-    vfs_hold_drop(hold);
+    struct daemon *d = ctx;
+    if (d->stopping)
+        vfs_hold_leave(hold); /* clients will reclaim their opens, of removed files too */
+    else
+        vfs_hold_drop(hold);
 }
 
 static void purge(void *arg)
@@ -174,6 +179,7 @@ static int state_init(struct daemon *d)
 
 static void state_fini(struct daemon *d)
 {
+    d->stopping = true;
     state_free(d->state);
 }
 

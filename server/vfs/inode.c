@@ -209,6 +209,14 @@ int vfs_hold_new(struct vfs *v, struct store_call *call, const struct vobj *o, s
     return 0;
 }
 
+void vfs_hold_leave(struct vfs_hold *h)
+{
+    if (!h)
+        return;
+    volume_unref(h->vol);
+    free(h);
+}
+
 void vfs_hold_drop(struct vfs_hold *h)
 {
     if (!h)

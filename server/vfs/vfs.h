@@ -138,6 +138,9 @@ int vfs_commit(struct vfs *v, struct store_call *call, const struct vobj *o);
 struct vfs_hold;
 int vfs_hold_new(struct vfs *v, struct store_call *call, const struct vobj *o, struct vfs_hold **out);
 void vfs_hold_drop(struct vfs_hold *h); /* NULL is fine; never blocks */
+/* As vfs_hold_drop when the server stops: a removed inode stays an orphan on disk, for reclaim after the next
+ * start. The inode stays held until its volume is closed. */
+void vfs_hold_leave(struct vfs_hold *h);
 
 /* --- administration (control); all block ---
  * NAME is "alice/mydata"; -EINVAL if it is not of that form, -ENOENT if there is none. */
