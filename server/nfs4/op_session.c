@@ -21,7 +21,7 @@ static bool alone(const struct compound *c)
 
 /* --- EXCHANGE_ID --- */
 
-#define EXCHGID4_FLAG_SUPP_FENCE_OPS 0x00000004 /* RFC 7862 section 14.1.1 */
+/* Fencing (RFC 7862 section 14.1.1, bit 4) is for pNFS: like other servers without it we refuse the bit. */
 #define EXCHANGE_FLAGS_A                                                                           \
     (EXCHGID4_FLAG_SUPP_MOVED_REFER | EXCHGID4_FLAG_SUPP_MOVED_MIGR |                              \
      EXCHGID4_FLAG_BIND_PRINC_STATEID | EXCHGID4_FLAG_MASK_PNFS | EXCHGID4_FLAG_UPD_CONFIRMED_REC_A)
@@ -54,7 +54,7 @@ nfsstat4 op_exchange_id(struct compound *c, EXCHANGE_ID4args *args, EXCHANGE_ID4
 
     if (!alone(c))
         return NFS4ERR_NOT_ONLY_OP;
-    if (args->eia_flags & ~(uint32_t)(EXCHANGE_FLAGS_A | (c->minor > 1 ? EXCHGID4_FLAG_SUPP_FENCE_OPS : 0)))
+    if (args->eia_flags & ~(uint32_t)EXCHANGE_FLAGS_A)
         return NFS4ERR_INVAL;
     switch (args->eia_state_protect.spa_how) {
     case SP4_NONE:
