@@ -124,6 +124,11 @@ void txg_touch(struct volume *v)
     pthread_cond_signal(&v->commit_cond);
 }
 
+static bool txg_large(const struct txg *t)
+{
+    return t->rows > TXG_ROWS_MAX || t->blob_bytes > TXG_BLOB_MAX;
+}
+
 void txg_add(struct volume *v, struct rowop *op)
 {
     struct txg *t = v->open;
@@ -143,11 +148,8 @@ void txg_add(struct volume *v, struct rowop *op)
             t->blob_bytes += op->chunk.stored_len;
     }
     txg_touch(v);
-}
-
-static bool txg_large(const struct txg *t)
-{
-    return t->rows > TXG_ROWS_MAX || t->blob_bytes > TXG_BLOB_MAX;
+    if (txg_large(t))
+        pthread_cond_signal(&v->commit_cond);
 }
 
 void txg_want(struct volume *v, uint64_t n)
