@@ -201,11 +201,17 @@ int volume_create(const char *dir, const struct volume_props *props, const struc
                       .nlink = 2, .uid = root->uid, .gid = root->gid, .parent = STORE_ROOT_INO,
                       .change = 1, .atime = now, .mtime = now, .ctime = now, .btime = now};
     char *db = path_join(dir, "index.db"), *packs = path_join(dir, "packs"), *parent = NULL, *slash;
+    bool made = false;
     int r = check_props(props);
 
     if (r < 0)
         goto out;
-    if (mkdir(dir, 0700) < 0 || mkdir(packs, 0700) < 0) {
+    if (mkdir(dir, 0700) < 0) {
+        r = -errno;
+        goto out;
+    }
+    made = true;
+    if (mkdir(packs, 0700) < 0) {
         r = -errno;
         goto out;
     }
@@ -224,6 +230,11 @@ int volume_create(const char *dir, const struct volume_props *props, const struc
         *(slash == parent ? slash + 1 : slash) = '\0';
     r = sync_dir(slash ? parent : ".");
 out:
+    if (r < 0 && made) {
+        unlink(db);
+        rmdir(packs);
+        rmdir(dir);
+    }
     free(parent);
     free(packs);
     free(db);
