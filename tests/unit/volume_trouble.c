@@ -204,6 +204,66 @@ static void big_file_is_reaped_in_steps(void **state)
     vt_open(&T);
 }
 
+/* More names and inodes than may stay in memory. */
+static void large_directory(void **state)
+{
+    enum { N = 7000 };
+    struct vattr d, a;
+    char name[16];
+    unsigned char b[3], w[3] = "abc";
+    bool eof;
+
+    vt_close(&T);
+    T.cache = 16u << 20;
+    vt_open(&T);
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "d", IT_DIR, &d), 0);
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof(name), "x%d", i);
+        assert_int_equal(vt_create(&T, &T.c, d.ino, name, IT_REG, &a), 0);
+        assert_int_equal(volume_write(T.v, &T.c, a.ino, 0, w, 3, i % 2, NULL, NULL), 0);
+        if (i % 500 == 0)
+            vt_sync(&T);
+    }
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof(name), "x%d", i);
+        assert_int_equal(vt_lookup(&T, &T.c, d.ino, name, &a), 0);
+        assert_int_equal(vt_read(&T, &T.c, a.ino, 0, b, 3), 3);
+        assert_memory_equal(b, w, 3);
+        snprintf(name, sizeof(name), "y%d", i);
+        assert_int_equal(vt_lookup(&T, &T.c, d.ino, name, &a), -ENOENT);
+    }
+    assert_int_equal(vt_unlink(&T, ROOT, "d"), -ENOTEMPTY);
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof(name), "x%d", i);
+        assert_int_equal(vt_unlink(&T, d.ino, name), 0);
+    }
+    assert_int_equal(vt_unlink(&T, ROOT, "d"), 0);
+    vt_sync(&T);
+    assert_int_equal(volume_readdir(T.v, &T.c, d.ino, 0, 10, NULL, NULL, &eof), -ESTALE);
+    vt_close(&T);
+    model_check_disk(&T);
+    vt_open(&T);
+}
+
+/* A directory that is held while it is removed, and a special file. */
+static void held_directory(void **state)
+{
+    struct vattr d, a;
+
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "d", IT_DIR, &d), 0);
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "p", IT_FIFO, &a), 0);
+    assert_int_equal(volume_hold(T.v, &T.c, d.ino), 0);
+    assert_int_equal(vt_unlink(&T, ROOT, "d"), 0);
+    assert_int_equal(vt_create(&T, &T.c, d.ino, "x", IT_REG, &a), -ENOENT);
+    vt_sync(&T);
+    model_check_disk(&T);
+    volume_release(T.v, d.ino);
+    assert_int_equal(volume_getattr(T.v, &T.c, d.ino, 0, &a), -ESTALE);
+    vt_close(&T);
+    model_check_disk(&T);
+    vt_open(&T);
+}
+
 /* More blobs than may stay in the index: they move, and nothing is lost. */
 static void small_data_moves_to_packs(void **state)
 {
@@ -332,6 +392,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(failed_encode_keeps_data, setup, teardown),
         cmocka_unit_test_setup_teardown(old_data_is_written_unasked, setup, teardown),
         cmocka_unit_test_setup_teardown(big_file_is_reaped_in_steps, setup, teardown),
+        cmocka_unit_test_setup_teardown(large_directory, setup, teardown),
+        cmocka_unit_test_setup_teardown(held_directory, setup, teardown),
         cmocka_unit_test_setup_teardown(small_data_moves_to_packs, setup, teardown),
     };
 
