@@ -29,7 +29,7 @@ tests_unit_volume_crash_t_SOURCES = tests/unit/volume_crash.c tests/unit/volumem
 tests_unit_volume_crash_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_model_t_SOURCES = tests/unit/volume_model.c tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_volume_model_t_LDADD = $(UNIT_LIBS_STORE)
-tests_unit_volume_stress_t_SOURCES = tests/unit/volume_stress.c tests/unit/volumemodel.h tests/unit/volumetest.h
+tests_unit_volume_stress_t_SOURCES = tests/unit/volume_stress.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_volume_stress_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_trouble_t_SOURCES = tests/unit/volume_trouble.c tests/unit/storetest.h tests/unit/volumemodel.h \
     tests/unit/volumetest.h

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/storetest.h"
 #include "tests/unit/volumemodel.h"
 
 #include <pthread.h>
@@ -107,6 +108,104 @@ static void many_threads(void **state)
     vt_remove(&T);
 }
 
+/* Everybody does everything to the same few files; results are whatever they are, but no deadlock, and
+ * a sound volume at the end. */
+static void *meddler(void *arg)
+{
+    uint64_t rng = (uint64_t)(uintptr_t)arg * 1234567 + 99;
+    struct store_call c;
+    unsigned char *w = malloc(300000);
+    char name[8], name2[8];
+    struct vattr a;
+
+    st_fill(w, 300000, rng);
+    for (unsigned i = 0; i < 1500; i++) {
+        uint64_t off, len, at;
+        struct volume_read rd;
+        int op, r;
+        rng = rng * 6364136223846793005ULL + 1442695040888963407ULL;
+        op = (int)(rng >> 60);
+        off = (rng >> 20) % 400000;
+        len = 1 + (rng >> 40) % (op == 1 ? 290000 : 20000);
+        snprintf(name, sizeof(name), "m%d", (int)(rng >> 33) & 3);
+        snprintf(name2, sizeof(name2), "m%d", (int)(rng >> 50) & 3);
+        store_call_init(&c, rng >> 37 & 1);
+        r = vt_lookup(&T, &c, STORE_ROOT_INO, name, &a);
+        if (r == -ENOENT)
+            r = vt_create(&T, &c, STORE_ROOT_INO, name, IT_REG, &a);
+        if (r == 0) {
+            switch (op) {
+            case 0:
+            case 1:
+            case 2:
+            case 3:
+                r = volume_write(T.v, &c, a.ino, off, w, len, op == 3, NULL, NULL);
+                break;
+            case 4:
+                r = volume_commit(T.v, &c, a.ino);
+                break;
+            case 5: {
+                struct vset s = {.mask = VSET_SIZE, .size = off};
+                r = volume_setattr(T.v, &c, a.ino, &s, NULL);
+                break;
+            }
+            case 6:
+                r = volume_punch(T.v, &c, a.ino, off, len);
+                break;
+            case 7:
+                r = volume_unlink(T.v, &c, STORE_ROOT_INO, name, 2, 0, NULL, NULL);
+                break;
+            case 8:
+                r = volume_rename(T.v, &c, STORE_ROOT_INO, name, 2, STORE_ROOT_INO, name2, 2, 0,
+                                  UINT64_MAX, NULL, NULL, NULL);
+                break;
+            case 9:
+                r = volume_hold(T.v, &c, a.ino);
+                if (r == 0) {
+                    (void)volume_unlink(T.v, &c, STORE_ROOT_INO, name, 2, 0, NULL, NULL);
+                    volume_release(T.v, a.ino);
+                }
+                break;
+            case 10:
+                r = volume_seek(T.v, &c, a.ino, off, i & 1, &at);
+                break;
+            case 11:
+                r = volume_link(T.v, &c, a.ino, STORE_ROOT_INO, name2, 2, NULL, NULL);
+                break;
+            case 12:
+                r = volume_setxattr(T.v, &c, a.ino, "k", 1, w, 10, i & 1 ? 0 : 1, NULL);
+                break;
+            default:
+                r = volume_read(T.v, &c, a.ino, off, len, &rd);
+                volume_read_release(&rd);
+            }
+        }
+        assert_true(r >= 0 || r == -EAGAIN || r == -ESTALE || r == -EEXIST || r == -ENOENT ||
+                    r == -ENXIO || r == -ENODATA);
+        if (i % 64 == 0)
+            assert_int_equal(volume_call_wait(&c), 0);
+        store_call_release(&c);
+    }
+    free(w);
+    return NULL;
+}
+
+static void same_files(void **state)
+{
+    pthread_t th[THREADS];
+
+    vt_make(&T, NULL);
+    T.cache = 16u << 20;
+    vt_open(&T);
+    for (uintptr_t i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&th[i], NULL, meddler, (void *)i), 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(th[i], NULL);
+    vt_close(&T);
+    model_check_disk(&T);
+    vt_remove(&T);
+}
+
 struct parked {
     struct volume_waiter w;
     struct store_call c;
@@ -191,6 +290,7 @@ int main(void)
         cmocka_unit_test(failed_commit),
         cmocka_unit_test(abandoned_waiters_get_an_error),
         cmocka_unit_test(many_threads),
+        cmocka_unit_test(same_files),
     };
 
     log_set_level(LOG_WARN);
