@@ -3,7 +3,9 @@
 #include "tests/unit/volumemodel.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 
 #define THREADS 4
 #define ROUNDS  300
@@ -206,6 +208,39 @@ static void same_files(void **state)
     vt_remove(&T);
 }
 
+/* The same, killed at any moment: sound again when opened. */
+static void killed(void **state)
+{
+    vt_make(&T, NULL);
+    for (unsigned i = 0; i < 6; i++) {
+        pthread_t th[THREADS];
+        struct vattr a;
+        int status;
+        pid_t pid = fork();
+
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            vt_open(&T);
+            for (uintptr_t n = 0; n < THREADS; n++)
+                pthread_create(&th[n], NULL, meddler, (void *)(n + i * 17));
+            for (int n = 0; n < THREADS; n++)
+                pthread_join(th[n], NULL);
+            _exit(0);
+        }
+        usleep(30000 + i * 37000);
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        T.epoch++;
+        model_check_disk(&T);
+        vt_open(&T);
+        assert_int_equal(volume_purge_orphans(T.v), 0);
+        assert_int_equal(volume_getattr(T.v, &T.c, STORE_ROOT_INO, 0, &a), 0);
+        vt_close(&T);
+        model_check_disk(&T);
+    }
+    vt_remove(&T);
+}
+
 struct parked {
     struct volume_waiter w;
     struct store_call c;
@@ -291,6 +326,7 @@ int main(void)
         cmocka_unit_test(abandoned_waiters_get_an_error),
         cmocka_unit_test(many_threads),
         cmocka_unit_test(same_files),
+        cmocka_unit_test(killed),
     };
 
     log_set_level(LOG_WARN);
