@@ -361,6 +361,10 @@ static void finish_txg(struct volume *v, struct txg *t)
         inode_recalc_used(in);
     }
     for (struct rowop *op = t->first; op; op = op->next) {
+        if (op->type == OP_MAP && op->chunk.pack) {
+            packref_put(v, op->chunk.pack);
+            op->chunk.pack = 0; /* so that the op can be freed without the lock */
+        }
         if (op->slot) {
             op->slot->opsref--;
             cache_account(op->slot);
@@ -483,7 +487,9 @@ static void commit_one(struct volume *v)
     }
     finish_txg(v, t);
     call_run_waiters(v);
+    pthread_mutex_unlock(&v->lock);
     txg_free(v, t);
+    pthread_mutex_lock(&v->lock);
     if (v->wal_debt >= WAL_DEBT) {
         v->wal_debt = 0;
         engine_checkpoint_later(v->e, v);
