@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Listing directories, and the working directory.
+ *
+ * A directory's offset is 0 before ".", 1 before "..", 2 before the first entry, else the server's cookie.
+ *
+ * The working directory lives in the kernel: for /volumes/v/a the process stands in RUN/cwd/volumes/v/a, an empty
+ * directory of our own, so that children inherit it and getcwd can tell.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "client/shim/shim.h"
+
+struct dents {
+    uint8_t *buf;
+    size_t size, pos;
+    uint64_t last; /* offset after the last entry that fitted */
+    const struct mount *mount;
+};
+
+/* The kernel's struct linux_dirent64. */
+struct dent {
+    uint64_t ino;
+    int64_t off;
+    uint16_t reclen;
+    uint8_t type;
+    char name[];
+};
+
+static bool dents_put(struct dents *d, uint64_t ino, uint64_t off, unsigned type, const char *name, size_t size)
+{
+    size_t need = (offsetof(struct dent, name) + size + 1 + 7) & ~(size_t)7;
+    struct dent *e = (struct dent *)(d->buf + d->pos);
+
+    if (d->size - d->pos < need)
+        return false;
+    e->ino = ino;
+    e->off = (int64_t)off;
+    e->reclen = (uint16_t)need;
+    e->type = (uint8_t)type;
+    memcpy(e->name, name, size);
+    memset(e->name + size, 0, need - offsetof(struct dent, name) - size);
+    d->pos += need;
+    d->last = off;
+    return true;
+}
+
+static bool dents_entry(void *arg, uint64_t cookie, const char *name, size_t size, const struct nfs_attr *attr)
+{
+    static const uint8_t types[] = {DT_UNKNOWN, DT_REG, DT_DIR, DT_BLK, DT_CHR, DT_LNK, DT_SOCK, DT_FIFO};
+
+    return dents_put(arg, attr->fileid, cookie, attr->type < 8 ? types[attr->type] : DT_UNKNOWN, name, size);
+}
+
+static int dents_top(struct dents *d, uint64_t offset)
+{
+    for (uint64_t i = offset - 2; i < shim.nmounts; i++) {
+        const char *name = strrchr(shim.run->mounts[i].path, '/') + 1;
+
+        if (!dents_put(d, 2 + i, i + 3, DT_DIR, name, strlen(name)))
+            return 0;
+    }
+    return 1;
+}
+
+long sc_getdents64(const long a[6])
+{
+    struct dents d = {.buf = (uint8_t *)a[1], .size = (uint32_t)a[2]};
+    struct ofd *ofd = ofd_get((int)a[0]);
+    uint64_t at;
+    int ret = 0;
+
+    if (ofd == NULL)
+        return shim_pass(SYS_getdents64, a);
+    if (ofd->flags & O_PATH)
+        return -EBADF;
+    if (ofd->type != NFS_DIR)
+        return -ENOTDIR;
+    ofd_lock(ofd);
+    at = d.last = (uint64_t)ofd->offset;
+    if (at == 0 && dents_put(&d, ofd->attr.fileid ? ofd->attr.fileid : 1, 1, DT_DIR, ".", 1))
+        at = 1;
+    if (at == 1 && dents_put(&d, ofd->attr.fileid ? ofd->attr.fileid : 1, 2, DT_DIR, "..", 2))
+        at = 2;
+    /* Batches until the buffer is full: each is one request. */
+    while (at >= 2 && ret == 0) {
+        size_t before = d.pos;
+
+        if (ofd->fh.size == 0)
+            ret = dents_top(&d, at);
+        else
+            ret = nfs_readdir(shim.client, &ofd->fh, at == 2 ? 0 : at, &ofd->verf, dents_entry, &d);
+        if (d.pos == before || d.size - d.pos < 4096)
+            break;
+        at = d.last;
+    }
+    ofd->offset = (int64_t)d.last;
+    ofd_unlock(ofd);
+    if (d.pos > 0)
+        return (long)d.pos;
+    if (ret == 0)
+        return -EINVAL; /* not even one fits */
+    return ret == 1 ? 0 : vol_error(ret);
+}
+
+/* The old form: only very old programs use it, through syscall(2). */
+long sc_getdents(const long a[6])
+{
+    if (ofd_get((int)a[0]) == NULL)
+        return shim_pass(SYS_getdents, a);
+    shim_say("getdents is not served, getdents64 is");
+    return -ENOSYS;
+}
+
+long sc_getcwd(const long a[6])
+{
+    char *path;
+    long n;
+
+    if (!shim_is_vfork_child() && path_cwd_ours == 1)
+        return shim_pass(SYS_getcwd, a);
+    path = heap_alloc(SHIM_PATH);
+    if (path == NULL)
+        return -ENOMEM;
+    n = path_cwd(path, SHIM_PATH);
+    if (n > 0 && (size_t)a[1] < (size_t)n + 1)
+        n = -ERANGE;
+    if (n > 0) {
+        memcpy((char *)a[0], path, (size_t)n + 1);
+        n++;
+    } else if (n == 0) {
+        n = shim_pass(SYS_getcwd, a);
+    }
+    heap_free(path);
+    return n;
+}
+
+/* Makes the mirror of an absolute path and goes there. */
+static long dir_enter(const char *path)
+{
+    char *mirror = heap_alloc(2 * SHIM_PATH);
+    size_t len = shim.mirror_len;
+    long ret = -ENAMETOOLONG;
+
+    if (mirror == NULL)
+        return -ENOMEM;
+    if (len + strlen(path) >= SHIM_PATH)
+        goto out;
+    memcpy(mirror, shim.mirror, len);
+    strcpy(mirror + len, path);
+    ret = sys1(SYS_chdir, mirror);
+    if (ret == -ENOENT) {
+        for (char *p = mirror + shim.dir_len + 1; *p != 0; p++) {
+            if (*p != '/')
+                continue;
+            *p = 0;
+            sys2(SYS_mkdir, mirror, 0700);
+            *p = '/';
+        }
+        sys2(SYS_mkdir, mirror, 0700);
+        ret = sys1(SYS_chdir, mirror);
+    }
+    if (ret == 0 && !shim_is_vfork_child())
+        path_cwd_ours = 2;
+out:
+    heap_free(mirror);
+    return ret;
+}
+
+static long dir_local(long ret)
+{
+    if (ret == 0 && !shim_is_vfork_child())
+        path_cwd_ours = 0;
+    return ret;
+}
+
+long sc_chdir(const long a[6])
+{
+    const char *path = (const char *)a[0];
+    struct vpath vp;
+    int err, have;
+
+    if (path == NULL || path[0] == 0)
+        return shim_pass(SYS_chdir, a);
+    err = path_resolve(AT_FDCWD, path, VP_FOLLOW, &vp);
+    if (err != 0)
+        return err;
+    switch (vp.kind) {
+    case VP_LOCAL:
+        return dir_local(sys1(SYS_chdir, vp.path[0] != 0 ? vp.path : path));
+    case VP_MISSING:
+        return -ENOENT;
+    case VP_TOP:
+        return dir_enter(vp.path);
+    default:
+        break;
+    }
+    if (vp.attr.type != NFS_DIR)
+        return -ENOTDIR;
+    have = nfs_access(shim.client, &vp.fh, 1, NULL);
+    if (have < 0)
+        return vol_error(have);
+    return have == 0 ? -EACCES : dir_enter(vp.path);
+}
+
+long sc_fchdir(const long a[6])
+{
+    struct ofd *ofd = ofd_get((int)a[0]);
+
+    if (ofd == NULL)
+        return dir_local(sys1(SYS_fchdir, a[0]));
+    return ofd->type == NFS_DIR ? dir_enter(ofd->path) : -ENOTDIR;
+}

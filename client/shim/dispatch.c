@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a caught call to the function that serves it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+
+#include "client/nfs/rpc.h"
+#include "client/shim/shim.h"
+
+__thread int shim_inside;
+
+/* Bytes of the kernel's signal set. */
+#define SIGSET_SIZE 8
+
+static __thread uint64_t dispatch_mask __attribute__((tls_model("initial-exec"))); /* what the program had blocked */
+
+/* Not an errno: the call is the kernel's, and is made when the signal mask is the program's again, since it may wait. */
+#define DISPATCH_PASS (-100000L)
+
+static __thread struct {
+    long nr, a[6];
+    char path[SHIM_PATH];
+} dispatch_pass __attribute__((tls_model("initial-exec")));
+
+long shim_pass(long nr, const long a[6])
+{
+    dispatch_pass.nr = nr;
+    memcpy(dispatch_pass.a, a, sizeof(dispatch_pass.a));
+    return DISPATCH_PASS;
+}
+
+long shim_nr(void)
+{
+    return dispatch_pass.nr;
+}
+
+long shim_pass_same(const long a[6])
+{
+    return shim_pass(dispatch_pass.nr, a);
+}
+
+long path_pass(long nr, const long a[6], int d, int i, const struct vpath *vp)
+{
+    shim_pass(nr, a);
+    if (vp->path[0] != 0) {
+        strcpy(dispatch_pass.path, vp->path);
+        dispatch_pass.a[i] = SYS_ARG(dispatch_pass.path);
+        if (d >= 0)
+            dispatch_pass.a[d] = AT_FDCWD;
+    }
+    return DISPATCH_PASS;
+}
+
+uint64_t shim_mask(void)
+{
+    return dispatch_mask;
+}
+
+/* While something takes long, signals are let in: a handler may run here, and its calls are served. */
+static int dispatch_idle(void)
+{
+    uint64_t all = ~0ull;
+
+    shim_inside = 0;
+    sys4(SYS_rt_sigprocmask, SIG_SETMASK, &dispatch_mask, NULL, SIGSET_SIZE);
+    sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, SIGSET_SIZE);
+    shim_inside = 1;
+    return 0;
+}
+
+long shim_handler(long nr, const long args[6])
+{
+    const struct call_row *row = &call_table[nr];
+    uint64_t all = ~0ull, saved = 0, outer = dispatch_mask;
+    int old_errno;
+    long ret;
+
+    if (*shim.alive == 0)
+        shim_after_fork();
+    /* The child of a fork comes here with its first call, whatever it is. */
+    if (!shim_filter(nr, args))
+        return sys6(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
+    sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &saved, SIGSET_SIZE);
+    dispatch_mask = saved;
+    shim_inside = 1;
+    rpc_idle_hook = dispatch_idle;
+    old_errno = errno;
+    dispatch_pass.nr = nr;
+    ret = row->run(args);
+    errno = old_errno;
+    shim_inside = 0;
+    dispatch_mask = outer;
+    sys4(SYS_rt_sigprocmask, SIG_SETMASK, &saved, NULL, SIGSET_SIZE);
+    if (ret == DISPATCH_PASS) {
+        const long *a = dispatch_pass.a;
+
+        ret = sys6(dispatch_pass.nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+    }
+    return ret;
+}
+
+#define FD0 ARG_FD, 0, 0, 0, 0
+#define P0 ARG_PATH, 0, 0, 0, 0
+#define P1 ARG_PATH, 0, 1, 0, 0
+#define AT01 (ARG_PATH | ARG_AT), 0, 1, 0, 0
+#define P01 (ARG_PATH | ARG_PATH2), 0, 0, 0, 1
+#define AT0123 (ARG_PATH | ARG_PATH2 | ARG_AT), 0, 1, 2, 3
+#define ALWAYS ARG_ALWAYS, 0, 0, 0, 0
+
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452
+#endif
+
+const struct call_row call_table[512] = {
+    [SYS_read] = {FD0, sc_read},
+    [SYS_write] = {FD0, sc_write},
+    [SYS_pread64] = {FD0, sc_pread64},
+    [SYS_pwrite64] = {FD0, sc_pwrite64},
+    [SYS_readv] = {FD0, sc_readv},
+    [SYS_writev] = {FD0, sc_writev},
+    [SYS_preadv] = {FD0, sc_preadv},
+    [SYS_pwritev] = {FD0, sc_pwritev},
+    [SYS_preadv2] = {FD0, sc_preadv},
+    [SYS_pwritev2] = {FD0, sc_pwritev},
+    [SYS_lseek] = {FD0, sc_lseek},
+    [SYS_fsync] = {FD0, sc_fsync},
+    [SYS_fdatasync] = {FD0, sc_fsync},
+    [SYS_sync_file_range] = {FD0, sc_fsync},
+    [SYS_sync] = {ALWAYS, sc_sync},
+    [SYS_syncfs] = {FD0, sc_syncfs},
+    [SYS_ftruncate] = {FD0, sc_ftruncate},
+    [SYS_truncate] = {P0, sc_truncate},
+    [SYS_fallocate] = {FD0, sc_fallocate},
+    [SYS_fadvise64] = {FD0, sc_fadvise64},
+    [SYS_readahead] = {FD0, sc_readahead},
+    [SYS_copy_file_range] = {ALWAYS, sc_copy_file_range},
+    [SYS_sendfile] = {ALWAYS, sc_sendfile},
+    [SYS_splice] = {ALWAYS, sc_splice},
+    [SYS_ioctl] = {FD0, sc_ioctl},
+    [SYS_open] = {P0, sc_open},
+    [SYS_creat] = {P0, sc_creat},
+    [SYS_openat] = {AT01, sc_openat},
+    [SYS_openat2] = {AT01, sc_openat2},
+    [SYS_close] = {ARG_CLOSES, 0, 0, 0, 0, sc_close},
+    [SYS_close_range] = {ALWAYS, sc_close_range},
+    [SYS_dup] = {FD0, sc_dup},
+    [SYS_dup2] = {ALWAYS, sc_dup2},
+    [SYS_dup3] = {ALWAYS, sc_dup3},
+    [SYS_fcntl] = {FD0, sc_fcntl},
+    [SYS_stat] = {P0, sc_stat},
+    [SYS_lstat] = {P0, sc_lstat},
+    [SYS_fstat] = {FD0, sc_fstat},
+    [SYS_newfstatat] = {AT01, sc_newfstatat},
+    [SYS_statx] = {AT01, sc_statx},
+    [SYS_access] = {P0, sc_access},
+    [SYS_faccessat] = {AT01, sc_faccessat},
+    [SYS_faccessat2] = {AT01, sc_faccessat2},
+    [SYS_statfs] = {P0, sc_statfs},
+    [SYS_fstatfs] = {FD0, sc_fstatfs},
+    [SYS_readlink] = {P0, sc_readlink},
+    [SYS_readlinkat] = {AT01, sc_readlinkat},
+    [SYS_chmod] = {P0, sc_chmod},
+    [SYS_fchmod] = {FD0, sc_fchmod},
+    [SYS_fchmodat] = {AT01, sc_fchmodat},
+    [SYS_fchmodat2] = {AT01, sc_fchmodat2},
+    [SYS_chown] = {P0, sc_chown},
+    [SYS_lchown] = {P0, sc_lchown},
+    [SYS_fchown] = {FD0, sc_fchown},
+    [SYS_fchownat] = {AT01, sc_fchownat},
+    [SYS_utime] = {P0, sc_utime},
+    [SYS_utimes] = {P0, sc_utimes},
+    [SYS_futimesat] = {AT01, sc_futimesat},
+    [SYS_utimensat] = {(ARG_PATH | ARG_AT | ARG_FD), 0, 1, 0, 0, sc_utimensat},
+    [SYS_mkdir] = {P0, sc_mkdir},
+    [SYS_mkdirat] = {AT01, sc_mkdirat},
+    [SYS_rmdir] = {P0, sc_rmdir},
+    [SYS_unlink] = {P0, sc_unlink},
+    [SYS_unlinkat] = {AT01, sc_unlinkat},
+    [SYS_rename] = {P01, sc_rename},
+    [SYS_renameat] = {AT0123, sc_renameat},
+    [SYS_renameat2] = {AT0123, sc_renameat2},
+    [SYS_link] = {P01, sc_link},
+    [SYS_linkat] = {AT0123, sc_linkat},
+    [SYS_symlink] = {P1, sc_symlink},
+    [SYS_symlinkat] = {(ARG_PATH | ARG_AT), 1, 2, 0, 0, sc_symlinkat},
+    [SYS_mknod] = {P0, sc_mknod},
+    [SYS_mknodat] = {AT01, sc_mknodat},
+    [SYS_getdents64] = {FD0, sc_getdents64},
+    [SYS_getdents] = {FD0, sc_getdents},
+    [SYS_getcwd] = {ALWAYS, sc_getcwd},
+    [SYS_chdir] = {ALWAYS, sc_chdir},
+    [SYS_fchdir] = {ALWAYS, sc_fchdir},
+    [SYS_flock] = {FD0, sc_flock},
+    [SYS_mmap] = {ARG_FD, 4, 0, 0, 0, sc_mmap},
+    [SYS_munmap] = {ALWAYS, sc_munmap},
+    [SYS_mremap] = {ALWAYS, sc_mremap},
+    [SYS_msync] = {ALWAYS, sc_msync},
+    [SYS_execve] = {ALWAYS, sc_execve},
+    [SYS_execveat] = {ALWAYS, sc_execveat},
+    [SYS_exit_group] = {ALWAYS, sc_exit_group},
+    [SYS_poll] = {ALWAYS, sc_poll},
+    [SYS_ppoll] = {ALWAYS, sc_ppoll},
+    [SYS_select] = {ALWAYS, sc_select},
+    [SYS_pselect6] = {ALWAYS, sc_pselect6},
+    [SYS_epoll_ctl] = {ARG_FD, 2, 0, 0, 0, sc_epoll_ctl},
+    [SYS_setxattr] = {P0, sc_xattr_path},
+    [SYS_lsetxattr] = {P0, sc_xattr_path},
+    [SYS_getxattr] = {P0, sc_xattr_path},
+    [SYS_lgetxattr] = {P0, sc_xattr_path},
+    [SYS_listxattr] = {P0, sc_xattr_path},
+    [SYS_llistxattr] = {P0, sc_xattr_path},
+    [SYS_removexattr] = {P0, sc_xattr_path},
+    [SYS_lremovexattr] = {P0, sc_xattr_path},
+    [SYS_fsetxattr] = {FD0, sc_xattr_fd},
+    [SYS_fgetxattr] = {FD0, sc_xattr_fd},
+    [SYS_flistxattr] = {FD0, sc_xattr_fd},
+    [SYS_fremovexattr] = {FD0, sc_xattr_fd},
+    [SYS_name_to_handle_at] = {AT01, sc_name_to_handle_at},
+    [SYS_inotify_add_watch] = {P1, sc_inotify_add_watch},
+    [SYS_chroot] = {P0, sc_refuse_path},
+    [SYS_acct] = {P0, sc_refuse_path},
+    [SYS_swapon] = {P0, sc_refuse_path},
+    [SYS_io_uring_setup] = {ALWAYS, sc_enosys},
+    [SYS_umask] = {ALWAYS, sc_umask},
+    [SYS_io_setup] = {ALWAYS, sc_enosys},
+};

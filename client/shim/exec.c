@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Starting programs, and ending.
+ *
+ * A program in a volume is copied into a sealed memfd and started from there; a script there is started as its
+ * interpreter with the script's path, as the kernel would. The environment keeps what the next program needs to see the volumes.
+ * What was written is made durable first: the memory that holds it goes.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "client/shim/shim.h"
+
+#define EXEC_LINE 256 /* of "#!", as in the kernel */
+#define EXEC_DEPTH 4
+
+int memfd_of(const struct nfs_fh *fh, const char *name, uint64_t size)
+{
+    long fd = sys2(SYS_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING), at;
+    ssize_t n;
+
+    if (fd < 0)
+        return (int)fd;
+    if (size > 0) {
+        if (sys2(SYS_ftruncate, fd, size) < 0)
+            goto fail;
+        at = sys6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (at < 0 && at > -4096)
+            goto fail;
+        n = nfs_read(shim.client, fh, (void *)at, size, 0, NULL);
+        sys2(SYS_munmap, at, size);
+        if (n < 0 || (uint64_t)n != size)
+            goto fail;
+    }
+    sys3(SYS_fcntl, fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW);
+    return (int)fd;
+fail:
+    sys1(SYS_close, fd);
+    return -EIO;
+}
+
+/*
+ * A vfork child runs in its parent's memory and, when the exec succeeds, never comes back to tidy up: what it
+ * allocated is noted here, per thread, and given back by the parent's next exec.
+ */
+#define EXEC_JUNK 16
+static __thread struct {
+    void *mem[EXEC_JUNK];
+    unsigned n;
+} junk __attribute__((tls_model("initial-exec")));
+
+static void *junk_alloc(size_t size)
+{
+    void *mem = junk.n < EXEC_JUNK ? heap_alloc(size) : NULL;
+
+    if (mem != NULL)
+        junk.mem[junk.n++] = mem;
+    return mem;
+}
+
+static void junk_free(void)
+{
+    while (junk.n > 0)
+        heap_free(junk.mem[--junk.n]);
+}
+
+static bool env_has(char *const *env, const char *name, size_t len)
+{
+    for (; env != NULL && *env != NULL; env++)
+        if (strncmp(*env, name, len) == 0 && (*env)[len] == '=')
+            return true;
+    return false;
+}
+
+/* env with our variables put in where they are missing; junk unless it is env itself. */
+static char **env_keep(char **env)
+{
+    static const char *const names[] = {"LD_PRELOAD",  "VOLNFS_SERVER", "VOLNFS_VOLUMES", "VOLNFS_RUN",
+                                        "VOLNFS_SOFT", "VOLNFS_DEBUG"};
+    size_t n = 0, have = 0, add = 0;
+    char **all;
+
+    while (env != NULL && env[n] != NULL)
+        n++;
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (shim.env[i] != NULL && !env_has(env, names[i], strlen(names[i])))
+            add++;
+    if (add == 0)
+        return env;
+    all = junk_alloc((n + add + 1) * sizeof(*all));
+    if (all == NULL)
+        return env;
+    if (n > 0)
+        memcpy(all, env, n * sizeof(*all));
+    have = n;
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (shim.env[i] != NULL && !env_has(env, names[i], strlen(names[i])))
+            all[have++] = shim.env[i];
+    all[have] = NULL;
+    return all;
+}
+
+static void exec_ready(void)
+{
+    if (!shim_is_vfork_child()) {
+        map_sync_all();
+        vnode_flush_all();
+    } else {
+        vnode_flush_all(); /* the parent's memory: it waits for us */
+    }
+}
+
+/* The "#!" line of a script: interpreter and at most one argument. 0 when it is no script. */
+static int exec_script(char *line, char **interp, char **arg)
+{
+    char *p = line + 2, *end;
+
+    if (line[0] != '#' || line[1] != '!')
+        return 0;
+    p[strcspn(p, "\n")] = 0;
+    while (*p == ' ' || *p == '\t')
+        p++;
+    if (*p == 0)
+        return -ENOEXEC;
+    *interp = p;
+    *arg = NULL;
+    p += strcspn(p, " \t");
+    if (*p != 0) {
+        *p++ = 0;
+        while (*p == ' ' || *p == '\t')
+            p++;
+        end = p + strlen(p);
+        while (end > p && (end[-1] == ' ' || end[-1] == '\t'))
+            *--end = 0;
+        if (*p != 0)
+            *arg = p;
+    }
+    return 1;
+}
+
+static long exec_at(int dirfd, const char *path, char **argv, char **envp, int flags, int depth);
+
+/* A script: interpreter, its argument, the script's path, and the rest of argv. */
+static long exec_interp(const char *interp, char *arg, const char *script, char **argv, char **envp, int depth)
+{
+    size_t n = 0, k = 0;
+    char **all;
+
+    if (depth >= EXEC_DEPTH)
+        return -ELOOP;
+    while (argv != NULL && argv[n] != NULL)
+        n++;
+    all = junk_alloc((n + 4) * sizeof(*all));
+    if (all == NULL)
+        return -ENOMEM;
+    all[k++] = (char *)interp;
+    if (arg != NULL)
+        all[k++] = arg;
+    all[k++] = (char *)script;
+    for (size_t i = 1; i < n; i++)
+        all[k++] = argv[i];
+    all[k] = NULL;
+    return exec_at(AT_FDCWD, interp, all, envp, 0, depth + 1);
+}
+
+static long exec_now(int dirfd, const char *path, char **argv, char **envp, int flags)
+{
+    long ret;
+
+    shim_inside = 0;
+    ret = flags == 0 && dirfd == AT_FDCWD ? sys3(SYS_execve, path, argv, envp)
+                                          : sys5(SYS_execveat, dirfd, path, argv, envp, flags);
+    shim_inside = 1;
+    return ret;
+}
+
+static long exec_volume(struct vpath *vp, char **argv, char **envp, int depth)
+{
+    char line[EXEC_LINE + 1], *interp, *arg;
+    const char *name = strrchr(vp->path, '/') + 1;
+    ssize_t n;
+    long ret;
+    int fd, have;
+
+    if (vp->attr.type != NFS_REG)
+        return -EACCES;
+    have = nfs_access(shim.client, &vp->fh, X_OK, NULL);
+    if (have < 0)
+        return have;
+    if (have != X_OK || !(vp->attr.mode & 0111))
+        return -EACCES;
+    n = nfs_read(shim.client, &vp->fh, line, EXEC_LINE, 0, NULL);
+    if (n < 0)
+        return n;
+    line[n] = 0;
+    ret = exec_script(line, &interp, &arg);
+    if (ret < 0)
+        return ret;
+    if (ret == 1)
+        return exec_interp(interp, arg, vp->path, argv, envp, depth);
+    if (n < 4 || memcmp(line, "\177ELF", 4) != 0)
+        return -ENOEXEC;
+    fd = memfd_of(&vp->fh, name, vp->attr.size);
+    if (fd < 0)
+        return fd;
+    sys2(SYS_fchmod, fd, 0700);
+    ret = exec_now(fd, "", argv, envp, AT_EMPTY_PATH);
+    sys1(SYS_close, fd);
+    return ret;
+}
+
+static long exec_at(int dirfd, const char *path, char **argv, char **envp, int flags, int depth)
+{
+    struct vpath *vp = junk_alloc(sizeof(*vp));
+    struct ofd *ofd = NULL;
+    long ret;
+
+    if (vp == NULL)
+        return -ENOMEM;
+    if (path[0] == 0 && (flags & AT_EMPTY_PATH) && (ofd = ofd_get(dirfd)) != NULL) {
+        vp->kind = VP_FILE;
+        vp->mount = ofd_mount(ofd);
+        vp->fh = ofd->fh;
+        strcpy(vp->path, ofd->path);
+        ret = nfs_getattr(shim.client, &ofd->fh, &vp->attr);
+    } else if (path[0] == 0) {
+        vp->kind = VP_LOCAL;
+        vp->path[0] = 0;
+        ret = 0;
+    } else {
+        ret = path_resolve(dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? 0 : VP_FOLLOW, vp);
+    }
+    if (ret != 0)
+        goto out;
+    switch (vp->kind) {
+    case VP_LOCAL:
+        /* A local script whose interpreter lies in a volume: the kernel would not find it. */
+        if (vp->path[0] != 0)
+            ret = exec_now(AT_FDCWD, vp->path, argv, envp, flags);
+        else
+            ret = exec_now(dirfd, path, argv, envp, flags);
+        if (ret == -ENOENT && depth < EXEC_DEPTH) {
+            char line[EXEC_LINE + 1], *interp, *arg;
+            long fd = sys4(SYS_openat, dirfd, vp->path[0] != 0 ? vp->path : path, O_RDONLY | O_CLOEXEC, 0);
+            long n = fd < 0 ? -1 : sys3(SYS_read, fd, line, EXEC_LINE);
+
+            if (fd >= 0)
+                sys1(SYS_close, fd);
+            if (n > 2) {
+                line[n] = 0;
+                if (exec_script(line, &interp, &arg) == 1 && path_mount(interp) != NULL)
+                    ret = exec_interp(interp, arg, path, argv, envp, depth);
+            }
+        }
+        break;
+    case VP_MISSING:
+        ret = -ENOENT;
+        break;
+    case VP_TOP:
+        ret = -EACCES;
+        break;
+    default:
+        ret = exec_volume(vp, argv, envp, depth);
+    }
+out:
+    return ret;
+}
+
+/* The new program starts with the signals of the old one, not with all blocked. shim_inside is
+ * cleared for the moment of the call: after vfork it is the parent's. */
+static long exec_masked(int dirfd, const char *path, char **argv, char **envp, int flags)
+{
+    uint64_t mask = shim_mask(), all = ~0ull;
+    char **env;
+    long ret;
+
+    junk_free();
+    env = env_keep(envp);
+    exec_ready();
+    sys4(SYS_rt_sigprocmask, 2, &mask, NULL, 8);
+    ret = exec_at(dirfd, path, argv, env, flags, 0);
+    sys4(SYS_rt_sigprocmask, 2, &all, NULL, 8);
+    junk_free();
+    return ret;
+}
+
+long sc_execve(const long a[6])
+{
+    if (a[0] == 0)
+        return shim_pass(SYS_execve, a);
+    return exec_masked(AT_FDCWD, (const char *)a[0], (char **)a[1], (char **)a[2], 0);
+}
+
+long sc_execveat(const long a[6])
+{
+    if (a[1] == 0)
+        return shim_pass(SYS_execveat, a);
+    return exec_masked((int)a[0], (const char *)a[1], (char **)a[2], (char **)a[3], (int)a[4]);
+}
+
+static void exit_one(int fd, struct ofd *ofd, void *arg)
+{
+    ofd_forget(fd);
+}
+
+long sc_exit_group(const long a[6])
+{
+    if (!shim_is_vfork_child()) {
+        map_sync_all();
+        vnode_flush_all();
+        lock_exit();
+        ofd_each(exit_one, NULL);
+    }
+    return shim_pass(SYS_exit_group, a);
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The first look at a call, on the caller's stack and without vector registers: is it certainly none of ours?
+ *
+ * "Ours" may be a false alarm (the handler then passes the call on); "not ours" may not. A path is ours when it
+ * starts like a mount, is relative while the working directory is in a volume, or leads through /proc/self/fd. A
+ * descriptor not known yet is looked at once: ours are O_PATH descriptors of a memfd.
+ */
+#include <fcntl.h>
+
+#include "client/nfs/rpc.h"
+#include "client/shim/shim.h"
+
+#ifndef O_PATH
+#define O_PATH 010000000
+#endif
+#define AT_FDCWD_VALUE (-100)
+
+static bool filter_fd(int fd)
+{
+    long flags;
+
+    if (fd < 0)
+        return false;
+    if (fd < SHIM_FDS && fd_state[fd] != FD_UNKNOWN)
+        return fd_state[fd] == FD_OURS;
+    flags = sys2(SYS_fcntl, fd, F_GETFL);
+    if (flags < 0)
+        return false;
+    if (flags & O_PATH)
+        return true; /* perhaps: the handler looks closer */
+    /* A vfork child has our memory but descriptors of its own. */
+    if (fd < SHIM_FDS && sys0(SYS_getpid) == shim.pid)
+        fd_state[fd] = FD_LOCAL;
+    return false;
+}
+
+static bool filter_prefix(const char *path, const char *prefix, uint32_t len)
+{
+    for (uint32_t i = 0; i < len; i++)
+        if (path[i] != prefix[i])
+            return false;
+    return path[len] == 0 || path[len] == '/';
+}
+
+/* Names of descriptors: /proc/self/fd/N, /proc/PID/cwd ..., /dev/fd/N, /dev/stdin. */
+static bool filter_special(const char *path)
+{
+    if (path[1] == 'p')
+        return path[2] == 'r' && path[3] == 'o' && path[4] == 'c' && path[5] == '/';
+    return path[1] == 'd' && path[2] == 'e' && path[3] == 'v' && path[4] == '/' &&
+           ((path[5] == 'f' && path[6] == 'd') || (path[5] == 's' && path[6] == 't' && path[7] == 'd'));
+}
+
+static bool filter_path(const char *path, int dirfd)
+{
+    if (path == NULL)
+        return false;
+    if (path[0] == '/') {
+        if (path[1] == '/' || path[1] == '.')
+            return true; /* unusual: let the resolver take it apart */
+        if (shim.top_len != 0 && filter_prefix(path, shim.top, shim.top_len))
+            return true;
+        if (filter_special(path))
+            return true;
+        if (shim.top_len == 0)
+            for (unsigned i = 0; i < shim.nmounts; i++)
+                if (filter_prefix(path, shim.run->mounts[i].path, shim.run->mounts[i].len))
+                    return true;
+        if (shim.dir_len != 0 && filter_prefix(path, shim.mirror, shim.mirror_len))
+            return true;
+        for (const char *p = path; *p != 0; p++) /* a/../.. may lead anywhere */
+            if (p[0] == '/' && p[1] == '.' && p[2] == '.')
+                return true;
+        return false;
+    }
+    if (dirfd == AT_FDCWD_VALUE) {
+        if (path_cwd_ours != 1)
+            return true;
+        /* "..": the handler follows it */
+        return path[0] == '.' && path[1] == '.';
+    }
+    return filter_fd(dirfd);
+}
+
+bool shim_filter(long nr, const long args[6])
+{
+    const struct call_row *row;
+
+    if (shim_inside)
+        return false;
+    if (*shim.alive == 0)
+        return true; /* first call of a forked child */
+    row = &call_table[nr];
+    if (row->kind & ARG_ALWAYS)
+        return true;
+    if (row->kind & ARG_CLOSES) {
+        int fd = (int)args[0];
+
+        if (fd < 0)
+            return false;
+        if (fd < SHIM_FDS && fd_state[fd] == FD_LOCAL) {
+            fd_state[fd] = FD_UNKNOWN;
+            return false;
+        }
+        if (fd > 127 && rpc_owns_fd(fd))
+            return true;
+        return filter_fd(fd);
+    }
+    if ((row->kind & ARG_FD) && filter_fd((int)args[row->fd]))
+        return true;
+    if (row->kind & ARG_PATH) {
+        if (filter_path((const char *)args[row->path], row->kind & ARG_AT ? (int)args[row->fd] : AT_FDCWD_VALUE))
+            return true;
+    }
+    if (row->kind & ARG_PATH2) {
+        if (filter_path((const char *)args[row->path2], row->kind & ARG_AT ? (int)args[row->fd2] : AT_FDCWD_VALUE))
+            return true;
+    }
+    return false;
+}

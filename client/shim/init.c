@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Start of the shim in a process: configuration, the run's shared record, the door; and what fork does to it.
+ *
+ * VOLNFS_SERVER   ADDR:PORT, numeric
+ * VOLNFS_VOLUMES  USER/VOLUME[@SNAPSHOT][:ro][=PATH], several separated by ';'
+ * VOLNFS_RUN      the run directory, made by `volnfs run`; without it one is made per user, server and volumes
+ * VOLNFS_SOFT     seconds after which calls fail with EIO while the server is away; default: wait
+ * VOLNFS_DEBUG    say on stderr what is refused and why
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+
+#include "client/door/door.h"
+#include "client/nfs/rpc.h"
+#include "client/shim/run.h"
+#include "client/shim/shim.h"
+
+struct shim shim;
+uint8_t shim_serve[DOOR_NR_MAX];
+
+void shim_say(const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    int n;
+
+    if (!shim.debug)
+        return;
+    memcpy(text, "volnfs: ", 8);
+    va_start(args, format);
+    n = vsnprintf(text + 8, sizeof(text) - 9, format, args);
+    va_end(args);
+    if (n < 0)
+        return;
+    n = n > (int)sizeof(text) - 10 ? (int)sizeof(text) - 10 : n;
+    text[8 + n] = '\n';
+    sys3(SYS_write, 2, text, (size_t)n + 9);
+}
+
+bool shim_is_vfork_child(void)
+{
+    return *shim.alive != 0 && sys0(SYS_getpid) != shim.pid;
+}
+
+/* Wakes up in a forked child: everything that belongs to the parent's threads and connections goes. */
+void shim_after_fork(void)
+{
+    shim.pid = (pid_t)sys0(SYS_getpid);
+    *shim.alive = 1;
+    shim_inside = 0;
+    ofd_after_fork();
+    path_after_fork();
+    vnode_after_fork();
+    file_after_fork();
+    lock_after_fork();
+    nfs_client_after_fork(shim.client);
+}
+
+static void shim_prepare(void)
+{
+    int inside = shim_inside;
+
+    shim_inside = 1;
+    vnode_flush_all();
+    ofd_ref_all();
+    heap_fork_lock();
+    shim_inside = inside;
+}
+
+static void shim_parent(void)
+{
+    heap_fork_unlock();
+}
+
+static void shim_child(void)
+{
+    heap_fork_unlock();
+    if (*shim.alive == 0)
+        shim_after_fork();
+}
+
+int mount_ready(struct mount *mount)
+{
+    struct nfs_attr attr;
+    struct nfs_fh root;
+    size_t used;
+    uint64_t dev;
+    int err;
+
+    if (__atomic_load_n(&mount->known, __ATOMIC_ACQUIRE))
+        return 0;
+    vlock_lock(&shim.run->mounts_lock);
+    err = 0;
+    if (mount->known)
+        goto out;
+    err = nfs_root(shim.client, &root, &attr);
+    if (err == 0)
+        err = nfs_walk(shim.client, &root, mount->remote, &mount->root, &attr, &used);
+    if (err == 0 && attr.type != NFS_DIR)
+        err = -ENOTDIR;
+    if (err != 0) {
+        shim_say("%s: cannot reach %s: %s", mount->path, mount->remote, strerror(-err));
+        goto out;
+    }
+    dev = (attr.fsid_major * 0x9e3779b97f4a7c15u) ^ attr.fsid_minor;
+    dev ^= dev >> 32;
+    mount->dev = 0x76000000u | (dev & 0xffffff); /* a major number of its own, above those in use */
+    __atomic_store_n(&mount->known, 1, __ATOMIC_RELEASE);
+out:
+    vlock_unlock(&shim.run->mounts_lock);
+    return err;
+}
+
+static void shim_die(const char *what, const char *why)
+{
+    char text[512];
+    int n = snprintf(text, sizeof(text), "volnfs: cannot serve volumes in this program: %s%s%s\n", what,
+                     why == NULL ? "" : ": ", why == NULL ? "" : why);
+
+    sys3(SYS_write, 2, text, (size_t)n);
+    sys1(SYS_exit_group, 127);
+}
+
+/* "/volumes" when every mount lies below one directory that is not there. */
+static void shim_find_top(void)
+{
+    struct stat st;
+    size_t len = 0;
+
+    for (unsigned i = 0; i < shim.nmounts; i++) {
+        const char *path = shim.run->mounts[i].path, *slash = strrchr(path, '/');
+        size_t dir = (size_t)(slash - path);
+
+        if (dir == 0 || (i > 0 && (dir != len || strncmp(path, shim.top, dir) != 0)))
+            goto none;
+        len = dir;
+        memcpy(shim.top, path, dir);
+        shim.top[dir] = 0;
+    }
+    if (len == 0 || sys2(SYS_stat, shim.top, &st) == 0)
+        goto none;
+    shim.top_len = (uint32_t)len;
+    return;
+none:
+    shim.top[0] = 0;
+    shim.top_len = 0;
+}
+
+/* Keeps our variables for programs started with an environment of their own. */
+static void shim_keep_env(void)
+{
+    static const char *const names[] = {"LD_PRELOAD",  "VOLNFS_SERVER", "VOLNFS_VOLUMES", "VOLNFS_RUN",
+                                        "VOLNFS_SOFT", "VOLNFS_DEBUG"};
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const char *value = getenv(names[i]);
+        size_t len;
+
+        if (value == NULL)
+            continue;
+        len = strlen(names[i]) + strlen(value) + 2;
+        shim.env[i] = heap_alloc(len);
+        if (shim.env[i] != NULL)
+            snprintf(shim.env[i], len, "%s=%s", names[i], value);
+    }
+}
+
+__attribute__((constructor(101))) static void shim_init(void)
+{
+    const char *volumes = getenv("VOLNFS_VOLUMES"), *server = getenv("VOLNFS_SERVER");
+    const char *soft = getenv("VOLNFS_SOFT"), *debug = getenv("VOLNFS_DEBUG"), *why = NULL;
+    static struct door_conf conf;
+    unsigned port;
+    char host[64];
+    int err;
+
+    if (volumes == NULL || volumes[0] == 0 || server == NULL)
+        return;
+    shim.debug = debug != NULL && debug[0] != 0 && debug[0] != '0';
+    shim.pid = (pid_t)sys0(SYS_getpid);
+    shim.alive = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (shim.alive == MAP_FAILED)
+        shim_die("no memory", NULL);
+    madvise((void *)shim.alive, 4096, MADV_WIPEONFORK);
+    *shim.alive = 1;
+    if (run_parse_server(server, host, sizeof(host), &port) != 0)
+        shim_die("VOLNFS_SERVER must be ADDRESS:PORT with a numeric address", server);
+    err = run_attach(getenv("VOLNFS_RUN"), server, volumes, &shim.run, shim.dir, sizeof(shim.dir), &why);
+    if (err != 0)
+        shim_die(why, strerror(-err));
+    shim.dir_len = (uint32_t)strlen(shim.dir);
+    snprintf(shim.mirror, sizeof(shim.mirror), "%s/cwd", shim.dir);
+    shim.mirror_len = (uint32_t)strlen(shim.mirror);
+    while (shim.nmounts < SHIM_MOUNTS && shim.run->mounts[shim.nmounts].len != 0)
+        shim.nmounts++;
+    shim_find_top();
+    shim_keep_env();
+    err = nfs_client_open(&shim.client, host, port, soft != NULL ? (unsigned)atoi(soft) * 1000 : 0, &shim.run->nfs);
+    if (err != 0)
+        shim_die("no client", strerror(-err));
+    for (unsigned nr = 0; nr < DOOR_NR_MAX; nr++)
+        shim_serve[nr] = call_table[nr].run != NULL;
+    shim_umask = (uint32_t)sys1(SYS_umask, 077);
+    sys1(SYS_umask, shim_umask);
+    pthread_atfork(shim_prepare, shim_parent, shim_child);
+    conf.serve = shim_serve;
+    conf.filter = shim_filter;
+    conf.handler = shim_handler;
+    conf.cache_dir = shim.dir;
+    err = door_open(&conf, &why);
+    if (err != 0)
+        shim_die(why, strerror(-err));
+}

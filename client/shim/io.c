@@ -1,0 +1,615 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * read, write and their relatives.
+ *
+ * Reads of a file that are small or sequential go through one window per file (up to IO_FILES files): it is read
+ * ahead of a sequential reader and dropped when anybody in the run changes the file, or after IO_FRESH_MS. Large reads go
+ * straight into the program's buffer.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "client/nfs/rpc.h"
+#include "client/shim/shim.h"
+
+#define IO_FILES 16
+#define IO_FRESH_MS 3000
+#define IO_ATTR_MS 1000
+#define IO_FIRST (128u << 10) /* window of a new reader */
+#define IO_WINDOW (4u << 20)
+#define IO_MAX 0x7ffff000 /* MAX_RW_COUNT */
+
+struct window {
+    struct vlock lock;
+    struct nfs_fh fh; /* size 0: free */
+    uint32_t gen;
+    uint8_t *data;
+    size_t room;
+    uint64_t offset;
+    size_t size;
+    uint64_t ms, used_ms, next; /* next: where a sequential reader goes on */
+    uint32_t ahead;
+};
+
+static struct {
+    struct vlock lock;
+    struct window w[IO_FILES];
+} windows;
+
+/* The file's window, locked; the least used one is given up for it. */
+static struct window *window_get(const struct nfs_fh *fh)
+{
+    struct window *best = NULL;
+
+    vlock_lock(&windows.lock);
+    for (int i = 0; i < IO_FILES; i++) {
+        struct window *w = &windows.w[i];
+
+        if (w->fh.size != 0 && nfs_fh_same(&w->fh, fh)) {
+            best = w;
+            break;
+        }
+        if (best == NULL || w->used_ms < best->used_ms)
+            best = w;
+    }
+    vlock_lock(&best->lock);
+    if (best->fh.size == 0 || !nfs_fh_same(&best->fh, fh)) {
+        best->fh = *fh;
+        best->size = 0;
+        best->next = 0;
+        best->ahead = IO_FIRST;
+    }
+    best->used_ms = sys_now_ms();
+    vlock_unlock(&windows.lock);
+    return best;
+}
+
+void file_drop_cache(const struct nfs_fh *fh)
+{
+    file_changed(fh);
+}
+
+void file_after_fork(void)
+{
+    for (int i = 0; i < IO_FILES; i++)
+        memset(&windows.w[i].lock, 0, sizeof(windows.w[i].lock));
+    memset(&windows.lock, 0, sizeof(windows.lock));
+}
+
+static void window_fill(struct window *w, const struct nfs_fh *fh, uint64_t offset, size_t want)
+{
+    uint32_t gen = file_gen(fh);
+    ssize_t n;
+
+    w->size = 0;
+    if (w->room < want) {
+        heap_free(w->data);
+        w->data = heap_alloc(want);
+        w->room = w->data == NULL ? 0 : want;
+        if (w->data == NULL)
+            return;
+    }
+    n = nfs_read(shim.client, fh, w->data, want, offset, NULL);
+    if (n <= 0)
+        return;
+    w->offset = offset;
+    w->size = (size_t)n;
+    w->gen = gen;
+    w->ms = sys_now_ms();
+}
+
+static bool window_has(const struct window *w, const struct nfs_fh *fh, uint64_t offset)
+{
+    return w->size > 0 && offset >= w->offset && offset < w->offset + w->size && w->gen == file_gen(fh) &&
+           sys_now_ms() - w->ms < IO_FRESH_MS;
+}
+
+/* Reads into one buffer. Short only at the end of the file. */
+static ssize_t io_read(const struct nfs_fh *fh, uint8_t *to, size_t size, uint64_t offset)
+{
+    struct window *w = window_get(fh);
+    size_t done = 0;
+    ssize_t ret = 0;
+
+    while (done < size) {
+        uint64_t at = offset + done;
+        size_t left = size - done, part;
+
+        if (window_has(w, fh, at)) {
+            part = (size_t)(w->offset + w->size - at);
+            if (part > left)
+                part = left;
+            memcpy(to + done, w->data + (at - w->offset), part);
+            done += part;
+            w->next = at + part;
+            continue;
+        }
+        if (at == w->next && left < IO_WINDOW) {
+            size_t want = w->ahead > left ? w->ahead : left;
+
+            window_fill(w, fh, at, want);
+            w->ahead = w->ahead * 2 > IO_WINDOW ? IO_WINDOW : w->ahead * 2;
+            if (window_has(w, fh, at))
+                continue;
+        } else {
+            w->ahead = IO_FIRST;
+        }
+        ret = nfs_read(shim.client, fh, to + done, left, at, NULL);
+        if (ret > 0)
+            done += (size_t)ret;
+        w->next = offset + done;
+        break;
+    }
+    vlock_unlock(&w->lock);
+    return done > 0 ? (ssize_t)done : ret;
+}
+
+int file_attr(struct ofd *ofd, struct nfs_attr *attr, bool fresh)
+{
+    uint32_t gen = file_gen(&ofd->fh);
+    int err;
+
+    if (!fresh && ofd->attr_ms != 0 && ofd->attr_gen == gen && sys_now_ms() - ofd->attr_ms < IO_ATTR_MS) {
+        *attr = ofd->attr;
+        return 0;
+    }
+    vnode_drain(&ofd->fh);
+    err = nfs_getattr(shim.client, &ofd->fh, attr);
+    if (err != 0)
+        return vol_error(err);
+    ofd->attr = *attr;
+    ofd->attr_gen = gen;
+    ofd->attr_ms = sys_now_ms();
+    return 0;
+}
+
+long file_read(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offset)
+{
+    size_t done = 0;
+
+    vnode_drain(&ofd->fh);
+    /* At the end as last seen a moment ago: spare the server the question. */
+    if (ofd->attr_ms != 0 && offset >= ofd->attr.size && ofd->attr_gen == file_gen(&ofd->fh) &&
+        sys_now_ms() - ofd->attr_ms < IO_ATTR_MS)
+        return 0;
+    for (int i = 0; i < n; i++) {
+        size_t size = iov[i].iov_len;
+        ssize_t got;
+
+        if (size == 0)
+            continue;
+        if (size > IO_MAX - done)
+            size = IO_MAX - done;
+        got = io_read(&ofd->fh, iov[i].iov_base, size, offset + done);
+        if (got < 0)
+            return done > 0 ? (long)done : vol_error((int)got);
+        done += (size_t)got;
+        if ((size_t)got < iov[i].iov_len)
+            break;
+    }
+    return (long)done;
+}
+
+static long readable(const struct ofd *ofd)
+{
+    if (ofd->type == NFS_DIR)
+        return (ofd->flags & (O_PATH)) ? -EBADF : -EISDIR;
+    return (ofd->flags & O_ACCMODE) == O_WRONLY || (ofd->flags & O_PATH) ? -EBADF : 0;
+}
+
+static long writable(const struct ofd *ofd)
+{
+    return (ofd->flags & O_ACCMODE) == O_RDONLY || (ofd->flags & O_PATH) ? -EBADF : 0;
+}
+
+static long read_at_offset(struct ofd *ofd, const struct iovec *iov, int n)
+{
+    long ret = readable(ofd);
+
+    if (ret != 0)
+        return ret;
+    ofd_lock(ofd);
+    ret = file_read(ofd, iov, n, (uint64_t)ofd->offset);
+    if (ret > 0)
+        ofd->offset += ret;
+    ofd_unlock(ofd);
+    return ret;
+}
+
+/* After a write: O_SYNC, O_DSYNC. */
+static long written(struct ofd *ofd, long ret)
+{
+    int err;
+
+    if (ret <= 0 || !(ofd->flags & (O_SYNC | O_DSYNC)))
+        return ret;
+    err = vnode_flush(&ofd->fh, false);
+    return err != 0 ? err : ret;
+}
+
+static long write_at_offset(struct ofd *ofd, const struct iovec *iov, int n)
+{
+    uint64_t end = 0;
+    long ret = writable(ofd);
+
+    if (ret != 0)
+        return ret;
+    ofd_lock(ofd);
+    ret = vnode_write(ofd, iov, n, (uint64_t)ofd->offset, (ofd->flags & O_APPEND) != 0, &end);
+    if (ret > 0)
+        ofd->offset = (int64_t)end;
+    ofd_unlock(ofd);
+    return ret < 0 ? vol_error((int)ret) : written(ofd, ret);
+}
+
+static long write_at(struct ofd *ofd, const struct iovec *iov, int n, int64_t offset)
+{
+    uint64_t end;
+    long ret = writable(ofd);
+
+    if (ret != 0)
+        return ret;
+    if (offset < 0)
+        return -EINVAL;
+    /* As Linux does: with O_APPEND the offset is ignored. */
+    ret = vnode_write(ofd, iov, n, (uint64_t)offset, (ofd->flags & O_APPEND) != 0, &end);
+    return written(ofd, ret);
+}
+
+static long read_at(struct ofd *ofd, const struct iovec *iov, int n, int64_t offset)
+{
+    long ret = readable(ofd);
+
+    if (ret != 0)
+        return ret;
+    return offset < 0 ? -EINVAL : file_read(ofd, iov, n, (uint64_t)offset);
+}
+
+#define OURS(ofd, fd, nr)                                                                                            \
+    struct ofd *ofd = ofd_get((int)(fd));                                                                            \
+    if (ofd == NULL)                                                                                                 \
+        return shim_pass(nr, a);
+
+long sc_read(const long a[6])
+{
+    struct iovec iov = {(void *)a[1], (size_t)a[2] < IO_MAX ? (size_t)a[2] : IO_MAX};
+
+    OURS(ofd, a[0], SYS_read);
+    return read_at_offset(ofd, &iov, 1);
+}
+
+long sc_write(const long a[6])
+{
+    struct iovec iov = {(void *)a[1], (size_t)a[2] < IO_MAX ? (size_t)a[2] : IO_MAX};
+
+    OURS(ofd, a[0], SYS_write);
+    return write_at_offset(ofd, &iov, 1);
+}
+
+long sc_pread64(const long a[6])
+{
+    struct iovec iov = {(void *)a[1], (size_t)a[2] < IO_MAX ? (size_t)a[2] : IO_MAX};
+
+    OURS(ofd, a[0], SYS_pread64);
+    return read_at(ofd, &iov, 1, a[3]);
+}
+
+long sc_pwrite64(const long a[6])
+{
+    struct iovec iov = {(void *)a[1], (size_t)a[2] < IO_MAX ? (size_t)a[2] : IO_MAX};
+
+    OURS(ofd, a[0], SYS_pwrite64);
+    return write_at(ofd, &iov, 1, a[3]);
+}
+
+static long iov_check(int n)
+{
+    return n < 0 || n > IOV_MAX ? -EINVAL : 0;
+}
+
+long sc_readv(const long a[6])
+{
+    OURS(ofd, a[0], SYS_readv);
+    return iov_check((int)a[2]) != 0 ? -EINVAL : read_at_offset(ofd, (const struct iovec *)a[1], (int)a[2]);
+}
+
+long sc_writev(const long a[6])
+{
+    OURS(ofd, a[0], SYS_writev);
+    return iov_check((int)a[2]) != 0 ? -EINVAL : write_at_offset(ofd, (const struct iovec *)a[1], (int)a[2]);
+}
+
+/* preadv2's offset -1 means the file offset; its flags are hints, but for RWF_APPEND which we refuse. */
+long sc_preadv(const long a[6])
+{
+    OURS(ofd, a[0], SYS_preadv2);
+    if (iov_check((int)a[2]) != 0)
+        return -EINVAL;
+    return a[3] == -1 ? read_at_offset(ofd, (const struct iovec *)a[1], (int)a[2])
+                      : read_at(ofd, (const struct iovec *)a[1], (int)a[2], a[3]);
+}
+
+long sc_pwritev(const long a[6])
+{
+    OURS(ofd, a[0], SYS_pwritev2);
+    if (iov_check((int)a[2]) != 0)
+        return -EINVAL;
+    return a[3] == -1 ? write_at_offset(ofd, (const struct iovec *)a[1], (int)a[2])
+                      : write_at(ofd, (const struct iovec *)a[1], (int)a[2], a[3]);
+}
+
+long sc_lseek(const long a[6])
+{
+    struct nfs_attr attr;
+    int64_t to = a[1];
+    long ret;
+
+    OURS(ofd, a[0], SYS_lseek);
+    if (ofd->flags & O_PATH)
+        return -EBADF;
+    ofd_lock(ofd);
+    switch ((int)a[2]) {
+    case SEEK_SET:
+        break;
+    case SEEK_CUR:
+        if (__builtin_add_overflow(to, ofd->offset, &to))
+            to = -1;
+        break;
+    case SEEK_END:
+    case SEEK_DATA:
+    case SEEK_HOLE:
+        ret = ofd->fh.size == 0 ? 0 : file_attr(ofd, &attr, true);
+        if (ret != 0)
+            goto out;
+        if ((int)a[2] == SEEK_END) {
+            if (__builtin_add_overflow(to, (int64_t)attr.size, &to))
+                to = -1;
+        } else if (to < 0 || (uint64_t)to >= attr.size) {
+            ret = -ENXIO;
+            goto out;
+        } else if ((int)a[2] == SEEK_HOLE) {
+            to = (int64_t)attr.size; /* one hole: the one at the end */
+        }
+        break;
+    default:
+        to = -1;
+    }
+    ret = to < 0 ? -EINVAL : to;
+    if (ret >= 0)
+        ofd->offset = to;
+out:
+    ofd_unlock(ofd);
+    return ret;
+}
+
+long sc_fsync(const long a[6])
+{
+    OURS(ofd, a[0], SYS_fsync);
+    if (ofd->flags & O_PATH)
+        return -EBADF;
+    if (ofd->type != NFS_REG)
+        return 0; /* the server has made names durable before it answered */
+    map_sync_all();
+    return vol_error(vnode_flush(&ofd->fh, true));
+}
+
+long sc_sync(const long a[6])
+{
+    map_sync_all();
+    vnode_flush_all();
+    return shim_pass(SYS_sync, a);
+}
+
+long sc_syncfs(const long a[6])
+{
+    OURS(ofd, a[0], SYS_syncfs);
+    map_sync_all();
+    vnode_flush_all();
+    return 0;
+}
+
+static long set_size(const struct nfs_fh *fh, uint64_t size)
+{
+    struct nfs_setattr set = {.valid = NFS_SET_SIZE, .size = size};
+    int err;
+
+    vnode_drain(fh);
+    err = nfs_setattr(shim.client, fh, &set, NULL);
+    vnode_truncated(fh);
+    file_changed(fh);
+    return vol_error(err);
+}
+
+long sc_ftruncate(const long a[6])
+{
+    OURS(ofd, a[0], SYS_ftruncate);
+    if (writable(ofd) != 0)
+        return -EINVAL;
+    return a[1] < 0 ? -EINVAL : set_size(&ofd->fh, (uint64_t)a[1]);
+}
+
+long sc_truncate(const long a[6])
+{
+    struct vpath vp;
+    int err = path_resolve(AT_FDCWD, (const char *)a[0], VP_FOLLOW, &vp);
+
+    if (err != 0)
+        return err;
+    switch (vp.kind) {
+    case VP_LOCAL:
+        return path_pass(SYS_truncate, a, -1, 0, &vp);
+    case VP_MISSING:
+        return -ENOENT;
+    case VP_TOP:
+        return -EISDIR;
+    default:
+        if (vp.attr.type == NFS_DIR)
+            return -EISDIR;
+        if (vp.mount->readonly)
+            return -EROFS;
+        return a[1] < 0 ? -EINVAL : set_size(&vp.fh, (uint64_t)a[1]);
+    }
+}
+
+long sc_fallocate(const long a[6])
+{
+    struct nfs_attr attr;
+    int err;
+
+    OURS(ofd, a[0], SYS_fallocate);
+    if (writable(ofd) != 0)
+        return -EBADF;
+    if (a[2] < 0 || a[3] <= 0)
+        return -EINVAL;
+    if ((int)a[1] != 0) {
+        shim_say("fallocate mode %d is not served", (int)a[1]);
+        return -EOPNOTSUPP;
+    }
+    err = file_attr(ofd, &attr, true);
+    if (err != 0)
+        return err;
+    /* Space is not reserved on compressing storage; the size is what programs look at. */
+    return (uint64_t)(a[2] + a[3]) <= attr.size ? 0 : set_size(&ofd->fh, (uint64_t)(a[2] + a[3]));
+}
+
+long sc_fadvise64(const long a[6])
+{
+    OURS(ofd, a[0], SYS_fadvise64);
+    return 0;
+}
+
+long sc_readahead(const long a[6])
+{
+    OURS(ofd, a[0], SYS_readahead);
+    return readable(ofd);
+}
+
+long sc_ioctl(const long a[6])
+{
+    struct nfs_attr attr;
+    unsigned long cmd = (unsigned long)a[1] & 0xffffffffu;
+    int err;
+
+    OURS(ofd, a[0], SYS_ioctl);
+    switch (cmd) {
+    case FIOCLEX:
+        return sys3(SYS_fcntl, a[0], F_SETFD, FD_CLOEXEC);
+    case FIONCLEX:
+        return sys3(SYS_fcntl, a[0], F_SETFD, 0);
+    case FIONBIO:
+        return 0;
+    case FIONREAD:
+        err = file_attr(ofd, &attr, true);
+        if (err == 0)
+            *(int *)a[2] = (int)((int64_t)attr.size > ofd->offset ? (int64_t)attr.size - ofd->offset : 0);
+        return err;
+    default:
+        return -ENOTTY;
+    }
+}
+
+/* One side of a copy: a volume file or any other descriptor. */
+struct side {
+    struct ofd *ofd;
+    int fd;
+    int64_t *at; /* NULL: its own offset */
+};
+
+static long side_read(const struct side *s, void *buf, size_t size)
+{
+    struct iovec iov = {buf, size};
+    long n;
+
+    if (s->ofd == NULL)
+        return s->at != NULL ? sys4(SYS_pread64, s->fd, buf, size, *s->at) : sys3(SYS_read, s->fd, buf, size);
+    n = s->at != NULL ? read_at(s->ofd, &iov, 1, *s->at) : read_at_offset(s->ofd, &iov, 1);
+    return n;
+}
+
+static long side_write(const struct side *s, const void *buf, size_t size)
+{
+    struct iovec iov = {(void *)buf, size};
+
+    if (s->ofd == NULL)
+        return s->at != NULL ? sys4(SYS_pwrite64, s->fd, buf, size, *s->at) : sys3(SYS_write, s->fd, buf, size);
+    return s->at != NULL ? write_at(s->ofd, &iov, 1, *s->at) : write_at_offset(s->ofd, &iov, 1);
+}
+
+/* Copies through memory. What was read and not written is given back to the source's offset if it has one. */
+static long side_copy(struct side *in, struct side *out, size_t size)
+{
+    size_t done = 0, room = size < (1u << 20) ? size : 1u << 20;
+    uint8_t *buf = heap_alloc(room > 0 ? room : 1);
+    long n = 0, w;
+
+    if (buf == NULL)
+        return -ENOMEM;
+    while (done < size) {
+        n = side_read(in, buf, size - done < room ? size - done : room);
+        if (n <= 0)
+            break;
+        w = side_write(out, buf, (size_t)n);
+        if (w > 0) {
+            if (in->at != NULL)
+                *in->at += w;
+            if (out->at != NULL)
+                *out->at += w;
+            done += (size_t)w;
+        }
+        if (w < n) {
+            long back = n - (w > 0 ? w : 0);
+
+            if (in->at == NULL && in->ofd != NULL) {
+                ofd_lock(in->ofd);
+                in->ofd->offset -= back;
+                ofd_unlock(in->ofd);
+            } else if (in->at == NULL) {
+                sys3(SYS_lseek, in->fd, -back, SEEK_CUR);
+            }
+            n = w;
+            break;
+        }
+    }
+    heap_free(buf);
+    return done > 0 ? (long)done : n;
+}
+
+long sc_copy_file_range(const long a[6])
+{
+    struct side in = {ofd_get((int)a[0]), (int)a[0], (int64_t *)a[1]};
+    struct side out = {ofd_get((int)a[2]), (int)a[2], (int64_t *)a[3]};
+
+    if (in.ofd == NULL && out.ofd == NULL)
+        return shim_pass(SYS_copy_file_range, a);
+    if ((in.ofd == NULL) != (out.ofd == NULL))
+        return -EXDEV; /* programs fall back to read and write */
+    if ((out.ofd->flags & O_APPEND) || readable(in.ofd) != 0)
+        return out.ofd->flags & O_APPEND ? -EBADF : readable(in.ofd);
+    if (writable(out.ofd) != 0 || (unsigned)a[5] != 0)
+        return (unsigned)a[5] != 0 ? -EINVAL : writable(out.ofd);
+    return side_copy(&in, &out, (size_t)a[4] < IO_MAX ? (size_t)a[4] : IO_MAX);
+}
+
+long sc_sendfile(const long a[6])
+{
+    struct side out = {ofd_get((int)a[0]), (int)a[0], NULL};
+    struct side in = {ofd_get((int)a[1]), (int)a[1], (int64_t *)a[2]};
+
+    if (in.ofd == NULL && out.ofd == NULL)
+        return shim_pass(SYS_sendfile, a);
+    return side_copy(&in, &out, (size_t)a[3] < IO_MAX ? (size_t)a[3] : IO_MAX);
+}
+
+long sc_splice(const long a[6])
+{
+    struct side in = {ofd_get((int)a[0]), (int)a[0], (int64_t *)a[1]};
+    struct side out = {ofd_get((int)a[2]), (int)a[2], (int64_t *)a[3]};
+
+    if (in.ofd == NULL && out.ofd == NULL)
+        return shim_pass(SYS_splice, a);
+    return -EINVAL; /* as file systems without splice; every caller has a fallback */
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Descriptors: an open volume file is an O_PATH descriptor of a memfd that holds the open file description.
+ *
+ * So dup, fork, exec and SCM_RIGHTS work by themselves and everybody shares one offset; a call that we missed fails
+ * with EBADF. The memfd is named volnfs-ID; /proc/self/fd tells it apart from others, and reopening it there
+ * gives the record to map. Mappings are kept per process by ID. refs counts descriptors over all processes as far as
+ * open, dup, close, fork and exit tell; killed processes never give theirs back.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "client/shim/shim.h"
+
+#define OFD_MAGIC 0x766f6664u
+#define OFD_SIZE 8192
+#define OFD_HASH 1024
+#define OFD_PREFIX "/memfd:volnfs-"
+#define OFD_PREFIX_LEN 14
+
+_Static_assert(sizeof(struct ofd) <= OFD_SIZE, "the record fits its memfd");
+
+uint8_t fd_state[SHIM_FDS];
+
+struct ofd_map {
+    struct ofd_map *next;
+    uint64_t id;
+    struct ofd *ofd;
+    int here; /* descriptors of this process that are known to be this */
+};
+
+static struct {
+    struct vlock lock;
+    struct ofd_map *hash[OFD_HASH];
+    struct ofd_map *byfd[SHIM_FDS];
+} ofds;
+
+static uint64_t ofd_hex(const char *text)
+{
+    uint64_t id = 0;
+
+    for (int i = 0; i < 16; i++) {
+        char c = text[i];
+
+        if (c >= '0' && c <= '9')
+            id = id << 4 | (uint64_t)(c - '0');
+        else if (c >= 'a' && c <= 'f')
+            id = id << 4 | (uint64_t)(c - 'a' + 10);
+        else
+            return 0;
+    }
+    return id;
+}
+
+static void ofd_name(char *to, uint64_t id)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    memcpy(to, "volnfs-", 7);
+    for (int i = 15; i >= 0; i--, id >>= 4)
+        to[7 + i] = digits[id & 15];
+    to[23] = 0;
+}
+
+static void fd_path(char *to, int fd)
+{
+    char digits[12];
+    int n = 0;
+
+    memcpy(to, "/proc/self/fd/", 14);
+    do {
+        digits[n++] = (char)('0' + fd % 10);
+        fd /= 10;
+    } while (fd != 0);
+    for (int i = 0; i < n; i++)
+        to[14 + i] = digits[n - 1 - i];
+    to[14 + n] = 0;
+}
+
+static struct ofd *ofd_mmap(int fd)
+{
+    long at = sys6(SYS_mmap, 0, OFD_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    return at < 0 && at > -4096 ? NULL : (struct ofd *)at;
+}
+
+static struct ofd_map *ofd_find_locked(uint64_t id)
+{
+    struct ofd_map *map = ofds.hash[id % OFD_HASH];
+
+    while (map != NULL && map->id != id)
+        map = map->next;
+    return map;
+}
+
+static struct ofd_map *ofd_add_locked(uint64_t id, struct ofd *ofd)
+{
+    struct ofd_map *map = heap_zalloc(1, sizeof(*map));
+
+    if (map == NULL)
+        return NULL;
+    map->id = id;
+    map->ofd = ofd;
+    map->next = ofds.hash[id % OFD_HASH];
+    ofds.hash[id % OFD_HASH] = map;
+    return map;
+}
+
+static void ofd_note_locked(int fd, struct ofd_map *map)
+{
+    if (fd >= SHIM_FDS || shim_is_vfork_child())
+        return;
+    if (ofds.byfd[fd] == map && fd_state[fd] == FD_OURS)
+        return;
+    ofds.byfd[fd] = map;
+    map->here++;
+    __atomic_store_n(&fd_state[fd], FD_OURS, __ATOMIC_RELEASE);
+}
+
+struct ofd *ofd_get(int fd)
+{
+    char path[32], target[64];
+    struct ofd_map *map = NULL;
+    struct ofd *ofd;
+    uint64_t id;
+    long n, again;
+
+    if (fd < 0)
+        return NULL;
+    if (fd < SHIM_FDS && __atomic_load_n(&fd_state[fd], __ATOMIC_ACQUIRE) == FD_OURS) {
+        map = ofds.byfd[fd];
+        if (map != NULL)
+            return map->ofd;
+    }
+    n = sys2(SYS_fcntl, fd, F_GETFL);
+    if (n < 0 || !(n & O_PATH))
+        return NULL;
+    fd_path(path, fd);
+    n = sys3(SYS_readlink, path, target, sizeof(target) - 1);
+    if (n < OFD_PREFIX_LEN + 16 || memcmp(target, OFD_PREFIX, OFD_PREFIX_LEN) != 0)
+        goto local;
+    id = ofd_hex(target + OFD_PREFIX_LEN);
+    if (id == 0)
+        goto local;
+    vlock_lock(&ofds.lock);
+    map = ofd_find_locked(id);
+    if (map == NULL) {
+        again = sys3(SYS_open, path, O_RDWR | O_CLOEXEC, 0);
+        ofd = again < 0 ? NULL : ofd_mmap((int)again);
+        if (again >= 0)
+            sys1(SYS_close, again);
+        if (ofd != NULL && (ofd->magic != OFD_MAGIC || ofd->id != id)) {
+            sys2(SYS_munmap, ofd, OFD_SIZE);
+            ofd = NULL;
+        }
+        map = ofd == NULL ? NULL : ofd_add_locked(id, ofd);
+    }
+    if (map != NULL)
+        ofd_note_locked(fd, map);
+    vlock_unlock(&ofds.lock);
+    return map == NULL ? NULL : map->ofd;
+
+local:
+    if (fd < SHIM_FDS && !shim_is_vfork_child())
+        fd_state[fd] = FD_LOCAL;
+    return NULL;
+}
+
+int ofd_new(const struct ofd *init, int low, struct ofd **out)
+{
+    static uint64_t count;
+    struct ofd_map *map;
+    struct ofd *ofd;
+    char name[32], path[32];
+    uint64_t id;
+    long mem, fd;
+
+    do {
+        id = 0;
+        if (sys3(SYS_getrandom, &id, sizeof(id), 0) != sizeof(id))
+            id = sys_now_ms() << 20 ^ (uint64_t)sys0(SYS_gettid) << 8 ^ __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED);
+    } while (id == 0);
+    ofd_name(name, id);
+    mem = sys2(SYS_memfd_create, name, MFD_CLOEXEC);
+    if (mem < 0)
+        return (int)mem;
+    fd = sys2(SYS_ftruncate, mem, OFD_SIZE);
+    if (fd < 0)
+        goto out;
+    fd = -ENOMEM;
+    ofd = ofd_mmap((int)mem);
+    if (ofd == NULL)
+        goto out;
+    memcpy(ofd, init, offsetof(struct ofd, path));
+    strcpy(ofd->path, init->path);
+    ofd->magic = OFD_MAGIC;
+    ofd->id = id;
+    ofd->refs = 1;
+    ofd->holder = 0;
+    fd_path(path, (int)mem);
+    fd = sys3(SYS_open, path, O_PATH | (init->flags & O_CLOEXEC), 0);
+    sys1(SYS_close, mem);
+    mem = -1;
+    if (fd >= 0) {
+        /* The memfd took the lowest number: move down to it, as the program expects, or above low. */
+        long moved = sys3(SYS_fcntl, fd, init->flags & O_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, low);
+
+        if (moved >= 0 && moved < fd) {
+            sys1(SYS_close, fd);
+            fd = moved;
+        } else if (moved >= 0 && low > fd) {
+            sys1(SYS_close, fd);
+            fd = moved;
+        } else if (moved >= 0) {
+            sys1(SYS_close, moved);
+        }
+    }
+    if (fd < 0) {
+        sys2(SYS_munmap, ofd, OFD_SIZE);
+        goto out;
+    }
+    vlock_lock(&ofds.lock);
+    map = ofd_add_locked(id, ofd);
+    if (map != NULL)
+        ofd_note_locked((int)fd, map);
+    vlock_unlock(&ofds.lock);
+    if (map == NULL) {
+        sys2(SYS_munmap, ofd, OFD_SIZE);
+        sys1(SYS_close, fd);
+        return -ENOMEM;
+    }
+    __atomic_add_fetch(&shim.run->opens[file_slot(&init->fh)], 1, __ATOMIC_RELAXED);
+    if (out != NULL)
+        *out = ofd;
+out:
+    if (mem >= 0)
+        sys1(SYS_close, mem);
+    return (int)fd;
+}
+
+struct mount *ofd_mount(const struct ofd *ofd)
+{
+    return &shim.run->mounts[ofd->mount % SHIM_MOUNTS];
+}
+
+void ofd_lock(struct ofd *ofd)
+{
+    int32_t me = (int32_t)sys0(SYS_gettid), zero = 0, holder;
+
+    while (!__atomic_compare_exchange_n(&ofd->holder, &zero, me, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+        holder = zero;
+        zero = 0;
+        sys_futex_wait(&ofd->holder, holder, 100);
+        if (holder != 0 && sys2(SYS_kill, holder, 0) == -ESRCH)
+            __atomic_compare_exchange_n(&ofd->holder, &holder, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    }
+}
+
+void ofd_unlock(struct ofd *ofd)
+{
+    __atomic_store_n(&ofd->holder, 0, __ATOMIC_RELEASE);
+    sys_futex_wake(&ofd->holder);
+}
+
+/* Takes fd out of the tables; the mapping goes when this process has no descriptor of it left. */
+static void ofd_unnote(int fd)
+{
+    struct ofd_map *map, **at;
+
+    if (fd < 0 || fd >= SHIM_FDS || shim_is_vfork_child())
+        return;
+    vlock_lock(&ofds.lock);
+    map = ofds.byfd[fd];
+    fd_state[fd] = FD_UNKNOWN;
+    ofds.byfd[fd] = NULL;
+    if (map != NULL && --map->here <= 0) {
+        for (at = &ofds.hash[map->id % OFD_HASH]; *at != map; at = &(*at)->next)
+            ;
+        *at = map->next;
+        sys2(SYS_munmap, map->ofd, OFD_SIZE);
+        heap_free(map);
+    }
+    vlock_unlock(&ofds.lock);
+}
+
+void ofd_forget(int fd)
+{
+    struct ofd *ofd;
+
+    if (fd < 0 || (fd < SHIM_FDS && fd_state[fd] == FD_LOCAL)) {
+        if (fd >= 0)
+            fd_state[fd] = FD_UNKNOWN;
+        return;
+    }
+    ofd = ofd_get(fd);
+    if (ofd == NULL) {
+        if (fd < SHIM_FDS)
+            fd_state[fd] = FD_UNKNOWN;
+        return;
+    }
+    if (ofd->type == NFS_REG) {
+        vnode_flush(&ofd->fh, false);
+        lock_closed(&ofd->fh);
+    }
+    if (__atomic_sub_fetch(&ofd->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+        lock_last_close(ofd);
+        __atomic_sub_fetch(&shim.run->opens[file_slot(&ofd->fh)], 1, __ATOMIC_RELAXED);
+    }
+    ofd_unnote(fd);
+}
+
+long ofd_close(int fd)
+{
+    struct ofd *ofd = ofd_get(fd);
+    long err = 0, ret;
+
+    if (ofd != NULL && ofd->type == NFS_REG)
+        err = vnode_flush(&ofd->fh, false);
+    ofd_forget(fd);
+    ret = sys1(SYS_close, fd);
+    return ret < 0 ? ret : err;
+}
+
+void ofd_each(void (*fn)(int fd, struct ofd *ofd, void *arg), void *arg)
+{
+    for (int fd = 0; fd < SHIM_FDS; fd++)
+        if (fd_state[fd] == FD_OURS && ofds.byfd[fd] != NULL)
+            fn(fd, ofds.byfd[fd]->ofd, arg);
+}
+
+static void ofd_ref_one(int fd, struct ofd *ofd, void *arg)
+{
+    __atomic_add_fetch(&ofd->refs, 1, __ATOMIC_ACQ_REL);
+}
+
+void ofd_ref_all(void)
+{
+    ofd_each(ofd_ref_one, NULL);
+}
+
+void ofd_after_fork(void)
+{
+    memset(&ofds.lock, 0, sizeof(ofds.lock));
+}

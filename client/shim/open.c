@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening, closing and duplicating descriptors. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/nfs/rpc.h"
+#include "client/shim/shim.h"
+
+#define OPEN_KEPT (O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DSYNC | O_DIRECTORY | O_PATH | O_CLOEXEC | O_NOATIME)
+
+uint32_t shim_umask = 022;
+
+int vol_error(int err)
+{
+    return err;
+}
+
+long sc_umask(const long a[6])
+{
+    long old = sys1(SYS_umask, a[0]);
+
+    if (!shim_is_vfork_child())
+        shim_umask = (uint32_t)a[0] & 0777;
+    return old;
+}
+
+static int open_want(int flags)
+{
+    switch (flags & O_ACCMODE) {
+    case O_RDONLY:
+        return R_OK;
+    case O_WRONLY:
+        return W_OK;
+    default:
+        return R_OK | W_OK;
+    }
+}
+
+/* Makes the descriptor for what was found or created. */
+static long open_done(const struct vpath *vp, int flags, int low)
+{
+    struct ofd *init = heap_zalloc(1, sizeof(*init));
+    long fd;
+
+    if (init == NULL)
+        return -ENOMEM;
+    init->flags = (uint32_t)(flags & OPEN_KEPT);
+    if (vp->kind == VP_TOP) {
+        init->type = NFS_DIR;
+        init->attr.type = NFS_DIR;
+    } else {
+        init->type = vp->attr.type;
+        init->mount = (uint32_t)(vp->mount - shim.run->mounts);
+        init->fh = vp->fh;
+        init->attr = vp->attr;
+        init->attr_gen = file_gen(&vp->fh);
+        init->attr_ms = sys_now_ms();
+    }
+    strcpy(init->path, vp->path);
+    fd = ofd_new(init, low, NULL);
+    heap_free(init);
+    return fd;
+}
+
+static long open_existing(struct vpath *vp, int flags, int low)
+{
+    int want = open_want(flags), have;
+
+    if (vp->attr.type == NFS_LNK) /* only without following */
+        return flags & O_PATH ? open_done(vp, flags, low) : -ELOOP;
+    if ((flags & O_DIRECTORY) && vp->attr.type != NFS_DIR)
+        return -ENOTDIR;
+    if (flags & O_PATH)
+        return open_done(vp, flags, low);
+    if (vp->attr.type == NFS_DIR && ((want & W_OK) || (flags & O_CREAT)))
+        return -EISDIR;
+    if (vp->attr.type != NFS_DIR && vp->attr.type != NFS_REG) {
+        shim_say("%s: devices, sockets and pipes in a volume cannot be opened", vp->path);
+        return -ENXIO;
+    }
+    if (vp->mount->readonly && ((want & W_OK) || (flags & O_TRUNC)))
+        return -EROFS;
+    if (flags & O_TRUNC)
+        want |= W_OK;
+    have = nfs_access(shim.client, &vp->fh, want, &vp->attr);
+    if (have < 0)
+        return vol_error(have);
+    if (have != want)
+        return -EACCES;
+    if ((flags & O_TRUNC) && vp->attr.type == NFS_REG && vp->attr.size > 0) {
+        struct nfs_setattr set = {.valid = NFS_SET_SIZE};
+        int err;
+
+        vnode_drain(&vp->fh);
+        err = nfs_setattr(shim.client, &vp->fh, &set, &vp->attr);
+        vnode_truncated(&vp->fh);
+        file_changed(&vp->fh);
+        if (err != 0)
+            return vol_error(err);
+    }
+    return open_done(vp, flags, low);
+}
+
+static long open_missing(struct vpath *vp, int flags, mode_t mode, int low)
+{
+    struct nfs_setattr set = {.valid = NFS_SET_MODE, .mode = mode & 07777 & ~shim_umask};
+    struct nfs_open open = {0};
+    int err;
+
+    if (!(flags & O_CREAT))
+        return -ENOENT;
+    if (vp->slash)
+        return -EISDIR;
+    if (vp->mount == NULL)
+        return -EACCES; /* beside the volumes */
+    if (vp->mount->readonly)
+        return -EROFS;
+    err = nfs_open_file(shim.client, &vp->dir, vp->name, (unsigned)open_want(flags) >> 1 ? 3 : 1,
+                        flags & O_EXCL ? NFS_CREATE_EXCL : NFS_CREATE_YES, &set, &vp->fh, &vp->attr, &open);
+    if (err != 0)
+        return vol_error(err);
+    nfs_close_file(shim.client, &vp->fh, &open);
+    vp->kind = VP_FILE;
+    return open_done(vp, flags, low);
+}
+
+long open_vpath(struct vpath *vp, int flags, mode_t mode, int low)
+{
+    switch (vp->kind) {
+    case VP_TOP:
+        if ((flags & O_CREAT) && !(flags & O_DIRECTORY))
+            return -EISDIR;
+        return open_want(flags) & W_OK && !(flags & O_PATH) ? -EISDIR : open_done(vp, flags, low);
+    case VP_MISSING:
+        return open_missing(vp, flags, mode, low);
+    default:
+        if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
+            return -EEXIST;
+        return open_existing(vp, flags, low);
+    }
+}
+
+static long open_at(long nr, const long a[6], int d, int i, int flags, mode_t mode)
+{
+    int dirfd = d >= 0 ? (int)a[d] : AT_FDCWD, err;
+    bool follow = !(flags & O_NOFOLLOW) && (flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL);
+    struct vpath vp;
+    long fd;
+
+    if (flags & O_PATH)
+        flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    for (int n = 0;; n++) {
+        err = path_resolve(dirfd, (const char *)a[i], follow ? VP_FOLLOW : 0, &vp);
+        if (err != 0)
+            return err;
+        if (vp.kind == VP_LOCAL)
+            return path_pass(nr, a, d, i, &vp);
+        if ((flags & O_TMPFILE) == O_TMPFILE) {
+            shim_say("%s: O_TMPFILE is not served", vp.path);
+            return -EOPNOTSUPP;
+        }
+        fd = open_vpath(&vp, flags, mode, 0);
+        /* Created by somebody else since we looked, or a directory handle that went stale. */
+        if ((fd != -EEXIST || (flags & O_EXCL)) && fd != -ESTALE)
+            return fd;
+        if (n >= 5)
+            return fd;
+        path_forget();
+    }
+}
+
+long sc_open(const long a[6])
+{
+    return open_at(SYS_open, a, -1, 0, (int)a[1], (mode_t)a[2]);
+}
+
+long sc_creat(const long a[6])
+{
+    long b[6] = {a[0], O_CREAT | O_WRONLY | O_TRUNC, a[1]};
+
+    return open_at(SYS_open, b, -1, 0, (int)b[1], (mode_t)b[2]);
+}
+
+long sc_openat(const long a[6])
+{
+    return open_at(SYS_openat, a, 0, 1, (int)a[2], (mode_t)a[3]);
+}
+
+long sc_openat2(const long a[6])
+{
+    const struct open_how *how = (const struct open_how *)a[2];
+    struct vpath vp;
+    int err;
+
+    if ((size_t)a[3] < sizeof(*how))
+        return -EINVAL;
+    if (how->resolve == 0)
+        return open_at(SYS_openat2, a, 0, 1, (int)how->flags, (mode_t)how->mode);
+    err = path_resolve((int)a[0], (const char *)a[1], VP_FOLLOW, &vp);
+    if (err != 0)
+        return err;
+    if (vp.kind == VP_LOCAL)
+        return shim_pass(SYS_openat2, a); /* unchanged: the restrictions are the kernel's to judge */
+    shim_say("%s: openat2 with resolve flags is not served", vp.path);
+    return -ENOSYS;
+}
+
+long sc_close(const long a[6])
+{
+    int fd = (int)a[0];
+
+    if (rpc_owns_fd(fd) && !shim_is_vfork_child())
+        return -EBADF;
+    if (shim_is_vfork_child() || ofd_get(fd) == NULL) {
+        if (fd >= 0 && fd < SHIM_FDS && !shim_is_vfork_child())
+            fd_state[fd] = FD_UNKNOWN;
+        return shim_pass(SYS_close, a);
+    }
+    return ofd_close(fd);
+}
+
+long sc_close_range(const long a[6])
+{
+    unsigned first = (unsigned)a[0], last = (unsigned)a[1], from = first;
+
+    if (((unsigned)a[2] & 4) || shim_is_vfork_child() || first > last) /* CLOSE_RANGE_CLOEXEC */
+        return shim_pass(SYS_close_range, a);
+    for (unsigned fd = first; fd <= last && fd < SHIM_FDS; fd++) {
+        if (rpc_owns_fd((int)fd)) {
+            if (fd > from)
+                sys3(SYS_close_range, from, fd - 1, a[2]);
+            from = fd + 1;
+            continue;
+        }
+        if (fd_state[fd] == FD_UNKNOWN) {
+            long flags = sys2(SYS_fcntl, fd, F_GETFL);
+
+            if (flags >= 0 && (flags & O_PATH))
+                ofd_get((int)fd);
+        }
+        if (fd_state[fd] == FD_OURS)
+            ofd_forget((int)fd);
+        fd_state[fd] = FD_UNKNOWN;
+    }
+    return from <= last ? sys3(SYS_close_range, from, last, a[2]) : 0;
+}
+
+/* A descriptor number that was just made from old. */
+static long dup_made(int old, long made)
+{
+    struct ofd *ofd;
+
+    if (made < 0 || shim_is_vfork_child())
+        return made;
+    ofd = ofd_get(old);
+    if (made < SHIM_FDS)
+        fd_state[made] = FD_UNKNOWN;
+    if (ofd != NULL && ofd_get((int)made) != NULL)
+        __atomic_add_fetch(&ofd->refs, 1, __ATOMIC_ACQ_REL);
+    return made;
+}
+
+long sc_dup(const long a[6])
+{
+    return dup_made((int)a[0], sys1(SYS_dup, a[0]));
+}
+
+static long dup_to(int old, int to, long flags, bool three)
+{
+    if (rpc_owns_fd(to) && !shim_is_vfork_child())
+        return -EBUSY;
+    if (sys2(SYS_fcntl, old, F_GETFD) < 0)
+        return -EBADF;
+    if (old == to)
+        return three ? -EINVAL : to;
+    if (!shim_is_vfork_child())
+        ofd_forget(to);
+    else if (to >= 0 && to < SHIM_FDS && fd_state[to] == FD_LOCAL)
+        fd_state[to] = FD_UNKNOWN;
+    return dup_made(old, sys3(SYS_dup3, old, to, flags));
+}
+
+long sc_dup2(const long a[6])
+{
+    return dup_to((int)a[0], (int)a[1], 0, false);
+}
+
+long sc_dup3(const long a[6])
+{
+    return dup_to((int)a[0], (int)a[1], (int)a[2], true);
+}
+
+long lock_fcntl(struct ofd *ofd, int cmd, void *arg) SHIM_HIDDEN;
+
+long sc_fcntl(const long a[6])
+{
+    struct ofd *ofd = ofd_get((int)a[0]);
+    const uint32_t settable = O_APPEND | O_NONBLOCK | O_NOATIME | O_DIRECT;
+
+    if (ofd == NULL)
+        return shim_pass(SYS_fcntl, a);
+    switch ((int)a[1]) {
+    case F_DUPFD:
+    case F_DUPFD_CLOEXEC:
+        return dup_made((int)a[0], sys3(SYS_fcntl, a[0], a[1], a[2]));
+    case F_GETFD:
+    case F_SETFD:
+        return sys3(SYS_fcntl, a[0], a[1], a[2]);
+    case F_GETFL:
+        return (long)(ofd->flags & ~(uint32_t)O_CLOEXEC) | (ofd->flags & O_PATH ? 0 : 0100000); /* O_LARGEFILE */
+    case F_SETFL:
+        if (ofd->flags & O_PATH)
+            return -EBADF;
+        ofd->flags = (ofd->flags & ~settable) | ((uint32_t)a[2] & settable);
+        return 0;
+    case F_GETLK:
+    case F_SETLK:
+    case F_SETLKW:
+    case F_OFD_GETLK:
+    case F_OFD_SETLK:
+    case F_OFD_SETLKW:
+        return lock_fcntl(ofd, (int)a[1], (void *)a[2]);
+    case F_GETLEASE:
+        return F_UNLCK;
+    case F_SETLEASE:
+        return -EAGAIN;
+    case F_GETOWN:
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A run's directory and shared record. */
+#include "client/shim/run.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client/shim/shim.h"
+
+int run_parse_server(const char *text, char *host, size_t size, unsigned *port)
+{
+    const char *colon = strrchr(text, ':'), *end;
+    unsigned char addr[16];
+    size_t len;
+    char *stop;
+
+    *port = 2049;
+    if (text[0] == '[') {
+        end = strchr(++text, ']');
+        if (end == NULL || (end[1] != 0 && end[1] != ':'))
+            return -EINVAL;
+        colon = end[1] == ':' ? end + 1 : NULL;
+    } else if (colon != NULL && strchr(text, ':') != colon) {
+        colon = NULL; /* a bare IPv6 address */
+        end = text + strlen(text);
+    } else {
+        end = colon != NULL ? colon : text + strlen(text);
+    }
+    if (colon != NULL) {
+        unsigned long value = strtoul(colon + 1, &stop, 10);
+
+        if (*stop != 0 || stop == colon + 1 || value == 0 || value > 65535)
+            return -EINVAL;
+        *port = (unsigned)value;
+    }
+    len = (size_t)(end - text);
+    if (len == 0 || len >= size)
+        return -EINVAL;
+    memcpy(host, text, len);
+    host[len] = 0;
+    return inet_pton(AF_INET, host, addr) == 1 || inet_pton(AF_INET6, host, addr) == 1 ? 0 : -EINVAL;
+}
+
+/* One entry of VOLNFS_VOLUMES. */
+static int run_parse_volume(const char *text, size_t len, struct mount *mount)
+{
+    const char *equal = memchr(text, '=', len), *slash;
+    size_t left = equal != NULL ? (size_t)(equal - text) : len;
+
+    memset(mount, 0, sizeof(*mount));
+    if (left > 3 && memcmp(text + left - 3, ":ro", 3) == 0) {
+        mount->readonly = 1;
+        left -= 3;
+    }
+    if (left == 0 || left >= sizeof(mount->remote) - 1)
+        return -EINVAL;
+    memcpy(mount->remote, text, left);
+    if (mount->remote[0] == '/' || strstr(mount->remote, "..") != NULL || strchr(mount->remote, '/') == NULL ||
+        mount->remote[left - 1] == '/' || strstr(mount->remote, "//") != NULL)
+        return -EINVAL;
+    if (strchr(mount->remote, '@') != NULL)
+        mount->readonly = 1;
+    if (equal != NULL) {
+        size_t size = len - (size_t)(equal + 1 - text);
+
+        if (size < 2 || size >= sizeof(mount->path) || equal[1] != '/')
+            return -EINVAL;
+        memcpy(mount->path, equal + 1, size);
+    } else {
+        slash = strrchr(mount->remote, '/');
+        if ((size_t)snprintf(mount->path, sizeof(mount->path), "/volumes/%s", slash + 1) >= sizeof(mount->path))
+            return -EINVAL;
+    }
+    mount->len = (uint32_t)strlen(mount->path);
+    while (mount->len > 1 && mount->path[mount->len - 1] == '/')
+        mount->path[--mount->len] = 0;
+    if (mount->len < 2 || strstr(mount->path, "/.") != NULL || strstr(mount->path, "//") != NULL)
+        return -EINVAL;
+    return 0;
+}
+
+static int run_parse_volumes(struct run *run, const char *volumes)
+{
+    unsigned n = 0;
+
+    while (*volumes != 0) {
+        size_t len = strcspn(volumes, ";");
+
+        if (len > 0) {
+            int err = n < SHIM_MOUNTS ? run_parse_volume(volumes, len, &run->mounts[n]) : -E2BIG;
+
+            if (err != 0)
+                return err;
+            n++;
+        }
+        volumes += len + (volumes[len] != 0);
+    }
+    return n > 0 ? 0 : -EINVAL;
+}
+
+static int run_default_dir(const char *server, const char *volumes, char *dir, size_t size)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+
+    for (const char *p = server; *p != 0; p++)
+        hash = (hash ^ (unsigned char)*p) * 0x100000001b3u;
+    for (const char *p = volumes; *p != 0; p++)
+        hash = (hash ^ (unsigned char)*p) * 0x100000001b3u;
+    return (size_t)snprintf(dir, size, "%s/volnfs-%u-%016llx", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp",
+                            (unsigned)geteuid(), (unsigned long long)hash) < size
+               ? 0
+               : -ENAMETOOLONG;
+}
+
+int run_attach(const char *dir, const char *server, const char *volumes, struct run **out, char *out_dir, size_t size,
+               const char **why)
+{
+    char path[300];
+    struct stat st;
+    struct run *run;
+    int fd = -1, err;
+
+    *why = "the run directory's name is too long";
+    if (dir == NULL) {
+        if (run_default_dir(server, volumes, out_dir, size) != 0)
+            return -ENAMETOOLONG;
+    } else if (dir != out_dir && (size_t)snprintf(out_dir, size, "%s", dir) >= size) {
+        return -ENAMETOOLONG;
+    }
+    *why = "the run directory cannot be made";
+    if (mkdir(out_dir, 0700) != 0 && errno != EEXIST)
+        return -errno;
+    *why = "the run directory belongs to somebody else";
+    if (lstat(out_dir, &st) != 0)
+        return -errno;
+    if (!S_ISDIR(st.st_mode) || (st.st_uid != geteuid() && geteuid() != 0) || (st.st_mode & 022))
+        return -EPERM;
+    *why = "the run's shared record cannot be opened";
+    snprintf(path, sizeof(path), "%s/state", out_dir);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) {
+        char made[320];
+        struct run *fresh = calloc(1, sizeof(*fresh));
+
+        if (fresh == NULL)
+            return -ENOMEM;
+        *why = "VOLNFS_VOLUMES is not USER/VOLUME[:ro][=PATH];...";
+        err = run_parse_volumes(fresh, volumes);
+        if (err != 0) {
+            free(fresh);
+            return err;
+        }
+        fresh->magic = RUN_MAGIC;
+        fresh->size = sizeof(*fresh);
+        *why = "the run's shared record cannot be written";
+        snprintf(made, sizeof(made), "%s.%d", path, (int)getpid());
+        fd = open(made, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        err = fd < 0 ? -errno : 0;
+        if (err == 0 && write(fd, fresh, sizeof(*fresh)) != (ssize_t)sizeof(*fresh))
+            err = -ENOSPC;
+        free(fresh);
+        /* Whoever links first wins; the others take what is there. */
+        if (err == 0 && link(made, path) != 0 && errno != EEXIST)
+            err = -errno;
+        if (fd >= 0) {
+            unlink(made);
+            close(fd);
+        }
+        if (err != 0)
+            return err;
+        fd = open(path, O_RDWR | O_CLOEXEC);
+    }
+    if (fd < 0)
+        return -errno;
+    run = mmap(NULL, sizeof(*run), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    err = run == MAP_FAILED ? -errno : 0;
+    if (err == 0 && (fstat(fd, &st) != 0 || st.st_size < (off_t)sizeof(*run) || run->magic != RUN_MAGIC ||
+                     run->size != sizeof(*run))) {
+        *why = "the run's shared record is of another version";
+        munmap(run, sizeof(*run));
+        err = -EINVAL;
+    }
+    close(fd);
+    if (err == 0)
+        *out = run;
+    return err;
+}
+
+static void run_remove_at(int dir, const char *name)
+{
+    int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct dirent *entry;
+    DIR *list;
+
+    if (fd < 0 || (list = fdopendir(fd)) == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    while ((entry = readdir(list)) != NULL) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        if (unlinkat(fd, entry->d_name, 0) != 0)
+            run_remove_at(fd, entry->d_name);
+    }
+    closedir(list);
+    unlinkat(dir, name, AT_REMOVEDIR);
+}
+
+void run_remove(const char *dir)
+{
+    run_remove_at(AT_FDCWD, dir);
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shim: system calls on volumes, carried out in the program's own process.
+ *
+ * A call comes in through the door on the program's thread: filter.c decides from the descriptor or path whether it
+ * may concern a volume, dispatch.c masks signals, and one function per call (sc_NAME) does the work and returns
+ * what the kernel would. A call that turns out not to be ours is passed to the kernel there.
+ *
+ * What is shared with whom:
+ *   struct run    the processes of one `volnfs run`: client identity, mounts, change counters (a mapped file)
+ *   struct ofd    whoever holds a descriptor of one open: offset, flags, handle (a memfd; see ofd.c)
+ *   struct vnode  this process: what it has written to one file and not yet made durable, its locks
+ * fd_state says per descriptor number what is known of it; 0, "not known", is always a safe value.
+ */
+#ifndef CLIENT_SHIM_SHIM_H
+#define CLIENT_SHIM_SHIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "client/nfs/file.h"
+#include "client/nfs/heap.h"
+#include "client/nfs/sys.h"
+
+#define SHIM_PATH 4096
+#define SHIM_MOUNTS 32
+#define SHIM_FDS 65536
+#define SHIM_SLOTS 4096
+#define SHIM_HIDDEN __attribute__((visibility("hidden")))
+
+#pragma GCC visibility push(hidden)
+
+/* One volume as it is shown. */
+struct mount {
+    char path[256];   /* where the program sees it: absolute, no final slash */
+    char remote[256]; /* USER/VOLUME or USER/VOLUME@SNAPSHOT */
+    uint32_t len;     /* of path */
+    uint32_t readonly;
+    uint32_t known; /* root and dev are filled in */
+    uint64_t dev;
+    struct nfs_fh root;
+};
+
+/* Shared by the processes of a run. */
+struct run {
+    uint32_t magic, size;
+    struct nfs_shared nfs;
+    uint32_t gens[SHIM_SLOTS];  /* by file: grows with every change made here, so that caches of others notice */
+    uint32_t names;             /* grows with every rename, removal and rmdir */
+    int32_t opens[SHIM_SLOTS];  /* by file: how many open descriptions there are */
+    struct vlock mounts_lock;
+    struct mount mounts[SHIM_MOUNTS];
+};
+#define RUN_MAGIC 0x766e7231u
+
+/* The process's view. Set up by shim_init. */
+struct shim {
+    struct run *run;
+    struct nfs_client *client;
+    unsigned nmounts;
+    char top[256]; /* everything below here that is no mount does not exist; "" when mounts lie apart */
+    uint32_t top_len;
+    char dir[256]; /* run directory, no final slash */
+    uint32_t dir_len;
+    char mirror[280]; /* dir + "/cwd" */
+    uint32_t mirror_len;
+    pid_t pid;            /* whose fd_state this is */
+    volatile int *alive;  /* 1; a page that reads 0 in a forked child */
+    int debug;
+    char *env[6]; /* what the next program needs, as NAME=value */
+};
+extern struct shim shim;
+
+/* True while this thread is inside the shim: its own system calls pass. */
+extern __thread int shim_inside __attribute__((tls_model("initial-exec")));
+
+enum fd_state { FD_UNKNOWN, FD_LOCAL, FD_OURS };
+extern uint8_t fd_state[SHIM_FDS];
+
+/* filter.c */
+bool shim_filter(long nr, const long args[6]);
+extern uint8_t shim_serve[];
+
+/* dispatch.c */
+long shim_handler(long nr, const long args[6]);
+/* What a served call does with its arguments. */
+enum { ARG_FD = 1, ARG_PATH = 2, ARG_AT = 4, ARG_ALWAYS = 8, ARG_CLOSES = 16, ARG_PATH2 = 32 };
+struct call_row {
+    uint8_t kind;
+    uint8_t fd, path; /* which argument */
+    uint8_t fd2, path2;
+    long (*run)(const long a[6]);
+};
+extern const struct call_row call_table[512];
+/* `return shim_pass(...)` lets the kernel do it: the call is made after the handler is left. */
+long shim_pass(long nr, const long a[6]);
+long shim_nr(void); /* the number the call came with */
+long shim_pass_same(const long a[6]); /* under the number it came with */
+uint64_t shim_mask(void); /* the signals the program had blocked when it called */
+
+/* init.c */
+void shim_after_fork(void);
+bool shim_is_vfork_child(void); /* in a child that still uses its parent's memory */
+void shim_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* at VOLNFS_DEBUG */
+int mount_ready(struct mount *mount); /* connects and looks up the root the first time */
+
+/* ---- open file descriptions: ofd.c ---- */
+struct ofd {
+    uint32_t magic;
+    int32_t refs; /* descriptors in all processes, as far as known */
+    int32_t holder; /* thread that uses the offset; 0 none */
+    uint32_t flags;  /* of open: access mode, O_APPEND, O_NONBLOCK, O_PATH ... */
+    uint32_t type;   /* enum nfs_type */
+    uint32_t mount;  /* index */
+    uint64_t id;
+    int64_t offset;  /* files: bytes; directories: a cookie */
+    uint64_t verf;   /* directories */
+    struct nfs_fh fh;
+    struct nfs_attr attr; /* as last seen */
+    uint64_t attr_ms;     /* when; 0: not to be used */
+    uint32_t attr_gen;
+    uint32_t lock_held; /* flock or OFD locks were taken through it */
+    struct nfs_locker locker;
+    char path[SHIM_PATH]; /* where it was opened: absolute; directories are resolved against it */
+};
+
+/* Makes one and returns a descriptor for it (cloexec as flags say), not below low; *out is this process's mapping. */
+int ofd_new(const struct ofd *init, int low, struct ofd **out);
+/* The description behind a descriptor: NULL when it is not ours. */
+struct ofd *ofd_get(int fd);
+/* Descriptor numbers came and went. */
+void ofd_forget(int fd);                 /* before fd is closed or replaced by the kernel */
+long ofd_close(int fd);                  /* flushes, releases, closes */
+void ofd_ref_all(void);                  /* before fork: the child will hold one more of each */
+void ofd_after_fork(void);
+/* For every descriptor of ours in this process. */
+void ofd_each(void (*fn)(int fd, struct ofd *ofd, void *arg), void *arg);
+struct mount *ofd_mount(const struct ofd *ofd);
+void ofd_lock(struct ofd *ofd); /* the offset; a holder that died is found out */
+void ofd_unlock(struct ofd *ofd);
+
+/* ---- paths: path.c ---- */
+enum { VP_FOLLOW = 1, VP_PARENT = 2, VP_NOATTR = 4 };
+enum vp_kind { VP_LOCAL, VP_FILE, VP_MISSING, VP_TOP };
+struct vpath {
+    enum vp_kind kind;
+    struct mount *mount;
+    struct nfs_fh fh; /* VP_FILE */
+    struct nfs_attr attr;
+    bool is_root;              /* of the volume */
+    bool slash;                /* the path ended in one: must be a directory */
+    struct nfs_fh dir;         /* the directory it lies in (unless is_root) */
+    char name[NFS_NAME_MAX + 1];
+    char path[SHIM_PATH];      /* absolute; VP_LOCAL: for the kernel */
+};
+/* Resolves path against dirfd (AT_FDCWD: working directory). VP_FOLLOW: a symbolic link at the end too.
+ * VP_PARENT: only the directory must exist and nothing is looked up at the end. 0 or a negative errno;
+ * VP_MISSING (0 returned) is for the caller to judge. */
+int path_resolve(int dirfd, const char *path, unsigned flags, struct vpath *out);
+/* The working directory as the program sees it, if it is in a volume: its length, or 0 when it is not, or -errno. */
+int path_cwd(char *buf, size_t size);
+extern int path_cwd_ours; /* 0 not known, 1 no, 2 yes: for the filter */
+void path_forget(void);   /* names changed: drop what is cached */
+void path_after_fork(void);
+struct mount *path_mount(const char *path); /* the mount path lies in, or NULL */
+/* VP_LOCAL results: the arguments with the path (index i) and dirfd (index d or -1) put in, passed on. */
+long path_pass(long nr, const long a[6], int d, int i, const struct vpath *vp);
+
+/* ---- files: vnode.c, io.c ---- */
+struct vnode; /* this process's unfinished business with one file */
+long vnode_write(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offset, bool append, uint64_t *end);
+int vnode_drain(const struct nfs_fh *fh);           /* waits until what was written is at the server */
+int vnode_flush(const struct nfs_fh *fh, bool sync); /* and durable; the first error since the last flush */
+bool vnode_dirty(const struct nfs_fh *fh);
+void vnode_flush_all(void);
+void vnode_after_fork(void);
+void vnode_truncated(const struct nfs_fh *fh);
+long file_read(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offset);
+void file_drop_cache(const struct nfs_fh *fh);
+void file_after_fork(void);
+uint32_t file_gen(const struct nfs_fh *fh);
+void file_changed(const struct nfs_fh *fh); /* counts it for everybody in the run */
+unsigned file_slot(const struct nfs_fh *fh);
+int file_attr(struct ofd *ofd, struct nfs_attr *attr, bool fresh); /* getattr with what is known */
+
+/* ---- the rest ---- */
+void stat_fill(struct stat *st, const struct mount *mount, const struct nfs_attr *attr);
+long map_sync_all(void);              /* writes back shared mappings */
+void map_file_closing(const struct nfs_fh *fh);
+void lock_closed(const struct nfs_fh *fh); /* POSIX: closing any descriptor of a file drops the process's locks */
+void lock_last_close(struct ofd *ofd);
+void lock_exit(void);
+void lock_after_fork(void);
+int vol_error(int err); /* -ESTALE and such as programs expect them */
+extern uint32_t shim_umask;
+int memfd_of(const struct nfs_fh *fh, const char *name, uint64_t size); /* a kernel copy of a file, or -errno */
+long open_vpath(struct vpath *vp, int flags, mode_t mode, int low);
+
+#pragma GCC visibility pop
+
+/* The calls, in the order of their files. */
+#define SC(name) long sc_##name(const long a[6]) SHIM_HIDDEN
+SC(read); SC(write); SC(pread64); SC(pwrite64); SC(readv); SC(writev); SC(preadv); SC(pwritev); SC(lseek);
+SC(fsync); SC(ftruncate); SC(truncate); SC(fallocate); SC(fadvise64); SC(readahead); SC(sync); SC(syncfs);
+SC(copy_file_range); SC(sendfile); SC(splice); SC(ioctl);
+SC(open); SC(openat); SC(openat2); SC(creat);
+SC(close); SC(close_range); SC(dup); SC(dup2); SC(dup3); SC(fcntl);
+SC(stat); SC(lstat); SC(fstat); SC(newfstatat); SC(statx); SC(access); SC(faccessat); SC(faccessat2);
+SC(statfs); SC(fstatfs); SC(readlink); SC(readlinkat);
+SC(chmod); SC(fchmod); SC(fchmodat); SC(fchmodat2); SC(chown); SC(lchown); SC(fchown); SC(fchownat);
+SC(utime); SC(utimes); SC(futimesat); SC(utimensat);
+SC(mkdir); SC(mkdirat); SC(rmdir); SC(unlink); SC(unlinkat); SC(rename); SC(renameat); SC(renameat2);
+SC(link); SC(linkat); SC(symlink); SC(symlinkat); SC(mknod); SC(mknodat); SC(umask);
+SC(getdents64); SC(getdents); SC(getcwd); SC(chdir); SC(fchdir);
+SC(flock); SC(mmap); SC(munmap); SC(mremap); SC(msync); SC(execve); SC(execveat); SC(exit_group);
+SC(poll); SC(ppoll); SC(select); SC(pselect6); SC(epoll_ctl);
+SC(xattr_path); SC(xattr_fd); SC(refuse_path); SC(enosys); SC(inotify_add_watch); SC(name_to_handle_at);
+#undef SC
+
+#endif

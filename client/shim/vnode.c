@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Write-behind: what this process has written to a file and the server has not yet made durable.
+ *
+ * A write is copied into a chunk and sent at once, unstable, without waiting for the answer; up to VNODE_FLIGHT bytes
+ * are under way. Chunks stay until COMMIT returns the verifier they were written under; if the server was
+ * restarted in between they are written again. flush (close, fsync, exit) waits, commits and reports the
+ * first error; a write reports it earlier when it is known.
+ *
+ * A chunk goes: sent -> answered (settle, in order) -> committed and freed (flush).
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "client/nfs/call.h"
+#include "client/shim/shim.h"
+
+#define VNODE_HASH 256
+#define VNODE_FLIGHT (8u << 20) /* bytes sent and not answered */
+#define VNODE_KEEP (64u << 20)  /* bytes answered and not committed */
+
+struct chunk {
+    struct chunk *next;
+    struct rpc_call rpc;
+    struct nfs_enc enc;
+    uint8_t head[256], tail[4];
+    uint8_t *data;
+    uint32_t size, status, have;
+    uint64_t offset, verf;
+    bool settled;
+};
+
+struct vnode {
+    struct vnode *next;
+    int users;
+    struct vlock lock;
+    struct nfs_fh fh;
+    struct chunk *first, **last; /* in the order written */
+    size_t flight, kept;
+    int error;
+    uint64_t end; /* appends: where the end was last seen */
+};
+
+static struct {
+    struct vlock lock;
+    struct vnode *hash[VNODE_HASH];
+} vnodes;
+
+unsigned file_slot(const struct nfs_fh *fh)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+
+    for (uint32_t i = 0; i < fh->size; i++)
+        h = (h ^ fh->data[i]) * 0x100000001b3u;
+    return (unsigned)((h ^ h >> 32) % SHIM_SLOTS);
+}
+
+uint32_t file_gen(const struct nfs_fh *fh)
+{
+    return __atomic_load_n(&shim.run->gens[file_slot(fh)], __ATOMIC_ACQUIRE);
+}
+
+void file_changed(const struct nfs_fh *fh)
+{
+    __atomic_add_fetch(&shim.run->gens[file_slot(fh)], 1, __ATOMIC_ACQ_REL);
+}
+
+static struct vnode *vnode_get(const struct nfs_fh *fh, bool make)
+{
+    unsigned slot = file_slot(fh) % VNODE_HASH;
+    struct vnode *v;
+
+    vlock_lock(&vnodes.lock);
+    for (v = vnodes.hash[slot]; v != NULL && !nfs_fh_same(&v->fh, fh); v = v->next)
+        ;
+    if (v == NULL && make && (v = heap_zalloc(1, sizeof(*v))) != NULL) {
+        v->fh = *fh;
+        v->last = &v->first;
+        v->next = vnodes.hash[slot];
+        vnodes.hash[slot] = v;
+    }
+    if (v != NULL)
+        v->users++;
+    vlock_unlock(&vnodes.lock);
+    return v;
+}
+
+static void vnode_put(struct vnode *v)
+{
+    struct vnode **at;
+
+    vlock_lock(&vnodes.lock);
+    if (--v->users == 0 && v->first == NULL && v->error == 0) {
+        for (at = &vnodes.hash[file_slot(&v->fh) % VNODE_HASH]; *at != v; at = &(*at)->next)
+            ;
+        *at = v->next;
+        heap_free(v);
+    }
+    vlock_unlock(&vnodes.lock);
+}
+
+static int chunk_take(struct rpc_call *rpc, const uint8_t *reply, size_t size)
+{
+    struct chunk *chunk = rpc->arg;
+    struct nfs_dec dec;
+
+    dec_start(&dec, reply, size);
+    chunk->status = dec_op(&dec, NFS_OP_PUTFH);
+    if (chunk->status == NFS_OK)
+        chunk->status = dec_op(&dec, NFS_OP_WRITE);
+    if (chunk->status == NFS_OK) {
+        chunk->have = dec_u32(&dec);
+        dec_u32(&dec);
+        chunk->verf = dec_u64(&dec);
+    }
+    return dec.bad || chunk->have > chunk->size ? -EIO : 0;
+}
+
+static void chunk_free(struct chunk *chunk)
+{
+    heap_free(chunk->data);
+    heap_free(chunk);
+}
+
+static struct chunk *chunk_new(const struct nfs_fh *fh, uint32_t size, uint64_t offset)
+{
+    static const struct nfs_stateid anonymous;
+    struct chunk *chunk = heap_zalloc(1, sizeof(*chunk));
+
+    if (chunk == NULL)
+        return NULL;
+    chunk->data = heap_alloc(size);
+    if (chunk->data == NULL) {
+        heap_free(chunk);
+        return NULL;
+    }
+    chunk->size = size;
+    chunk->offset = offset;
+    enc_start(&chunk->enc, chunk->head, sizeof(chunk->head));
+    enc_putfh(&chunk->enc, fh);
+    enc_op(&chunk->enc, NFS_OP_WRITE);
+    enc_stateid(&chunk->enc, &anonymous);
+    enc_u64(&chunk->enc, offset);
+    enc_u32(&chunk->enc, 0); /* UNSTABLE4 */
+    enc_u32(&chunk->enc, size);
+    enc_finish(&chunk->enc);
+    chunk->rpc.out[0] = (struct iovec){chunk->head, chunk->enc.pos};
+    chunk->rpc.out[1] = (struct iovec){chunk->data, size};
+    chunk->rpc.out[2] = (struct iovec){chunk->tail, -size & 3};
+    chunk->rpc.nout = 3;
+    chunk->rpc.take = chunk_take;
+    chunk->rpc.arg = chunk;
+    return chunk;
+}
+
+/* Waits for one chunk's answer and deals with it. */
+static void chunk_settle(struct vnode *v, struct chunk *chunk)
+{
+    int err;
+
+    for (unsigned n = 0;; n++) {
+        err = rpc_wait(shim.client->server, &chunk->rpc);
+        if (err != 0 || (chunk->status != NFS_ERR_DELAY && chunk->status != NFS_ERR_GRACE))
+            break;
+        sys_sleep_ms(call_pause(n));
+        rpc_submit(shim.client->server, &chunk->rpc);
+    }
+    if (err == 0)
+        err = nfs_errno(chunk->status);
+    if (err == 0 && chunk->have < chunk->size) {
+        ssize_t n = nfs_write(shim.client, &v->fh, chunk->data, chunk->size, chunk->offset, false, &chunk->verf);
+
+        err = n < 0 ? (int)n : n < (ssize_t)chunk->size ? -EIO : 0;
+    }
+    chunk->settled = true;
+    v->flight -= chunk->size;
+    v->kept += chunk->size;
+    if (err != 0 && v->error == 0)
+        v->error = err;
+}
+
+/* Settles, oldest first, until no more than limit bytes are under way. */
+static void vnode_settle_locked(struct vnode *v, size_t limit)
+{
+    for (struct chunk *chunk = v->first; chunk != NULL && v->flight > limit; chunk = chunk->next)
+        if (!chunk->settled)
+            chunk_settle(v, chunk);
+}
+
+/* Takes in answers that are here already. */
+static void vnode_look_locked(struct vnode *v)
+{
+    for (struct chunk *chunk = v->first; chunk != NULL; chunk = chunk->next) {
+        if (chunk->settled)
+            continue;
+        if (!rpc_poll(shim.client->server, &chunk->rpc))
+            break;
+        chunk_settle(v, chunk);
+    }
+}
+
+static int vnode_commit_locked(struct vnode *v)
+{
+    struct chunk *chunk;
+    uint64_t verf = 0;
+    int err = 0;
+
+    vnode_settle_locked(v, 0);
+    if (v->first != NULL && v->error == 0)
+        err = nfs_commit(shim.client, &v->fh, &verf);
+    while ((chunk = v->first) != NULL) {
+        if (err == 0 && v->error == 0 && chunk->verf != verf) {
+            ssize_t n = nfs_write(shim.client, &v->fh, chunk->data, chunk->size, chunk->offset, true, NULL);
+
+            if (n != (ssize_t)chunk->size)
+                err = n < 0 ? (int)n : -EIO;
+        }
+        v->first = chunk->next;
+        chunk_free(chunk);
+    }
+    v->last = &v->first;
+    v->kept = v->flight = 0;
+    if (err != 0 && v->error == 0)
+        v->error = err;
+    return v->error;
+}
+
+static void iov_copy(uint8_t *to, size_t size, const struct iovec **iov, size_t *skip)
+{
+    while (size > 0) {
+        size_t part = (*iov)->iov_len - *skip;
+
+        if (part > size)
+            part = size;
+        memcpy(to, (const uint8_t *)(*iov)->iov_base + *skip, part);
+        to += part;
+        size -= part;
+        *skip += part;
+        if (*skip == (*iov)->iov_len) {
+            (*iov)++;
+            *skip = 0;
+        }
+    }
+}
+
+static long vnode_append_locked(struct vnode *v, const struct iovec *iov, int n, size_t total, uint64_t *end)
+{
+    uint8_t *all = NULL;
+    const void *data = iov[0].iov_base;
+    size_t skip = 0;
+    ssize_t done;
+
+    vnode_commit_locked(v); /* our own earlier bytes come first */
+    if (n > 1) {
+        all = heap_alloc(total);
+        if (all == NULL)
+            return -ENOMEM;
+        iov_copy(all, total, &iov, &skip);
+        data = all;
+    }
+    done = nfs_append(shim.client, &v->fh, data, total, &v->end);
+    heap_free(all);
+    *end = v->end;
+    return done;
+}
+
+long vnode_write(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offset, bool append, uint64_t *end)
+{
+    size_t total = 0, done = 0, skip = 0;
+    struct vnode *v;
+    long ret = 0;
+
+    while (n > 0 && iov[0].iov_len == 0) {
+        iov++;
+        n--;
+    }
+    for (int i = 0; i < n; i++) {
+        if (iov[i].iov_len > (size_t)0x7ffff000 || total + iov[i].iov_len > (size_t)0x7ffff000)
+            return -EINVAL;
+        total += iov[i].iov_len;
+    }
+    if (total == 0)
+        return 0;
+    v = vnode_get(&ofd->fh, true);
+    if (v == NULL)
+        return -ENOMEM;
+    vlock_lock(&v->lock);
+    if (append) {
+        if (v->end == 0)
+            v->end = ofd->attr.size;
+        ret = vnode_append_locked(v, iov, n, total, end);
+        goto out;
+    }
+    while (done < total) {
+        uint32_t size = (uint32_t)(total - done < RPC_MAX_IO ? total - done : RPC_MAX_IO);
+        struct chunk *chunk;
+
+        if (v->flight + size > VNODE_FLIGHT)
+            vnode_settle_locked(v, VNODE_FLIGHT - size);
+        else
+            vnode_look_locked(v);
+        if (v->kept + v->flight > VNODE_KEEP)
+            vnode_commit_locked(v);
+        if (v->error != 0)
+            break;
+        chunk = chunk_new(&v->fh, size, offset + done);
+        if (chunk == NULL) {
+            ret = -ENOMEM;
+            break;
+        }
+        iov_copy(chunk->data, size, &iov, &skip);
+        chunk->rpc.lane = call_lane(shim.client);
+        *v->last = chunk;
+        v->last = &chunk->next;
+        v->flight += size;
+        rpc_submit(shim.client->server, &chunk->rpc);
+        done += size;
+    }
+    *end = offset + done;
+    if (done > 0)
+        ret = (long)done;
+    else if (v->error != 0)
+        ret = v->error;
+out:
+    vlock_unlock(&v->lock);
+    vnode_put(v);
+    file_changed(&ofd->fh);
+    return ret;
+}
+
+int vnode_drain(const struct nfs_fh *fh)
+{
+    struct vnode *v = vnode_get(fh, false);
+
+    if (v == NULL)
+        return 0;
+    vlock_lock(&v->lock);
+    vnode_settle_locked(v, 0);
+    vlock_unlock(&v->lock);
+    vnode_put(v);
+    return 0;
+}
+
+int vnode_flush(const struct nfs_fh *fh, bool sync)
+{
+    struct vnode *v = vnode_get(fh, false);
+    int err;
+
+    if (v == NULL) {
+        uint64_t verf;
+
+        return sync ? nfs_commit(shim.client, fh, &verf) : 0;
+    }
+    vlock_lock(&v->lock);
+    err = vnode_commit_locked(v);
+    v->error = 0;
+    v->end = 0;
+    vlock_unlock(&v->lock);
+    vnode_put(v);
+    return err;
+}
+
+bool vnode_dirty(const struct nfs_fh *fh)
+{
+    struct vnode *v = vnode_get(fh, false);
+    bool dirty;
+
+    if (v == NULL)
+        return false;
+    dirty = v->first != NULL;
+    vnode_put(v);
+    return dirty;
+}
+
+void vnode_truncated(const struct nfs_fh *fh)
+{
+    struct vnode *v = vnode_get(fh, false);
+
+    if (v == NULL)
+        return;
+    vlock_lock(&v->lock);
+    v->end = 0;
+    vlock_unlock(&v->lock);
+    vnode_put(v);
+}
+
+void vnode_flush_all(void)
+{
+    for (unsigned i = 0; i < VNODE_HASH; i++) {
+        struct vnode *v;
+
+        vlock_lock(&vnodes.lock);
+        for (v = vnodes.hash[i]; v != NULL; v = v->next) {
+            if (v->first == NULL)
+                continue;
+            v->users++;
+            vlock_unlock(&vnodes.lock);
+            vlock_lock(&v->lock);
+            vnode_commit_locked(v);
+            vlock_unlock(&v->lock);
+            vlock_lock(&vnodes.lock);
+            v->users--;
+        }
+        vlock_unlock(&vnodes.lock);
+    }
+}
+
+void vnode_after_fork(void)
+{
+    /* What the parent wrote it also finishes. */
+    memset(&vnodes, 0, sizeof(vnodes));
+}
