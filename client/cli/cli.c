@@ -29,7 +29,9 @@ int cli_getopt(struct cli *cli, int argc, char **argv, const char *shorts, const
         all[n++] = common[i];
     for (; longs && longs->name && n < OPTIONS_MAX; longs++)
         all[n++] = *longs;
-    snprintf(text, sizeof(text), "S:jh%s", shorts ? shorts : "");
+    /* A '+' first: stop at the first word that is no option. */
+    snprintf(text, sizeof(text), "%sS:jh%s", shorts && *shorts == '+' ? "+" : "",
+             shorts ? shorts + (*shorts == '+') : "");
     for (;;) {
         opt = getopt_long(argc, argv, text, all, NULL);
         switch (opt) {

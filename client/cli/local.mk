@@ -1,15 +1,19 @@
 # cli: the volnfs command. One file per verb.
-volnfs_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+volnfs_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) -DPRELOADDIR='"$(preloaddir)"'
+volnfs_LDFLAGS = $(AM_LDFLAGS) $(NFS_CLIENT_WRAP)
 volnfs_SOURCES = \
     client/cli/cli.c client/cli/cli.h \
     client/cli/cmd_check.c \
     client/cli/cmd_create.c \
     client/cli/cmd_destroy.c \
+    client/cli/cmd_doctor.c \
     client/cli/cmd_get.c \
     client/cli/cmd_list.c \
+    client/cli/cmd_run.c \
     client/cli/cmd_set.c \
     client/cli/cmd_status.c \
     client/cli/connect.c client/cli/connect.h \
     client/cli/format.c client/cli/format.h \
-    client/cli/volnfs.c
-volnfs_LDADD = $(STORE_LIBS) $(PROTO_LIBS) $(COMMON_LIBS) $(JANSSON_LIBS)
+    client/cli/volnfs.c \
+    client/shim/run.c client/shim/run.h
+volnfs_LDADD = $(NFS_CLIENT_LIBS) $(STORE_LIBS) $(PROTO_LIBS) $(COMMON_LIBS) $(JANSSON_LIBS)

@@ -31,6 +31,12 @@ static const struct verb verbs[] = {
      "\n  -d, --data  also read all data and verify its checksums\n"
      "  -a, --all   every volume of the store\n"
      "\nWorks with the server up or down.\n"},
+    {"run", "[-s SERVER[:PORT]] [-u USER] [-v USER/VOLUME[@SNAPSHOT][:ro][=PATH]]... [--] COMMAND...",
+     "run a command that sees volumes, without a mount", cmd_run,
+     "\n  -s, --server HOST[:PORT]  the server (VOLNFS_SERVER, or 127.0.0.1:2049)\n"
+     "  -v, --volume VOLUME       shown at /volumes/VOLUME or at PATH; made if missing, unless :ro\n"
+     "  -u, --user USER           whose volumes; without -v all of them are shown\n"},
+    {"doctor", "[-s SERVER[:PORT]] [COMMAND]", "say whether programs can use volumes here", cmd_doctor, NULL},
     {"help", "[VERB]", "show this, or how to use a verb", cmd_help, NULL},
     {"version", "", "show the release", cmd_version, NULL},
 };

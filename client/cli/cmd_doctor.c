@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * volnfs doctor: says whether a program can be served by the preload library here, and why not.
+ */
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client/cli/cli.h"
+#include "client/nfs/file.h"
+#include "client/shim/run.h"
+
+static int problems;
+
+static void good(const char *what)
+{
+    printf("ok    %s\n", what);
+}
+
+static void bad(const char *what, const char *why)
+{
+    printf("no    %s: %s\n", what, why);
+    problems++;
+}
+
+/* COMMAND as execvp would find it. */
+static bool find_command(const char *name, char *out, size_t size)
+{
+    const char *path = getenv("PATH");
+
+    if (strchr(name, '/') != NULL) {
+        snprintf(out, size, "%s", name);
+        return access(out, X_OK) == 0;
+    }
+    for (path = path != NULL ? path : "/usr/bin:/bin"; *path != 0;) {
+        size_t len = strcspn(path, ":");
+
+        snprintf(out, size, "%.*s/%s", (int)len, path, name);
+        if (access(out, X_OK) == 0)
+            return true;
+        path += len + (path[len] == ':');
+    }
+    return false;
+}
+
+/* What the program's file says. */
+static void check_elf(const char *path, const uint8_t *at, size_t size)
+{
+    const Elf64_Ehdr *head = (const Elf64_Ehdr *)at;
+    const Elf64_Phdr *ph;
+    bool dynamic = false;
+
+    if (size < sizeof(*head) || memcmp(at, ELFMAG, SELFMAG) != 0) {
+        bad(path, "neither a script nor an ELF program");
+        return;
+    }
+    if (head->e_ident[EI_CLASS] != ELFCLASS64 || head->e_machine != EM_X86_64) {
+        bad(path, "not a 64-bit x86 program");
+        return;
+    }
+    if (head->e_phentsize != sizeof(*ph) || head->e_phoff > size ||
+        (uint64_t)head->e_phnum * sizeof(*ph) > size - head->e_phoff) {
+        bad(path, "a damaged ELF file");
+        return;
+    }
+    ph = (const Elf64_Phdr *)(at + head->e_phoff);
+    for (int i = 0; i < head->e_phnum; i++) {
+        if (ph[i].p_type != PT_INTERP || ph[i].p_offset >= size || ph[i].p_filesz > size - ph[i].p_offset ||
+            ph[i].p_filesz == 0)
+            continue;
+        dynamic = true;
+        if (memmem(at + ph[i].p_offset, ph[i].p_filesz, "musl", 4) != NULL)
+            bad(path, "made for musl; only glibc programs are served");
+        else
+            good("the program is dynamically linked to glibc");
+    }
+    if (!dynamic)
+        bad(path, "statically linked (as most Go programs are): nothing can be preloaded into it");
+}
+
+static void check_command(const char *name)
+{
+    char path[4096], line[256], *interp;
+    struct stat st;
+    void *at;
+    int fd;
+
+    for (int depth = 0; depth < 4; depth++) {
+        if (!find_command(name, path, sizeof(path))) {
+            bad(name, "not found, or not executable");
+            return;
+        }
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || fstat(fd, &st) != 0 || st.st_size == 0) {
+            bad(path, fd < 0 ? strerror(errno) : "empty");
+            if (fd >= 0)
+                close(fd);
+            return;
+        }
+        if ((st.st_mode & (S_ISUID | S_ISGID)) != 0)
+            bad(path, "set-user-id programs ignore what is preloaded");
+        at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        close(fd);
+        if (at == MAP_FAILED) {
+            bad(path, strerror(errno));
+            return;
+        }
+        if (st.st_size < 3 || memcmp(at, "#!", 2) != 0) {
+            check_elf(path, at, (size_t)st.st_size);
+            munmap(at, (size_t)st.st_size);
+            return;
+        }
+        snprintf(line, sizeof(line), "%.*s", (int)(st.st_size - 2 < 250 ? st.st_size - 2 : 250), (char *)at + 2);
+        munmap(at, (size_t)st.st_size);
+        interp = line + strspn(line, " \t");
+        interp[strcspn(interp, " \t\n")] = 0;
+        printf("ok    %s is a script for %s\n", path, interp);
+        name = strdup(interp);
+        if (name == NULL)
+            return;
+    }
+}
+
+static void check_server(const char *text)
+{
+    struct nfs_client *client = NULL;
+    struct nfs_attr attr;
+    struct nfs_fh root;
+    char host[64];
+    unsigned port;
+    int err = run_parse_server(text, host, sizeof(host), &port);
+
+    if (err == 0)
+        err = nfs_client_open(&client, host, port, 2000, NULL);
+    if (err == 0)
+        err = nfs_root(client, &root, &attr);
+    if (err == 0)
+        printf("ok    a server answers at %s\n", text);
+    else
+        bad(text, err == -EINVAL ? "not ADDRESS:PORT" : err == -EIO ? "no NFS server answers" : strerror(-err));
+    nfs_client_close(client);
+}
+
+/* Can code of libraries be changed here, and is there /proc? */
+static void check_place(void)
+{
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (page == MAP_FAILED || mprotect(page, 4096, PROT_READ | PROT_EXEC) != 0)
+        bad("this place", "memory can't be made executable, so system calls can't be caught");
+    else
+        good("memory can be made executable");
+    if (page != MAP_FAILED)
+        munmap(page, 4096);
+    if (access("/proc/self/fd/0", F_OK) != 0 && access("/proc/self/fd", F_OK) != 0)
+        bad("/proc", "not mounted; descriptors of volume files are found through it");
+    else
+        good("/proc is there");
+}
+
+int cmd_doctor(struct cli *cli, int argc, char **argv)
+{
+    static const struct option longs[] = {{"server", required_argument, NULL, 's'}, {0}};
+    const char *server = getenv("VOLNFS_SERVER");
+    int opt, status = 0;
+
+    while ((opt = cli_getopt(cli, argc, argv, "+s:", longs, &status)) != -1) {
+        if (opt != 's')
+            return status;
+        server = optarg;
+    }
+    check_place();
+    check_server(server != NULL ? server : "127.0.0.1:2049");
+    if (optind < argc)
+        check_command(argv[optind]);
+    return problems == 0 ? 0 : 1;
+}

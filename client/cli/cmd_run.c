@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * volnfs run: a command that sees volumes without a mount.
+ *
+ * The launcher makes the run directory and its record, creates missing volumes, starts the command with the preload
+ * library, stays its parent, keeps the lease of the run's client, passes signals and the exit status on, and removes
+ * the run directory in the end.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netdb.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/cli/cli.h"
+#include "client/nfs/file.h"
+#include "client/shim/run.h"
+#include "client/shim/shim.h"
+#include "config.h"
+
+#define RUN_VOLUMES 16384
+
+struct run_conf {
+    const char *server, *user;
+    char volumes[RUN_VOLUMES]; /* VOLNFS_VOLUMES */
+    char address[80];          /* VOLNFS_SERVER */
+    char dir[256];
+    char library[PATH_MAX];
+};
+
+/* A name or address, with or without a port, as ADDRESS:PORT. */
+static int resolve_server(const char *text, char *out, size_t size)
+{
+    char host[256], port[16] = "2049", found[64];
+    const char *colon = strrchr(text, ':');
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
+    unsigned number;
+    int err;
+
+    if (run_parse_server(text, found, sizeof(found), &number) == 0) {
+        snprintf(out, size, strchr(found, ':') != NULL ? "[%s]:%u" : "%s:%u", found, number);
+        return 0;
+    }
+    if (colon != NULL && strchr(text, ':') == colon)
+        snprintf(port, sizeof(port), "%s", colon + 1);
+    snprintf(host, sizeof(host), "%.*s", (int)(colon != NULL ? colon - text : (long)strlen(text)), text);
+    err = getaddrinfo(host, port, &hints, &list);
+    if (err != 0) {
+        fprintf(stderr, "volnfs: %s: %s\n", text, gai_strerror(err));
+        return -ENOENT;
+    }
+    err = getnameinfo(list->ai_addr, list->ai_addrlen, found, sizeof(found), port, sizeof(port),
+                      NI_NUMERICHOST | NI_NUMERICSERV);
+    snprintf(out, size, list->ai_family == AF_INET6 ? "[%s]:%s" : "%s:%s", found, port);
+    freeaddrinfo(list);
+    return err != 0 ? -ENOENT : 0;
+}
+
+/* Where the library is: VOLNFS_PRELOAD, beside the command in a build tree, or where it was installed. */
+static int find_library(char *out, size_t size)
+{
+    const char *env = getenv("VOLNFS_PRELOAD");
+    char self[PATH_MAX], *slash;
+    ssize_t n;
+
+    if (env != NULL) {
+        snprintf(out, size, "%s", env);
+        return access(out, R_OK) == 0 ? 0 : -errno;
+    }
+    n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    if (n > 0) {
+        self[n] = 0;
+        slash = strrchr(self, '/');
+        *slash = 0;
+        if ((size_t)snprintf(out, size, "%s/libvolnfs_preload.so", self) < size && access(out, R_OK) == 0)
+            return 0;
+        if ((size_t)snprintf(out, size, "%s/../lib/volnfs/libvolnfs_preload.so", self) < size &&
+            access(out, R_OK) == 0)
+            return 0;
+    }
+    snprintf(out, size, "%s/libvolnfs_preload.so", PRELOADDIR);
+    return access(out, R_OK) == 0 ? 0 : -errno;
+}
+
+/* The volume's root: made by MKDIR in its user's directory (and the user's in the root) when it is missing. */
+static int make_volume(struct nfs_client *client, struct mount *mount)
+{
+    struct nfs_fh fh, root;
+    struct nfs_attr attr;
+    char path[256], *name;
+    size_t used;
+    int err;
+
+    err = nfs_root(client, &root, &attr);
+    if (err != 0)
+        return err;
+    err = nfs_walk(client, &root, mount->remote, &fh, &attr, &used);
+    if (err != -ENOENT || mount->readonly)
+        return err;
+    snprintf(path, sizeof(path), "%s", mount->remote);
+    name = strchr(path, '/');
+    *name++ = 0;
+    if (strchr(name, '/') != NULL)
+        return -ENOENT; /* a folder in a volume: not ours to make */
+    err = nfs_lookup(client, &root, path, strlen(path), &fh, &attr);
+    if (err == -ENOENT)
+        err = nfs_mkdir(client, &root, path, 0755, &fh, &attr);
+    root = fh;
+    if (err == 0)
+        err = nfs_mkdir(client, &root, name, 0755, &fh, &attr);
+    return err == -EEXIST ? 0 : err;
+}
+
+static bool add_user_volume(void *arg, uint64_t cookie, const char *name, size_t size, const struct nfs_attr *attr)
+{
+    struct run_conf *conf = arg;
+    size_t at = strlen(conf->volumes);
+
+    (void)cookie;
+    if (attr->type == NFS_DIR)
+        snprintf(conf->volumes + at, sizeof(conf->volumes) - at, "%s%s/%.*s", at > 0 ? ";" : "", conf->user, (int)size,
+                 name);
+    return true;
+}
+
+/* -u USER without -v: all volumes there are. */
+static int list_volumes(struct run_conf *conf, struct nfs_client *client)
+{
+    struct nfs_fh root, fh;
+    struct nfs_attr attr;
+    uint64_t verf = 0;
+    int err = nfs_root(client, &root, &attr);
+
+    if (err == 0)
+        err = nfs_lookup(client, &root, conf->user, strlen(conf->user), &fh, &attr);
+    if (err == 0)
+        err = nfs_readdir(client, &fh, 0, &verf, add_user_volume, conf);
+    return err < 0 ? err : conf->volumes[0] != 0 ? 0 : -ENOENT;
+}
+
+static pid_t child;
+
+/* What the terminal sends, it sends to the command too. */
+static void pass_signal(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    if (child > 0 && info->si_code != SI_KERNEL)
+        kill(child, number);
+}
+
+static void pass_signals(void)
+{
+    static const int numbers[] = {SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGINT, SIGQUIT, SIGWINCH, SIGCONT};
+    struct sigaction act = {.sa_sigaction = pass_signal, .sa_flags = SA_RESTART | SA_SIGINFO};
+
+    for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        sigaction(numbers[i], &act, NULL);
+}
+
+static void prepend_preload(const char *library)
+{
+    const char *old = getenv("LD_PRELOAD");
+    char *all;
+
+    if (old == NULL || old[0] == 0) {
+        setenv("LD_PRELOAD", library, 1);
+        return;
+    }
+    if (strstr(old, library) == NULL && asprintf(&all, "%s:%s", library, old) > 0) {
+        setenv("LD_PRELOAD", all, 1);
+        free(all);
+    }
+}
+
+static void start(const struct run_conf *conf, char **command)
+{
+    setenv("VOLNFS_SERVER", conf->address, 1);
+    setenv("VOLNFS_VOLUMES", conf->volumes, 1);
+    setenv("VOLNFS_RUN", conf->dir, 1);
+    prepend_preload(conf->library);
+    execvp(command[0], command);
+    fprintf(stderr, "volnfs: %s: %s\n", command[0], strerror(errno));
+    _exit(errno == ENOENT ? 127 : 126);
+}
+
+/* Waits for the command, keeping the lease meanwhile. Returns its wait status. */
+static int keep(struct nfs_client *client)
+{
+    int status = 0;
+
+    for (;;) {
+        struct timespec span = {.tv_sec = 2};
+        sigset_t set;
+        pid_t pid = waitpid(child, &status, WNOHANG);
+
+        if (pid == child || (pid < 0 && errno != EINTR))
+            return status;
+        nfs_client_renew(client, false);
+        /* SIGCHLD is blocked: it is taken here. */
+        sigemptyset(&set);
+        sigaddset(&set, SIGCHLD);
+        sigtimedwait(&set, NULL, &span);
+    }
+}
+
+static int run_command(struct run_conf *conf, struct nfs_client *client, char **command)
+{
+    sigset_t set, old;
+    int status;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &set, &old);
+    child = fork();
+    if (child < 0)
+        return cli_fail("cannot start a process");
+    if (child == 0) {
+        sigprocmask(SIG_SETMASK, &old, NULL);
+        start(conf, command);
+    }
+    pass_signals();
+    status = keep(client);
+    if (WIFSIGNALED(status))
+        return 128 + WTERMSIG(status);
+    return WEXITSTATUS(status);
+}
+
+static int fail(const char *what, int err)
+{
+    fprintf(stderr, "volnfs: %s: %s\n", what, strerror(-err));
+    return EXIT_FAILURE;
+}
+
+static int run_all(struct run_conf *conf, char **command)
+{
+    struct nfs_client *client = NULL;
+    struct run *run = NULL;
+    const char *why = NULL;
+    char host[64];
+    unsigned port;
+    int err, status = EXIT_FAILURE;
+
+    err = resolve_server(conf->server, conf->address, sizeof(conf->address));
+    if (err != 0)
+        return EXIT_FAILURE;
+    err = run_parse_server(conf->address, host, sizeof(host), &port);
+    if (err != 0)
+        return fail(conf->server, err);
+    if (conf->volumes[0] == 0) {
+        err = nfs_client_open(&client, host, port, 10000, NULL);
+        if (err == 0)
+            err = list_volumes(conf, client);
+        nfs_client_close(client);
+        client = NULL;
+        if (err != 0)
+            return fail(conf->user, err);
+    }
+    snprintf(conf->dir, sizeof(conf->dir), "%s/volnfs-run-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    if (mkdtemp(conf->dir) == NULL)
+        return fail(conf->dir, -errno);
+    err = run_attach(conf->dir, conf->address, conf->volumes, &run, conf->dir, sizeof(conf->dir), &why);
+    if (err != 0) {
+        status = fail(why, err);
+        goto out;
+    }
+    err = nfs_client_open(&client, host, port, 10000, &run->nfs);
+    for (unsigned i = 0; err == 0 && i < SHIM_MOUNTS && run->mounts[i].len != 0; i++) {
+        err = make_volume(client, &run->mounts[i]);
+        if (err != 0)
+            fprintf(stderr, "volnfs: %s at %s: ", run->mounts[i].remote, conf->address);
+    }
+    if (err != 0) {
+        fprintf(stderr, "%s\n", strerror(-err));
+        goto out;
+    }
+    status = run_command(conf, client, command);
+out:
+    nfs_client_close(client);
+    run_remove(conf->dir);
+    return status;
+}
+
+static int add_volume(struct run_conf *conf, const char *text)
+{
+    size_t at = strlen(conf->volumes);
+    const char *user = conf->user != NULL ? conf->user : getenv("USER");
+    bool whole = strcspn(text, "/") < strcspn(text, "=");
+
+    if (strchr(text, ';') != NULL || (!whole && user == NULL)) {
+        fprintf(stderr, "volnfs: %s: not USER/VOLUME[:ro][=PATH]\n", text);
+        return EXIT_USAGE;
+    }
+    if ((size_t)snprintf(conf->volumes + at, sizeof(conf->volumes) - at, "%s%s%s%s", at > 0 ? ";" : "",
+                         whole ? "" : user, whole ? "" : "/", text) >= sizeof(conf->volumes) - at) {
+        fprintf(stderr, "volnfs: too many volumes\n");
+        return EXIT_USAGE;
+    }
+    return 0;
+}
+
+int cmd_run(struct cli *cli, int argc, char **argv)
+{
+    static const struct option longs[] = {{"server", required_argument, NULL, 's'},
+                                          {"volume", required_argument, NULL, 'v'},
+                                          {"user", required_argument, NULL, 'u'},
+                                          {0}};
+    struct run_conf *conf = calloc(1, sizeof(*conf));
+    int opt, status = 0;
+
+    if (conf == NULL)
+        return cli_fail("out of memory");
+    conf->server = getenv("VOLNFS_SERVER");
+    while ((opt = cli_getopt(cli, argc, argv, "+s:v:u:", longs, &status)) != -1) {
+        switch (opt) {
+        case 's':
+            conf->server = optarg;
+            break;
+        case 'u':
+            conf->user = optarg;
+            break;
+        case 'v':
+            status = add_volume(conf, optarg);
+            if (status != 0)
+                goto out;
+            break;
+        default:
+            goto out;
+        }
+    }
+    if (conf->server == NULL)
+        conf->server = "127.0.0.1:2049";
+    status = EXIT_USAGE;
+    if (optind >= argc || (conf->volumes[0] == 0 && conf->user == NULL)) {
+        fputs("volnfs: run needs a volume (-v USER/VOLUME) or a user (-u USER), and a command\n", stderr);
+        goto out;
+    }
+    status = EXIT_FAILURE;
+    if (find_library(conf->library, sizeof(conf->library)) != 0) {
+        fprintf(stderr, "volnfs: the preload library is not at %s; VOLNFS_PRELOAD may name it\n", conf->library);
+        goto out;
+    }
+    status = run_all(conf, argv + optind);
+out:
+    free(conf);
+    return status;
+}
