@@ -19,29 +19,37 @@ static void print_usage(const struct verb *verb, FILE *to)
 int cli_getopt(struct cli *cli, int argc, char **argv, const char *shorts, const struct option *longs,
                int *status)
 {
+    enum { JSON = 2000, HELP };
     static const struct option common[] = {{"store", required_argument, NULL, 'S'},
-                                           {"json", no_argument, NULL, 'j'},
-                                           {"help", no_argument, NULL, 'h'}};
+                                           {"json", no_argument, NULL, JSON},
+                                           {"help", no_argument, NULL, HELP}};
     struct option all[OPTIONS_MAX + 1] = {{0}};
     char text[64];
+    const char *own_json, *own_help;
     int n = 0, opt;
     for (size_t i = 0; i < sizeof(common) / sizeof(common[0]); i++)
         all[n++] = common[i];
     for (; longs && longs->name && n < OPTIONS_MAX; longs++)
         all[n++] = *longs;
+    if (!shorts)
+        shorts = "";
+    own_json = strchr(shorts, 'j');
+    own_help = strchr(shorts, 'h');
     /* A '+' first: stop at the first word that is no option. */
-    snprintf(text, sizeof(text), "%sS:jh%s", shorts && *shorts == '+' ? "+" : "",
-             shorts ? shorts + (*shorts == '+') : "");
+    snprintf(text, sizeof(text), "%sS:%s%s%s", *shorts == '+' ? "+" : "", own_json ? "" : "j", own_help ? "" : "h",
+             shorts + (*shorts == '+'));
     for (;;) {
         opt = getopt_long(argc, argv, text, all, NULL);
+        if ((opt == 'j' && !own_json) || (opt == 'h' && !own_help))
+            opt = opt == 'j' ? JSON : HELP;
         switch (opt) {
         case 'S':
             cli->store = optarg;
             break;
-        case 'j':
+        case JSON:
             cli->json = true;
             break;
-        case 'h':
+        case HELP:
             print_usage(cli->verb, stdout);
             if (cli->verb->help)
                 fputs(cli->verb->help, stdout);

@@ -24,7 +24,7 @@ struct verb {
 enum { EXIT_USAGE = 2 };
 
 /* getopt_long with the options that every verb takes (--store, --json, --help) handled here. shorts and longs
- * (NULL-terminated, may be NULL) are the verb's own. Returns an option character, -1 at the end, or '?'
+ * (NULL-terminated, may be NULL) are the verb's own; -j and -h are the verb's if shorts has them. Returns an option character, -1 at the end, or '?'
  * after a message: then return *status. */
 int cli_getopt(struct cli *cli, int argc, char **argv, const char *shorts, const struct option *longs,
                int *status);
@@ -37,13 +37,20 @@ const char *cli_store(const struct cli *cli, int *status);
 /* Decimal digits up to max, or octal if base is 8. */
 bool cli_number(const char *text, int base, unsigned long long max, unsigned long long *out);
 
+int cmd_cat(struct cli *cli, int argc, char **argv);
 int cmd_check(struct cli *cli, int argc, char **argv);
+int cmd_cp(struct cli *cli, int argc, char **argv);
 int cmd_create(struct cli *cli, int argc, char **argv);
 int cmd_destroy(struct cli *cli, int argc, char **argv);
+int cmd_du(struct cli *cli, int argc, char **argv);
 int cmd_get(struct cli *cli, int argc, char **argv);
 int cmd_list(struct cli *cli, int argc, char **argv);
 int cmd_doctor(struct cli *cli, int argc, char **argv);
 int cmd_run(struct cli *cli, int argc, char **argv);
+int cmd_ls(struct cli *cli, int argc, char **argv);
+int cmd_mkdir(struct cli *cli, int argc, char **argv);
+int cmd_mv(struct cli *cli, int argc, char **argv);
+int cmd_rm(struct cli *cli, int argc, char **argv);
 int cmd_set(struct cli *cli, int argc, char **argv);
 int cmd_status(struct cli *cli, int argc, char **argv);
 

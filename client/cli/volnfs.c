@@ -12,6 +12,10 @@
 static int cmd_help(struct cli *cli, int argc, char **argv);
 static int cmd_version(struct cli *cli, int argc, char **argv);
 
+/* cp, ls and the like speak NFS to any server; the others speak to the server of a local store. */
+#define SERVER_HELP \
+    "\nThe server is --server, else the environment's VOLNFS_SERVER, else 127.0.0.1:2049.\n"
+
 static const struct verb verbs[] = {
     {"create", "USER/VOLUME [-o PROPERTY=VALUE,...] [--owner UID:GID] [--mode MODE]", "make a volume",
      cmd_create,
@@ -37,6 +41,30 @@ static const struct verb verbs[] = {
      "  -v, --volume VOLUME       shown at /volumes/VOLUME or at PATH; made if missing, unless :ro\n"
      "  -u, --user USER           whose volumes; without -v all of them are shown\n"},
     {"doctor", "[-s SERVER[:PORT]] [COMMAND]", "say whether programs can use volumes here", cmd_doctor, NULL},
+    {"cp", "[-s SERVER[:PORT]] [-rpq] [-j N] [--resume] [--verify] SOURCE... DESTINATION",
+     "copy into, out of and between volumes", cmd_cp,
+     "\n  -r, --recursive  copy directories too, and symbolic links as such\n"
+     "  -p, --preserve   keep mode and times, and as root the owner\n"
+     "  -j, --jobs N     so many files at once (8)\n"
+     "      --resume     skip what is there already, go on with files that were begun\n"
+     "      --verify     read the copies again and compare checksums\n"
+     "  -q, --quiet      no progress on the terminal\n" SERVER_HELP},
+    {"ls", "[-s SERVER[:PORT]] [-laRh] [--json] USER/VOLUME:/PATH...", "list directories of volumes", cmd_ls,
+     "\n  -l, --long            mode, links, owner, group, size, time\n"
+     "  -a, --all             names that begin with a dot too\n"
+     "  -R, --recursive       directories in directories too\n"
+     "  -h, --human-readable  sizes such as 1.5M\n" SERVER_HELP},
+    {"cat", "[-s SERVER[:PORT]] USER/VOLUME:/PATH...", "write files of volumes to the output", cmd_cat,
+     "\n" SERVER_HELP},
+    {"rm", "[-s SERVER[:PORT]] [-rf] USER/VOLUME:/PATH...", "remove files in volumes", cmd_rm,
+     "\n  -r, --recursive  directories with everything in them too\n"
+     "  -f, --force      do not mind what is not there\n" SERVER_HELP},
+    {"du", "[--server SERVER[:PORT]] [-sh] [--json] USER/VOLUME:/PATH...", "tell what directories hold", cmd_du,
+     "\n  -s, --summarize       only the totals of the arguments\n"
+     "  -h, --human-readable  sizes such as 1.5M\n" SERVER_HELP},
+    {"mkdir", "[-s SERVER[:PORT]] [-p] USER/VOLUME:/PATH...", "make directories in volumes", cmd_mkdir,
+     "\n  -p, --parents  those on the way too; those that are there are fine\n" SERVER_HELP},
+    {"mv", "[-s SERVER[:PORT]] SOURCE... DESTINATION", "rename within a volume", cmd_mv, "\n" SERVER_HELP},
     {"help", "[VERB]", "show this, or how to use a verb", cmd_help, NULL},
     {"version", "", "show the release", cmd_version, NULL},
 };
