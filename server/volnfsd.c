@@ -5,6 +5,7 @@
  * steps[] is that order. A step's fini is called if and only if its init returned 0.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +52,10 @@ static int process_init(struct daemon *d)
 {
     struct rlimit files;
     const char *fault = getenv("VOLNFS_FAULT");
+
+    /* Objects move between threads all the time: a heap for each thread would only keep memory apart. */
+    mallopt(M_ARENA_MAX, 4);
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
     signal(SIGPIPE, SIG_IGN);
     /* Blocked before any thread starts, so that only main's sigtimedwait gets them. */
     sigemptyset(&d->signals);

@@ -8,11 +8,58 @@
 #include "server/store/volume_int.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
+
+#include "common/log.h"
+#include "common/pool.h"
 
 #define SLOT_OVERHEAD 320u /* struct slot, with its share of the tables */
 #define EVICT_STEPS   128u
 
 static const uint32_t class_pages[BUF_CLASSES] = {1, 8, SLOT_PAGES};
+
+/* Buffers are cut from regions that are mapped once and kept: malloc, which has a heap per thread, would hold
+ * several times the budget when one thread allocates what another frees. Buffers that nobody needs for the
+ * moment give their memory back, and keep their place. */
+#define REGION_SIZE (4u << 20)
+#define FREE_SLACK  (4u << 20) /* free buffers kept when the cache is full */
+
+struct region {
+    struct region *next;
+    unsigned char *base;
+};
+
+/* The next buffer of a new or half used region. buf_lock held. */
+static struct buf *buf_cut(struct engine *e, unsigned c)
+{
+    uint32_t size = class_pages[c] * STORE_PAGE;
+    struct buf *b = vol_alloc(sizeof(*b));
+
+    b->cls = c;
+    b->pages = class_pages[c];
+    b->e = e;
+    if (!POOL_KEEPS) { /* each one by itself, so that uses after free are seen */
+        b->data = aligned_alloc(STORE_PAGE, size);
+        if (!b->data)
+            abort();
+        return b;
+    }
+    if (!e->regions[c] || e->region_used[c] + size > REGION_SIZE) {
+        struct region *r = vol_alloc(sizeof(*r));
+        void *p = mmap(NULL, REGION_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED) {
+            log_error("out of memory");
+            abort();
+        }
+        r->base = p;
+        r->next = e->regions[c];
+        e->regions[c] = r;
+        e->region_used[c] = 0;
+    }
+    b->data = e->regions[c]->base + e->region_used[c];
+    e->region_used[c] += size;
+    return b;
+}
 
 struct buf *buf_get(struct engine *e, uint32_t pages)
 {
@@ -20,21 +67,15 @@ struct buf *buf_get(struct engine *e, uint32_t pages)
     struct buf *b;
 
     pthread_mutex_lock(&e->buf_lock);
-    b = e->free_bufs[c];
-    if (b) {
+    if ((b = e->free_bufs[c])) {
         e->free_bufs[c] = b->next;
         e->free_bytes -= (uint64_t)b->pages * STORE_PAGE;
+    } else if ((b = e->cold_bufs[c])) {
+        e->cold_bufs[c] = b->next;
+    } else {
+        b = buf_cut(e, c);
     }
     pthread_mutex_unlock(&e->buf_lock);
-    if (!b) {
-        b = vol_alloc(sizeof(*b));
-        b->cls = c;
-        b->pages = class_pages[c];
-        b->e = e;
-        b->data = aligned_alloc(STORE_PAGE, (size_t)b->pages * STORE_PAGE);
-        if (!b->data)
-            abort();
-    }
     b->next = NULL;
     atomic_store(&b->refs, 1);
     return b;
@@ -44,22 +85,55 @@ void buf_unref(struct buf *b)
 {
     struct engine *e;
     uint64_t size;
+    bool keep;
 
     if (!b || atomic_fetch_sub(&b->refs, 1) != 1)
         return;
     e = b->e;
     size = (uint64_t)b->pages * STORE_PAGE;
+    if (!POOL_KEEPS) {
+        free(b->data);
+        free(b);
+        return;
+    }
     pthread_mutex_lock(&e->buf_lock);
-    if (e->free_bytes + size <= e->cache_size / 4) {
+    keep = e->free_bytes + size <= FREE_SLACK ||
+           e->free_bytes + size + atomic_load(&e->bytes) <= e->cache_size;
+    if (keep) {
         b->next = e->free_bufs[b->cls];
         e->free_bufs[b->cls] = b;
         e->free_bytes += size;
-        b = NULL;
     }
     pthread_mutex_unlock(&e->buf_lock);
-    if (b) {
-        free(b->data);
+    if (keep)
+        return;
+    madvise(b->data, size, MADV_DONTNEED);
+    pthread_mutex_lock(&e->buf_lock);
+    b->next = e->cold_bufs[b->cls];
+    e->cold_bufs[b->cls] = b;
+    pthread_mutex_unlock(&e->buf_lock);
+}
+
+static void free_list(struct buf *b)
+{
+    while (b) {
+        struct buf *next = b->next;
         free(b);
+        b = next;
+    }
+}
+
+void buf_release_all(struct engine *e)
+{
+    for (int c = 0; c < BUF_CLASSES; c++) {
+        free_list(e->free_bufs[c]);
+        free_list(e->cold_bufs[c]);
+        while (e->regions[c]) {
+            struct region *r = e->regions[c];
+            e->regions[c] = r->next;
+            munmap(r->base, REGION_SIZE);
+            free(r);
+        }
     }
 }
 

@@ -165,13 +165,7 @@ void engine_free(struct engine *e)
     for (unsigned i = 0; i < e->nworkers; i++)
         pthread_join(e->threads[i], NULL);
     pthread_join(e->ckpt_thread, NULL);
-    for (int c = 0; c < BUF_CLASSES; c++)
-        while (e->free_bufs[c]) {
-            struct buf *b = e->free_bufs[c];
-            e->free_bufs[c] = b->next;
-            free(b->data);
-            free(b);
-        }
+    buf_release_all(e);
     munmap(e->zero, 2u << 20);
     pthread_mutex_destroy(&e->lock);
     pthread_mutex_destroy(&e->buf_lock);

@@ -78,8 +78,11 @@ struct engine {
     atomic_uint_fast64_t pinned; /* of those that are dirty or not committed */
 
     pthread_mutex_t buf_lock;
-    struct buf *free_bufs[BUF_CLASSES];
+    struct buf *free_bufs[BUF_CLASSES]; /* with memory, free_bytes of it */
+    struct buf *cold_bufs[BUF_CLASSES]; /* without */
     uint64_t free_bytes;
+    struct region *regions[BUF_CLASSES]; /* the newest first; region_used of that one is cut up */
+    uint32_t region_used[BUF_CLASSES];
     void *zero; /* 2 MiB of zeros, read-only */
 
     pthread_mutex_t qlock;
@@ -103,6 +106,7 @@ void engine_checkpoint_cancel(struct engine *e, struct volume *v);
 /* A buffer of at least `pages` pages, contents undefined, one reference. Any thread. */
 struct buf *buf_get(struct engine *e, uint32_t pages);
 void buf_unref(struct buf *b);
+void buf_release_all(struct engine *e); /* at the engine's end */
 /* This thread's scratch: CHUNK_BOUND + SLOT_SIZE bytes (payload, then decoded). */
 unsigned char *scratch_get(void);
 #define SCRATCH_DECODED(s) ((s) + ((CHUNK_BOUND + 4095u) & ~4095u))
