@@ -124,6 +124,9 @@ static nfsstat4 check_how(struct opening *o)
         return NFS4ERR_INVAL;
     }
     if (o->exclusive) {
+        /* A Linux verifier is a tick count and a process id, the same in clients that booted as one image. */
+        o->verf ^= client_mark(o->c->srv->state, o->req.clientid);
+        o->verf += o->verf == 0;
         o->set.mask |= VSET_VERF;
         o->set.create_verf = o->verf;
     }

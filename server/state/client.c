@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/siphash.h"
 
 static uint64_t name_hash(const struct state *s, uint32_t minor, const void *owner, size_t len)
 {
@@ -208,6 +209,20 @@ int client_evict_locked(struct state *s, struct client *cl, bool may_block, nfss
     }
     client_destroy_locked(s, cl);
     return 1;
+}
+
+uint64_t client_mark(struct state *s, uint64_t clientid)
+{
+    static const uint8_t key[16];
+    struct client *cl;
+    uint64_t mark = 0;
+
+    st_lock(s);
+    cl = client_find_locked(s, clientid, true);
+    if (cl)
+        mark = siphash24(key, cl->owner, cl->owner_len);
+    st_unlock(s);
+    return mark;
 }
 
 nfsstat4 client_record(struct state *s, uint64_t clientid, bool may_block)

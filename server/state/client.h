@@ -52,6 +52,9 @@ nfsstat4 client_reclaim_complete(struct state *s, uint64_t clientid, bool may_bl
 
 /* Makes sure that the client's record is on the disk, before its first open. */
 nfsstat4 client_record(struct state *s, uint64_t clientid, bool may_block);
+/* A number that follows from the owner string of a confirmed client, so is the same after a restart of it or of
+ * the server, and differs between clients. 0: no such client. */
+uint64_t client_mark(struct state *s, uint64_t clientid);
 /* Counts for tests and the control interface. */
 struct state_counts {
     unsigned clients, sessions, opens, locks, owners, files;
