@@ -132,6 +132,23 @@ def read_file(path):
         return f.read()
 
 
+# A server that dies between making a change durable and answering gets the call again after its restart, and has no
+# memory of the first (that would take persistent sessions). So over a restart a RENAME or REMOVE that was done may be
+# told as ENOENT. These two take that for success; whether it was done shows when the files are compared.
+def rename_over_restart(old, new):
+    try:
+        os.rename(old, new)
+    except FileNotFoundError:
+        os.stat(new)
+
+
+def unlink_over_restart(path):
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
 def finish():
     ctl("done 0")
     sys.exit(0)

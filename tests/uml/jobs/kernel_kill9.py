@@ -23,16 +23,17 @@ def content(rng):
     return rng.randbytes(n) if rng.random() < 0.5 else rng.randbytes(64) * (n // 64 + 1)
 
 
-def writer(n, d, seed):
+def writer(n, d, seed, done):
     rng, model, count = random.Random(seed), {}, 0
     os.makedirs(d)
     while not os.path.exists(STOP):
         count += 1
+        done[n] = count
         what = rng.random()
         if what < 0.5 or not model:
             name, data = "f%d" % count, content(rng)
             write_file(d + "/" + name + ".new", data, sync=True)
-            os.rename(d + "/" + name + ".new", d + "/" + name)
+            rename_over_restart(d + "/" + name + ".new", d + "/" + name)
             model[name] = data
         elif what < 0.65:
             name = rng.choice(sorted(model))
@@ -51,18 +52,26 @@ def writer(n, d, seed):
             model[name] = model[name][:size].ljust(size, b"\0")
         elif what < 0.85:
             name = rng.choice(sorted(model))
-            os.rename(d + "/" + name, d + "/r%d" % count)
+            rename_over_restart(d + "/" + name, d + "/r%d" % count)
             model["r%d" % count] = model.pop(name)
         else:
             name = rng.choice(sorted(model))
-            os.unlink(d + "/" + name)
+            unlink_over_restart(d + "/" + name)
             del model[name]
         if len(model) > 60:
             for name in sorted(model)[:30]:
-                os.unlink(d + "/" + name)
+                unlink_over_restart(d + "/" + name)
                 del model[name]
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in model.items()}
     write_file("/tmp/model.%d" % n, json.dumps([count, sums]).encode())
+
+
+def progress(done, changes, seconds=60):
+    """Wait until the writers have made so many changes more: what they did before the last kill has gone on."""
+    start, end = sum(done), time.monotonic() + seconds
+    while sum(done) < start + changes:
+        assert time.monotonic() < end, "the writers hang: %d changes in %d s" % (sum(done) - start, seconds)
+        time.sleep(0.02)
 
 
 def verify(n, d):
@@ -71,17 +80,20 @@ def verify(n, d):
     assert sorted(os.listdir(d)) == sorted(model), sorted(set(os.listdir(d)) ^ set(model))
     for name, digest in model.items():
         assert hashlib.sha256(read_file(d + "/" + name)).hexdigest() == digest, name
-    assert count > 3 * ROUNDS // 2, count
 
 
 def go(vers):
     where = mount(vers, "/alice/mydata", "/mnt/v", "hard")
     folders = ["%s/kill9-%s-%d" % (where, vers, n) for n in range(WRITERS)]
-    ps = [multiprocessing.Process(target=writer, args=(n, folders[n], SEED * 1000 + n)) for n in range(WRITERS)]
+    if os.path.exists(STOP):
+        os.unlink(STOP)
+    done = multiprocessing.Array("l", WRITERS)
+    ps = [multiprocessing.Process(target=writer, args=(n, folders[n], SEED * 1000 + n, done)) for n in range(WRITERS)]
     [p.start() for p in ps]
     try:
         for r in range(ROUNDS):
-            time.sleep(RNG.uniform(0.05, 1.2))
+            progress(done, RNG.randrange(30))
+            time.sleep(RNG.uniform(0, 0.3))
             ctl("kill9-starting %d" % RNG.choice((0, 1, 3, 10, 30, 100)) if r % 3 == 2 else "kill9")
     finally:
         write_file(STOP, b"")
@@ -96,7 +108,6 @@ def go(vers):
         verify(n, folders[n])
     sh("rm -rf %s/kill9-*" % where)
     umount(where)
-    os.unlink(STOP)
 
 
 def check_store():

@@ -59,9 +59,9 @@ def under_load(d, how):
         for i in range(40):
             name = "%s/%d.%d" % (d, n, i)
             write_file(name + ".new", b"%d" % i * 5000, sync=True)
-            os.rename(name + ".new", name)
+            rename_over_restart(name + ".new", name)
             if i % 2:
-                os.unlink(name)
+                unlink_over_restart(name)
 
     ps = [multiprocessing.Process(target=worker, args=(n,)) for n in range(3)]
     [p.start() for p in ps]
