@@ -4,10 +4,7 @@ SYSTEM_TESTS = \
     tests/system/0010-basics-volnfsd.t \
     tests/system/0800-admin-volnfs.t \
     tests/system/0810-admin-refusals.t
-KERNEL_TESTS =
-TESTS += $(SYSTEM_TESTS) $(KERNEL_TESTS)
-EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/servers.py tests/lib/summary.py \
-    tests/uml/uml.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py \
+KERNEL_TESTS = \
     tests/system/0400-kernel-workflow.t \
     tests/system/0410-kernel-names.t \
     tests/system/0420-kernel-posix.t \
@@ -17,3 +14,6 @@ EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/servers
     tests/system/0460-kernel-libnfs.t \
     tests/system/0600-kernel-store.t \
     tests/system/0610-kernel-kill9.t
+TESTS += $(SYSTEM_TESTS) $(KERNEL_TESTS)
+EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/servers.py tests/lib/summary.py \
+    tests/uml/uml.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py
