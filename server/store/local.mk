@@ -2,7 +2,7 @@
 noinst_LIBRARIES += libstore.a
 libstore_a_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(ZSTD_CFLAGS) $(XXHASH_CFLAGS)
 libstore_a_SOURCES = \
-    server/store/cache.c \
+    server/store/cache.c server/store/call.c \
     server/store/check.c server/store/check.h \
     server/store/chunk.c server/store/chunk.h \
     server/store/dcache.c server/store/engine.c server/store/flush.c \

@@ -339,8 +339,6 @@ static int apply_txg(struct volume *v, struct txg *t)
     return r;
 }
 
-static void run_waiters(struct volume *v);
-
 /* Everything in t is durable: unpin it. Volume lock held. */
 static void finish_txg(struct volume *v, struct txg *t)
 {
@@ -363,6 +361,10 @@ static void finish_txg(struct volume *v, struct txg *t)
         inode_recalc_used(in);
     }
     for (struct rowop *op = t->first; op; op = op->next) {
+        if (op->type == OP_MAP && op->chunk.pack) {
+            packref_put(v, op->chunk.pack);
+            op->chunk.pack = 0; /* so that the op can be freed without the lock */
+        }
         if (op->slot) {
             op->slot->opsref--;
             cache_account(op->slot);
@@ -399,129 +401,6 @@ void txg_fail(struct volume *v, int err)
     v->verifier ^= clock_random64() | 1;
     vol_wake(v);
     pthread_cond_signal(&v->commit_cond);
-}
-
-/* --- waiting --- */
-
-void store_call_init(struct store_call *call, bool may_block)
-{
-    call->may_block = may_block;
-    call->ndeps = 0;
-}
-
-void store_call_release(struct store_call *call)
-{
-    for (unsigned i = 0; i < call->ndeps; i++)
-        volume_unref(call->deps[i].vol);
-    call->ndeps = 0;
-}
-
-void call_note(struct store_call *call, struct volume *v, uint64_t n)
-{
-    for (unsigned i = 0; i < call->ndeps; i++)
-        if (call->deps[i].vol == v) {
-            if (n > call->deps[i].txg)
-                call->deps[i].txg = n;
-            return;
-        }
-    if (call->ndeps == STORE_CALL_DEPS)
-        return; /* vol_enter_change made room */
-    call->deps[call->ndeps].vol = volume_ref(v);
-    call->deps[call->ndeps++].txg = n;
-}
-
-bool volume_call_pending(const struct store_call *call)
-{
-    for (unsigned i = 0; i < call->ndeps; i++)
-        if (call->deps[i].txg > call->deps[i].vol->committed)
-            return true;
-    return false;
-}
-
-/* Goes on with the next dependency that is not durable yet; calls done when there is none. No lock. */
-static void waiter_step(struct volume_waiter *w)
-{
-    for (; w->dep < w->call->ndeps; w->dep++) {
-        struct volume *v = w->call->deps[w->dep].vol;
-        uint64_t n = w->call->deps[w->dep].txg;
-        bool queued = false;
-
-        pthread_mutex_lock(&v->lock);
-        if (n > v->committed) {
-            if (v->failed || v->closed) {
-                w->err = -EIO;
-            } else {
-                w->txg = n;
-                w->next = v->waiters;
-                v->waiters = w;
-                txg_want(v, n);
-                queued = true;
-            }
-        }
-        pthread_mutex_unlock(&v->lock);
-        if (queued)
-            return;
-    }
-    w->done(w, w->err);
-}
-
-void volume_call_wait_async(struct store_call *call, struct volume_waiter *w)
-{
-    w->next = NULL;
-    w->call = call;
-    w->dep = 0;
-    w->err = 0;
-    waiter_step(w);
-}
-
-/* Calls the waiters whose txg is committed, or all of them after a failure. Lock held; dropped. */
-static void run_waiters(struct volume *v)
-{
-    struct volume_waiter *ready = NULL, **p = &v->waiters;
-    int err = v->failed ? -EIO : 0;
-
-    while (*p) {
-        struct volume_waiter *w = *p;
-        if (w->txg <= v->committed || v->failed) {
-            *p = w->next;
-            w->err = w->txg <= v->committed ? w->err : err;
-            w->next = ready; /* the list is last-in first-out: this restores the order */
-            ready = w;
-        } else {
-            p = &w->next;
-        }
-    }
-    if (!ready)
-        return;
-    pthread_mutex_unlock(&v->lock);
-    while (ready) {
-        struct volume_waiter *w = ready;
-        ready = w->next;
-        w->next = NULL;
-        w->dep++;
-        waiter_step(w);
-    }
-    pthread_mutex_lock(&v->lock);
-}
-
-int volume_call_wait(struct store_call *call)
-{
-    int err = 0;
-
-    for (unsigned i = 0; i < call->ndeps; i++) {
-        struct volume *v = call->deps[i].vol;
-        uint64_t n = call->deps[i].txg;
-
-        pthread_mutex_lock(&v->lock);
-        while (n > v->committed && !v->failed && !v->closed) {
-            txg_want(v, n);
-            vol_wait(v, 0);
-        }
-        if (n > v->committed)
-            err = -EIO;
-        pthread_mutex_unlock(&v->lock);
-    }
-    return err;
 }
 
 /* --- the commit thread --- */
@@ -607,8 +486,10 @@ static void commit_one(struct volume *v)
         return;
     }
     finish_txg(v, t);
-    run_waiters(v);
+    call_run_waiters(v);
+    pthread_mutex_unlock(&v->lock);
     txg_free(v, t);
+    pthread_mutex_lock(&v->lock);
     if (v->wal_debt >= WAL_DEBT) {
         v->wal_debt = 0;
         engine_checkpoint_later(v->e, v);
@@ -653,13 +534,13 @@ void *txg_main(void *arg)
             continue;
         commit_wait(v, ms);
     }
-    run_waiters(v);
+    call_run_waiters(v);
     while (v->failed && !v->stop) {
-        run_waiters(v);
+        call_run_waiters(v);
         if (!v->waiters && !v->stop)
             pthread_cond_wait(&v->commit_cond, &v->lock);
     }
-    run_waiters(v);
+    call_run_waiters(v);
     pthread_mutex_unlock(&v->lock);
     chunk_thread_release();
     return NULL;

@@ -179,7 +179,10 @@ void *txg_main(void *arg);
 void txg_want(struct volume *v, uint64_t n);
 /* Waits until txg n is committed: -EAGAIN, RETRY after waiting, or the volume's failure. 0: it is. */
 int txg_wait_locked(struct volume *v, const struct store_call *call, uint64_t n);
+/* call.c. Notes that the call's reply depends on txg n. */
 void call_note(struct store_call *call, struct volume *v, uint64_t n);
+/* Calls the waiters whose txg is committed, or all of them after a failure; drops the lock meanwhile. */
+void call_run_waiters(struct volume *v);
 /* Ends the volume's writing life. */
 void txg_fail(struct volume *v, int err);
 void packref_get(struct volume *v, uint32_t pack);
