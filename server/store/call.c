@@ -32,6 +32,19 @@ void call_note(struct store_call *call, struct volume *v, uint64_t n)
     call->deps[call->ndeps++].txg = n;
 }
 
+uint64_t volume_call_mark(const struct store_call *call, const struct volume *v)
+{
+    for (unsigned i = 0; i < call->ndeps; i++)
+        if (call->deps[i].vol == v)
+            return call->deps[i].txg;
+    return 0;
+}
+
+void volume_call_after(struct store_call *call, struct volume *v, uint64_t mark)
+{
+    call_note(call, v, mark);
+}
+
 bool volume_call_pending(const struct store_call *call)
 {
     for (unsigned i = 0; i < call->ndeps; i++)

@@ -89,6 +89,10 @@ int volume_is_empty(struct volume *v, struct store_call *call, bool *empty);
 void store_call_init(struct store_call *call, bool may_block);
 /* Drops the references; the call may be used again after store_call_init. */
 void store_call_release(struct store_call *call);
+/* The newest change of v that call depends on, 0 if none; and making another call depend on it, too (a
+ * repeated request whose first reply may still wait). */
+uint64_t volume_call_mark(const struct store_call *call, const struct volume *v);
+void volume_call_after(struct store_call *call, struct volume *v, uint64_t mark);
 /* True while some noted change is not durable yet. */
 bool volume_call_pending(const struct store_call *call);
 struct volume_waiter {
