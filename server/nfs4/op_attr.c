@@ -40,7 +40,7 @@ static nfsstat4 setattr_state(struct compound *c, SETATTR4args *args, const stru
     if (st == NFS4_OK)
         st = state_check_io(c->srv->state, c->minor, compound_client(c), &key, &args->stateid,
                             STATE_WRITE, &io);
-    *by_open = io.open;
+    *by_open = state_io_by_open(&io, c->cred.uid);
     return st;
 }
 

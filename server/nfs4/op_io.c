@@ -18,7 +18,7 @@ nfsstat4 io_check(struct compound *c, stateid4 *sid, enum state_access want, boo
 
     if (st == NFS4_OK)
         st = state_check_io(c->srv->state, c->minor, compound_client(c), &key, sid, want, &io);
-    *by_open = io.open;
+    *by_open = state_io_by_open(&io, c->cred.uid);
     return st;
 }
 

@@ -20,6 +20,7 @@
 struct kept {
     OPEN4resok ok;
     struct fh_parts obj;
+    uint64_t mark; /* of what it changed: a repetition is answered after that is durable, too */
 };
 
 struct opening {
@@ -353,14 +354,18 @@ static nfsstat4 run_open(struct opening *o, OPEN4resok *ok)
 static nfsstat4 replay_open(struct opening *o, struct kept *kept)
 {
     struct compound *c = o->c;
+    nfsstat4 status;
 
     if (o->oc.status)
         return o->oc.status;
     if (o->oc.reply_len != sizeof *kept)
         return NFS4ERR_SERVERFAULT;
     memcpy(kept, o->oc.reply, sizeof *kept);
-    return nfs4_status(vfs_object(c->srv->vfs, &c->call, kept->obj.user, kept->obj.volume, kept->obj.ino,
-                                  kept->obj.gen, &o->obj));
+    status = nfs4_status(vfs_object(c->srv->vfs, &c->call, kept->obj.user, kept->obj.volume, kept->obj.ino,
+                                    kept->obj.gen, &o->obj));
+    if (!status && kept->mark && o->obj.vol)
+        volume_call_after(&c->call, o->obj.vol, kept->mark);
+    return status;
 }
 
 nfsstat4 op_open(struct compound *c, OPEN4args *args, OPEN4res *res)
@@ -375,6 +380,7 @@ nfsstat4 op_open(struct compound *c, OPEN4args *args, OPEN4res *res)
     o->args = args;
     o->req.minor = c->minor;
     o->req.clientid = c->minor ? compound_client(c) : args->owner.clientid;
+    o->req.uid = c->cred.uid;
     o->req.owner = args->owner.owner.data;
     o->req.owner_len = args->owner.owner.len;
     if (c->minor == 0) {
@@ -388,8 +394,10 @@ nfsstat4 op_open(struct compound *c, OPEN4args *args, OPEN4res *res)
         status = replay_open(o, kept);
     } else {
         status = run_open(o, &kept->ok);
-        if (!status)
+        if (!status) {
             fh_parts_of(&o->obj, &kept->obj);
+            kept->mark = o->obj.vol ? volume_call_mark(&c->call, o->obj.vol) : 0;
+        }
     }
     if (c->minor == 0)
         owner_end(c->srv->state, &o->oc, status, kept, sizeof *kept);

@@ -138,6 +138,8 @@ struct open_state {
     struct list in_owner, in_file, locks;
     struct sfile *file;
     uint32_t access, deny;
+    uint32_t uid;     /* who opened; */
+    bool many_users;  /* others did, too, as the same owner: all of them are checked at each READ and WRITE */
     uint16_t seen; /* bit (access * 4 + deny) of every OPEN since: what OPEN_DOWNGRADE may go to */
     void *hold;
     struct trash trash;

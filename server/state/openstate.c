@@ -137,12 +137,14 @@ static nfsstat4 grant_locked(struct state *s, struct open_request *r, struct sta
         os->owner = o;
         os->file = f;
         os->hold = r->hold;
+        os->uid = r->uid;
         r->hold = NULL;
         stid_add_locked(s, cl, &os->st, STID_OPEN);
         list_add_tail(&o->states, &os->in_owner);
         list_add_tail(&f->opens, &os->in_file);
         cl->nopens++;
     }
+    os->many_users |= os->uid != r->uid;
     os->access |= r->access;
     os->deny |= r->deny;
     os->seen |= 1u << (r->access * 4 + r->deny);

@@ -46,6 +46,7 @@ struct open_request {
     size_t owner_len;
     struct owner_call *oc; /* 4.0 */
     struct file_key file;
+    uint32_t uid; /* of the request */
     uint32_t access, deny;
     bool reclaim;
     void *hold;      /* keeps the inode; taken over (and NULL afterwards) when a new open was made */

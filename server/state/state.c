@@ -188,7 +188,7 @@ nfsstat4 state_check_io(struct state *s, uint32_t minor, uint64_t client, const 
     struct stid *st;
     nfsstat4 status;
 
-    *out = (struct state_io){false, 0};
+    *out = (struct state_io){0};
     st_lock(s);
     if (stid_special(sid)) {
         status = check_special_locked(s, f, sid, want);
@@ -204,7 +204,7 @@ nfsstat4 state_check_io(struct state *s, uint32_t minor, uint64_t client, const 
     else if (want == STATE_WRITE ? !(os->access & SHARE_WRITE) : !os->access)
         status = NFS4ERR_OPENMODE; /* reading with a write-only open is allowed: RFC 8881 18.22.3 */
     if (!status)
-        *out = (struct state_io){true, st->client->id};
+        *out = (struct state_io){true, !os->many_users, os->uid, st->client->id};
 out:
     st_unlock(s);
     return status;

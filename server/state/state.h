@@ -43,9 +43,15 @@ uint32_t state_lease_seconds(const struct state *s);
 
 enum state_access { STATE_READ = 1, STATE_WRITE = 2 };
 struct state_io {
-    bool open;         /* the stateid stands for an open (or lock, delegation): skip permission checks */
+    bool open;         /* the stateid stands for an open (or lock, delegation)... */
+    bool one_user;     /* ... of this one user, who needs no permission check; others do */
+    uint32_t uid;
     uint64_t clientid; /* of the stateid, 0 for special ones */
 };
+static inline bool state_io_by_open(const struct state_io *io, uint32_t uid)
+{
+    return io->open && io->one_user && io->uid == uid;
+}
 /* Checks the stateid of a READ, WRITE or SETATTR(size) on a file (RFC 8881 sections 8.2.3, 9.1.2,
  * RFC 7530 section 9.1.4): special stateids, seqid 0 in 4.1, share denials, mandatory modes of the open,
  * expired and revoked state; renews the 4.0 lease. client is the session's client (4.1+) or 0.

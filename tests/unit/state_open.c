@@ -50,6 +50,30 @@ static void test_share_matrix(void **unused)
     state_free(s);
 }
 
+/* Who opened needs no permission for READ and WRITE; somebody else with the same stateid does. */
+static void test_opener(void **unused)
+{
+    struct open_request r = {.minor = 1, .owner = "o", .owner_len = 1, .file = {1, 7}, .access = 3,
+                             .uid = 1000};
+    struct state_io out;
+    struct state *s;
+
+    forget_rows();
+    s = boot();
+    r.clientid = client41(s, "a", verf1, true);
+    assert_int_equal(open_grant(s, &r, true), NFS4_OK);
+    assert_int_equal(state_check_io(s, 1, r.clientid, &key7, &r.stateid, STATE_WRITE, &out), NFS4_OK);
+    assert_true(state_io_by_open(&out, 1000));
+    assert_false(state_io_by_open(&out, 1001));
+    assert_false(state_io_by_open(&out, 0));
+    r.uid = 1001; /* the same owner for another user: nobody is let through unseen any more */
+    assert_int_equal(open_grant(s, &r, true), NFS4_OK);
+    assert_int_equal(state_check_io(s, 1, r.clientid, &key7, &r.stateid, STATE_READ, &out), NFS4_OK);
+    assert_true(out.open);
+    assert_false(state_io_by_open(&out, 1000) || state_io_by_open(&out, 1001));
+    state_free(s);
+}
+
 static void test_upgrade_downgrade(void **unused)
 {
     stateid4 sid, sid2, out;
@@ -380,7 +404,8 @@ static void test_courtesy(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_share_matrix), cmocka_unit_test(test_upgrade_downgrade),
+        cmocka_unit_test(test_share_matrix),
+        cmocka_unit_test(test_opener), cmocka_unit_test(test_upgrade_downgrade),
         cmocka_unit_test(test_undo), cmocka_unit_test(test_special),
         cmocka_unit_test(test_seqid40), cmocka_unit_test(test_locks),
         cmocka_unit_test(test_lock40), cmocka_unit_test(test_courtesy),
