@@ -24,6 +24,7 @@ static int call_take(struct rpc_call *rpc, const uint8_t *reply, size_t size)
 void call_start(struct nfs_call *call)
 {
     memset(&call->rpc, 0, sizeof(call->rpc));
+    call->rpc.lane = RPC_ANY;
     memset(&call->dec, 0, sizeof(call->dec));
     call->main = 0;
     call->once = false;

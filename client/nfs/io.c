@@ -111,7 +111,7 @@ static ssize_t io_run(struct nfs_client *client, const struct nfs_fh *fh, uint8_
 {
     struct io_piece *pieces;
     unsigned depth = (unsigned)((size + IO_PIECE - 1) / IO_PIECE), head = 0, tail = 0;
-    int lane = size > IO_PIECE ? call_lane(client) : 0;
+    int lane = size > IO_PIECE ? call_lane(client) : RPC_ANY;
     size_t sent = 0, done = 0;
     bool stop = false;
     int err = 0;
@@ -130,7 +130,7 @@ static ssize_t io_run(struct nfs_client *client, const struct nfs_fh *fh, uint8_
             piece->want = size - sent < IO_PIECE ? size - sent : IO_PIECE;
             piece->offset = offset + sent;
             piece->to = buf + sent;
-            io_start(client, piece, fh, buf + sent, sync, lane + (int)head);
+            io_start(client, piece, fh, buf + sent, sync, lane == RPC_ANY ? lane : lane + (int)head);
             sent += piece->want;
             head++;
         }

@@ -18,6 +18,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
@@ -61,6 +62,8 @@ struct rpc_conn {
     struct rpc_context *ctx; /* NULL: not connected */
     int fd;
     int seq;     /* futex word: grows when the leader steps down or a call is done */
+    int sleepers; /* threads asleep on seq */
+    int pending; /* calls queued or sent and not yet done */
     bool leader; /* somebody polls and serves */
     unsigned epoch;
     uint64_t down_since; /* first failed connect in a row, ms; 0: none */
@@ -151,6 +154,7 @@ uint32_t __wrap_zdr_COMPOUND4args(ZDR *zdrs, void *args)
 
 static void rpc_done_locked(struct rpc_conn *conn, struct rpc_call *call)
 {
+    __atomic_sub_fetch(&conn->pending, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&call->done, 1, __ATOMIC_RELEASE);
     __atomic_add_fetch(&conn->seq, 1, __ATOMIC_RELEASE);
 }
@@ -185,10 +189,16 @@ static void rpc_connected(struct rpc_context *rpc, int status, void *data, void 
 }
 
 /* Wakes whoever waits on the connection. */
-static void rpc_kick(struct rpc_conn *conn)
+static void rpc_wake_locked(struct rpc_conn *conn)
+{
+    if (conn->sleepers > 0)
+        sys_futex_wake(&conn->seq);
+}
+
+static void rpc_kick_locked(struct rpc_conn *conn)
 {
     __atomic_add_fetch(&conn->seq, 1, __ATOMIC_RELEASE);
-    sys_futex_wake(&conn->seq);
+    rpc_wake_locked(conn);
 }
 
 /* Throws the context away; calls on it are marked lost. */
@@ -202,7 +212,7 @@ static void rpc_teardown_locked(struct rpc_conn *conn)
     }
     conn->fd = -1;
     conn->epoch++;
-    rpc_kick(conn);
+    rpc_kick_locked(conn);
 }
 
 /* Moves the socket out of the way of programs that count on low numbers or close everything up to some bound. */
@@ -358,8 +368,22 @@ static void rpc_flush_locked(struct rpc_conn *conn)
     }
 }
 
+/* RPC_ANY: the connection with the least to do; a single thread stays on the first. */
 static struct rpc_conn *rpc_lane(struct rpc_server *server, int lane)
 {
+    if (lane == RPC_ANY) {
+        int least = 0, fewest = INT_MAX;
+
+        for (int i = 0; i < RPC_CONNS && fewest > 0; i++) {
+            int pending = __atomic_load_n(&server->conns[i].pending, __ATOMIC_RELAXED);
+
+            if (pending < fewest) {
+                fewest = pending;
+                least = i;
+            }
+        }
+        return &server->conns[least];
+    }
     return &server->conns[(unsigned)lane % RPC_CONNS];
 }
 
@@ -377,7 +401,9 @@ static void rpc_send_locked(struct rpc_server *server, struct rpc_conn *conn, st
         call->done = 1;
         return;
     }
+    __atomic_add_fetch(&conn->pending, 1, __ATOMIC_RELAXED);
     if (rpc_nfs4_compound_async(conn->ctx, rpc_reply, (struct COMPOUND4args *)call, call) != 0) {
+        __atomic_sub_fetch(&conn->pending, 1, __ATOMIC_RELAXED);
         call->error = -ENOMEM;
         call->done = 1;
         return;
@@ -412,7 +438,7 @@ static void rpc_lead_locked(struct rpc_conn *conn, int ms)
         if (rpc_service(conn->ctx, p.revents) < 0)
             rpc_teardown_locked(conn);
     }
-    sys_futex_wake(&conn->seq);
+    rpc_wake_locked(conn);
 }
 
 /* Waits until the call is done or lost. */
@@ -426,9 +452,11 @@ static int rpc_wait_once(struct rpc_conn *conn, struct rpc_call *call)
         if (conn->leader) {
             int seq = __atomic_load_n(&conn->seq, __ATOMIC_ACQUIRE);
 
+            conn->sleepers++;
             vlock_unlock(&conn->lock);
             sys_futex_wait(&conn->seq, seq, 500);
             vlock_lock(&conn->lock);
+            conn->sleepers--;
         } else {
             rpc_lead_locked(conn, 500);
             if (!call->done)
