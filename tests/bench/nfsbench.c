@@ -81,6 +81,7 @@ struct bench {
     double seconds;
     uint64_t file_size;
     struct fh dir, file;
+    char file_name[48];
     uint64_t clientid;
     struct slot slots[MAX_DEPTH];
     const struct row *row;
@@ -601,11 +602,28 @@ static void commit_file(struct bench *b)
         die("COMMIT: NFS error %d", (int)c.status);
 }
 
+/* Removes the data file, so that many rounds fit on a small disk. */
+static void drop_file(struct bench *b)
+{
+    nfs_argop4 ops[2];
+
+    if (!b->file.len)
+        return;
+    op_putfh(ops, &b->dir);
+    op_name(ops + 1, OP_REMOVE, b->file_name);
+    if (call(b, ops, 2).status != NFS4_OK)
+        die("cannot remove %s", b->file_name);
+    b->file.len = 0;
+    b->filled = 0;
+}
+
 static void prepare_empty_file(struct bench *b)
 {
+    drop_file(b);
     b->base += 1 << 24;
     run_units(b, &one_file, 1, 0);
     b->file = b->slots[0].fh;
+    memcpy(b->file_name, b->slots[0].name, sizeof b->file_name);
 }
 
 static void prepare_file(struct bench *b)
@@ -723,5 +741,6 @@ int main(int argc, char **argv)
         if (!known)
             usage();
     }
+    drop_file(&b);
     return 0;
 }
