@@ -1,6 +1,7 @@
-# door: patches system call sites. Position-independent and hidden: it goes into the preload library.
+# door: patches system call sites. Position-independent, hidden and without sanitizers: it goes into the
+# preload library.
 noinst_LIBRARIES += libdoor.a
-libdoor_a_CFLAGS = $(AM_CFLAGS) -fPIC -fvisibility=hidden
+libdoor_a_CFLAGS = -std=gnu11 -O2 -g $(WARN_CFLAGS) -pthread -fPIC -fvisibility=hidden
 libdoor_a_SOURCES = \
     client/door/door.c client/door/door.h \
     client/door/entry.c client/door/entry.h \

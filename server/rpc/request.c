@@ -77,7 +77,7 @@ static void call_free(struct call *call)
         call->req.finish(&call->req);
     xdrout_free(call->req.out);
     rbuf_unref(call->rb);
-    if (l->nfree_requests < POOLED_MAX) {
+    if (l->nfree_requests + 1 <= POOLED_MAX) { /* may be 0 */
         arena_reset(&call->req.arena);
         list_add(&l->free_requests, &call->job.node);
         l->nfree_requests++;
