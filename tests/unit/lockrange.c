@@ -57,11 +57,12 @@ static void test_model(void **unused)
     lockset_init(&ls);
     memset(model, 0, sizeof model);
     for (int step = 0; step < 200000; step++) {
-        int o = random() % OWNERS, a = random() % BYTES, b = random() % BYTES, what = random() % 16, delta;
+        unsigned o = random() % OWNERS, a = random() % BYTES, b = random() % BYTES, what = random() % 16;
+        int delta;
         bool write = random() & 1, clash = false;
 
         if (a > b) {
-            int t = a;
+            unsigned t = a;
             a = b;
             b = t;
         }
@@ -74,8 +75,8 @@ static void test_model(void **unused)
             memset(model[o] + a, 0, b - a + 1);
             counts[o] += delta;
         } else {
-            for (int x = 0; x < OWNERS; x++)
-                for (int i = a; i <= b; i++)
+            for (unsigned x = 0; x < OWNERS; x++)
+                for (unsigned i = a; i <= b; i++)
                     clash |= x != o && model[x][i] && (write || model[x][i] == 'w');
             assert_int_equal(!!lockset_conflict(&ls, &owners[o], a, end_at(b), write), clash);
             refused += clash;

@@ -197,7 +197,7 @@ static void test_readdir(void **state)
 {
     struct env *e = *state;
     struct vobj top = {0}, user = {0}, vol = {0};
-    char name[8];
+    char name[16];
     bool eof = true;
     struct seen s = {.stop_after = 2};
     vfs_root(e->v, &top);

@@ -117,7 +117,7 @@ static void *meddler(void *arg)
     uint64_t rng = (uint64_t)(uintptr_t)arg * 1234567 + 99;
     struct store_call c;
     unsigned char *w = malloc(300000);
-    char name[8], name2[8];
+    char name[16], name2[16];
     struct vattr a;
 
     st_fill(w, 300000, rng);
@@ -261,7 +261,7 @@ static void abandoned_waiters_get_an_error(void **state)
 {
     struct parked p[8];
     struct vattr a;
-    char name[8];
+    char name[16];
 
     vt_make(&T, NULL);
     vt_open(&T);

@@ -65,7 +65,7 @@ static inline void model_make_dirs(struct model *m, struct vt *t)
     struct vattr a;
 
     for (int d = 1; d < MODEL_DIRS; d++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof(name), "d%d", d);
         if (t) {
             assert_int_equal(vt_create(t, &t->c, STORE_ROOT_INO, name, IT_DIR, &a), 0);
@@ -82,7 +82,7 @@ static inline void model_step(struct model *m, struct vt *t)
     uint64_t x = model_rand(m, MODEL_MAX), y = model_rand(m, 100), z = model_rand(m, MODEL_MAX);
     uint64_t fill = model_rand(m, 255) + 1;
     bool stable = model_rand(m, 2) || m->stable;
-    char name[8], name2[8];
+    char name[16], name2[16];
     struct vattr a;
 
     snprintf(name, sizeof(name), "f%d", n);
@@ -183,7 +183,7 @@ static inline unsigned model_compare(struct model *m, struct vt *t)
     for (int d = 0; d < MODEL_DIRS; d++) {
         uint64_t dir = STORE_ROOT_INO;
         if (d) {
-            char name[8];
+            char name[16];
             snprintf(name, sizeof(name), "d%d", d);
             if (vt_lookup(t, &t->c, STORE_ROOT_INO, name, &a) != 0) {
                 bad++;
@@ -192,7 +192,7 @@ static inline unsigned model_compare(struct model *m, struct vt *t)
             dir = a.ino;
         }
         for (int n = 0; n < MODEL_NAMES; n++) {
-            char name[8];
+            char name[16];
             int f = m->names[d][n], r;
             snprintf(name, sizeof(name), "f%d", n);
             r = vt_lookup(t, &t->c, dir, name, &a);
