@@ -155,7 +155,8 @@ int volume_link(struct volume *v, struct store_call *call, uint64_t ino, uint64_
 int volume_unlink(struct volume *v, struct store_call *call, uint64_t dir, const char *name,
                   size_t len, uint64_t expect_ino, struct vattr *gone, struct dir_change *dc);
 /* POSIX rename: an existing target is replaced if of compatible type (-EISDIR, -ENOTDIR, -ENOTEMPTY);
- * both names the same inode: nothing happens; moving a directory below itself: -EINVAL. expect_* as in
+ * both names the same inode: nothing happens; moving a directory below itself: -EINVAL, or to where it
+ * would be thousands of levels deep: -EMLINK. expect_* as in
  * volume_unlink; expect_dst UINT64_MAX = whatever is there. replaced (may be NULL): attributes of the
  * replaced inode after, ino 0 if none. May block. */
 int volume_rename(struct volume *v, struct store_call *call, uint64_t sdir, const char *sname,

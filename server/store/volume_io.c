@@ -331,8 +331,12 @@ static int write_locked(struct volume *v, struct store_call *call, uint64_t ino,
     for (unsigned i = 0; i < w.n; i++)
         w.s[i]->busy = SLOT_COPYING;
     for (unsigned i = 0; i < w.n; i++) {
+        const struct buf *before = w.s[i]->buf;
+        uint32_t covered = pages_covered(w.a[i], w.b[i]);
         slot_drop_prep(w.s[i]);
-        slot_grow(w.s[i], (w.b[i] + STORE_PAGE - 1) / STORE_PAGE, pages_covered(w.a[i], w.b[i]));
+        slot_grow(w.s[i], (w.b[i] + STORE_PAGE - 1) / STORE_PAGE, covered);
+        if (w.s[i]->buf != before)
+            w.s[i]->valid &= ~covered; /* what the new buffer had in it is nobody's to read */
     }
     if (len > COPY_LOCKED_MAX) {
         pthread_mutex_unlock(&v->lock);

@@ -11,6 +11,8 @@
 #include "common/clock.h"
 #include "server/store/volume_int.h"
 
+#define RENAME_DEPTH 4096u /* twice what fits into a path */
+
 static bool name_ok(const char *name, size_t len)
 {
     return len >= 1 && len <= STORE_NAME_MAX && !memchr(name, '/', len) && !memchr(name, 0, len) &&
@@ -296,10 +298,13 @@ struct rename_set {
     struct dent *sd, *dd;
 };
 
-/* Is `ino` the directory dir or above it? 1 would be RETRY, so: -EINVAL if it is. */
+/* Is `ino` the directory dir or above it? 1 would be RETRY, so: -EINVAL if it is. All the way up has to be
+ * in memory at once, under the lock: hence a bound on the depth, also by what may stay in memory. */
 static int not_above(struct volume *v, struct store_call *call, uint64_t ino, struct inode *dir)
 {
-    for (unsigned depth = 0; depth < 100000; depth++) {
+    size_t most = v->e->inode_limit / 2 < RENAME_DEPTH ? v->e->inode_limit / 2 : RENAME_DEPTH;
+
+    for (size_t depth = 0; depth < most; depth++) {
         int r;
         if (dir->a.ino == ino)
             return -EINVAL;
@@ -311,7 +316,7 @@ static int not_above(struct volume *v, struct store_call *call, uint64_t ino, st
         if (dir->a.type != IT_DIR)
             return -EUCLEAN;
     }
-    return -ELOOP;
+    return -EMLINK;
 }
 
 static int rename_check_target(struct volume *v, struct store_call *call, struct rename_set *s)

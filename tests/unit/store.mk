@@ -6,6 +6,7 @@ UNIT_TESTS_store = \
     tests/unit/statedb.t \
     tests/unit/volume_basic.t \
     tests/unit/volume_crash.t \
+    tests/unit/volume_hostile.t \
     tests/unit/volume_model.t \
     tests/unit/volume_stress.t \
     tests/unit/volume_trouble.t
@@ -27,6 +28,8 @@ tests_unit_volume_basic_t_SOURCES = tests/unit/volume_basic.c tests/unit/volumet
 tests_unit_volume_basic_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_crash_t_SOURCES = tests/unit/volume_crash.c tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_volume_crash_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_volume_hostile_t_SOURCES = tests/unit/volume_hostile.c tests/unit/volumetest.h
+tests_unit_volume_hostile_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_model_t_SOURCES = tests/unit/volume_model.c tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_volume_model_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_stress_t_SOURCES = tests/unit/volume_stress.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
