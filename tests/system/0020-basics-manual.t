@@ -1,0 +1,27 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The manuals are true where that can be read off: operations and options.
+. "${VOLNFS_SRC:-.}/tests/lib/tap.sh"
+src=${VOLNFS_SRC:-.}
+
+# The words under the .TP heading $1 of internals.7's list of operations.
+listed() {
+    awk -v want="$1" '/^\.SH/ { on = $2 == "OPERATIONS" } !on { next }
+        /^\.TP/ { getline; under = $0 == want; next } /^\./ { under = 0; next } under' "$src/man/internals.7" |
+        tr ' ' '\n' | sort
+}
+# The operations whose rows in optable.c match $1.
+rows() { sed -nE "s/^    $1.*/\\1/p" "$src/server/nfs4/optable.c" | sort; }
+
+is "operations of all versions" "$(listed '4.0, 4.1 and 4.2')" "$({ rows 'ROW\((\w+), \w+, 0, 2,'
+    rows 'ROW_VOID\((\w+), \w+, 0, 2,'; } | sort)"
+is "operations of 4.0" "$(listed '4.0 only')" "$(rows 'ROW\((\w+), \w+, 0, 0,')"
+is "operations of 4.1" "$(listed '4.1 and 4.2')" "$(rows 'ROW\((\w+), \w+, 1, 2,')"
+is "operations of 4.2" "$(listed '4.2')" "$(rows 'ROW\((\w+), \w+, 2, 2,')"
+is "operations that are not supported" "$(listed 'NFS4ERR_NOTSUPP')" "$(rows 'ROW_NOTSUPP\((\w+), [012]\)')"
+
+"$VOLNFSD" --help >"$T/help" 2>&1
+for option in $(grep -oE -- '--[a-z-]+' "$T/help" | sort -u); do
+    ok "volnfsd.8 has $option" grep -q "\\\\-\\\\-$(echo "${option#--}" | sed 's/-/\\\\-/g')" "$src/man/volnfsd.8"
+done
+done_testing
