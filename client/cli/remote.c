@@ -200,7 +200,7 @@ static void walk_push(struct walk *w, const struct nfs_fh *fh)
     w->fhs[w->depth++] = *fh;
 }
 
-/* Puts the link's target in front of what is still to be walked. */
+/* Puts the link's target in front of what is still to be walked: nothing, or a slash and more. */
 static int walk_link(struct remote *r, struct walk *w, const struct nfs_fh *link, const char *rest)
 {
     char target[4096], *text;
@@ -211,7 +211,7 @@ static int walk_link(struct remote *r, struct walk *w, const struct nfs_fh *link
         return -ELOOP;
     if (*target == '/')
         return -ENOENT;
-    if (asprintf(&text, "%s/%s", target, rest) < 0)
+    if (asprintf(&text, "%s%s", target, rest) < 0)
         need(NULL);
     free(w->rest);
     w->rest = text;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * xfer: copies one file.
  *
- *   create .NAME.volnfs-part -> segments -> attributes -> (checksums) -> rename to NAME
+ *   create .NAME.volnfs-part -> segments -> length -> (checksums) -> attributes -> rename to NAME
  *
  * 1. A reader of NAME sees the old file or the whole new one. What is under the new name is durable at the server.
  * 2. While it is a part, its access time is the source's modification time: so it is known later which version of the
@@ -256,7 +256,7 @@ static int hash_segment(struct side_file *file, uint64_t size, uint64_t seg, uin
 }
 
 /* Reads the copy again (and the source where that has not been done yet). */
-static int xfer_verify(struct xfer *x)
+static int xfer_verify(struct xfer *x, bool *read_failed)
 {
     uint8_t *buf = need(malloc(smaller(BUFFER, x->size ? x->size : 1)));
     int err = 0;
@@ -264,8 +264,11 @@ static int xfer_verify(struct xfer *x)
         XXH64_hash_t there = 0;
         if (!x->hashed[seg])
             err = hash_segment(&x->in, x->size, seg, buf, &x->hash[seg]);
+        *read_failed = err != 0;
         if (!err)
             err = hash_segment(&x->out, x->size, seg, buf, &there);
+        if (err == COPY_CHANGED && !*read_failed)
+            err = COPY_DIFFERS; /* shorter than it was made */
         if (!err && there != x->hash[seg])
             err = COPY_DIFFERS;
     }
@@ -354,17 +357,21 @@ static int xfer_create(struct xfer *x, struct side_dir *to, const char *part, co
     return COPY_TAKEN;
 }
 
-/* Gives the part its length and attributes, and tells whether they came out right. */
+/* A hole at the end of the file was not written. */
+static int xfer_length(struct xfer *x)
+{
+    struct nfs_setattr length = {.valid = NFS_SET_SIZE, .size = x->size};
+    return x->high == x->size ? 0 : x->out.ops->set(&x->out, &length, NULL);
+}
+
+/* Gives the part its attributes, and tells whether its size came out right. */
 static int xfer_attributes(struct xfer *x, const struct nfs_attr *source)
 {
-    struct nfs_setattr length = {.valid = NFS_SET_SIZE, .size = x->size}, set;
+    struct nfs_setattr set;
     struct nfs_attr attr = {0};
-    int err = 0;
+    int err;
     copy_attributes(x->c, source, &set);
-    if (x->high != x->size)
-        err = x->out.ops->set(&x->out, &length, NULL);
-    if (!err)
-        err = x->out.ops->set(&x->out, &set, &attr);
+    err = x->out.ops->set(&x->out, &set, &attr);
     if (!err && attr.size != x->size)
         err = -EIO;
     return err;
@@ -374,6 +381,7 @@ static int xfer_attributes(struct xfer *x, const struct nfs_attr *source)
 static bool xfer_there(struct xfer *x, struct side_dir *to, const char *to_name, const struct nfs_attr *source)
 {
     struct nfs_attr attr;
+    bool read_failed;
     int err;
     if (!x->c->resume || to->ops->stat(to, to_name, &attr) || attr.type != NFS_REG || attr.size != source->size ||
         !same_time(&attr.mtime, &source->mtime))
@@ -381,7 +389,7 @@ static bool xfer_there(struct xfer *x, struct side_dir *to, const char *to_name,
     if (x->c->verify) {
         if (to->ops->open(to, to_name, false, &x->out, &attr))
             return false;
-        err = xfer_verify(x);
+        err = xfer_verify(x, &read_failed);
         memset(x->hashed, 0, x->segs * sizeof(*x->hashed));
         x->out.ops->close(&x->out);
         if (err)
@@ -400,12 +408,14 @@ static int xfer_end(struct xfer *x, struct side_dir *to, const char *part, const
     *read_failed = true;
     if (!err && (attr.size != source->size || !same_time(&attr.mtime, &source->mtime)))
         err = COPY_CHANGED;
-    if (!err && x->c->verify)
-        err = xfer_verify(x);
     if (err)
         return err;
     *read_failed = false;
-    err = xfer_attributes(x, source);
+    err = xfer_length(x);
+    if (!err && x->c->verify)
+        err = xfer_verify(x, read_failed);
+    if (!err)
+        err = xfer_attributes(x, source);
     if (!err)
         err = x->out.ops->rename(&x->out, part, to_name);
     return err == -ESTALE ? COPY_TAKEN : err;

@@ -3,6 +3,8 @@ SYSTEM_TESTS = \
     tests/system/0000-basics-layers.t \
     tests/system/0010-basics-volnfsd.t \
     tests/system/0020-basics-manual.t \
+    tests/system/0710-client-cp.t \
+    tests/system/0711-client-resume.t \
     tests/system/0800-admin-volnfs.t \
     tests/system/0810-admin-refusals.t
 KERNEL_TESTS = \
