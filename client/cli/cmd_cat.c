@@ -120,7 +120,7 @@ int cmd_cat(struct cli *cli, int argc, char **argv)
         return status;
     r = remote_open(server);
     if (r) {
-        signal(SIGPIPE, SIG_DFL); /* as cat: the connections' sends do not raise it on Linux with MSG_NOSIGNAL */
+        signal(SIGPIPE, SIG_DFL); /* as cat; the connections send with MSG_NOSIGNAL */
         cat.client = r->client;
         for (int i = 0; i < BUFFERS; i++)
             cat.buf[i] = need(malloc(BUFFER));

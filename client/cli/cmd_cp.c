@@ -171,7 +171,7 @@ static int target_local(struct target *t, const struct place *p, bool may_name)
     return err;
 }
 
-static void copy_source(struct copy *c, struct source *s, struct target *t, const char *text)
+static void copy_source(struct copy *c, struct source *s, struct target *t)
 {
     struct nfs_attr attr = {.type = NFS_DIR, .mode = 0755};
     struct side_dir *into = NULL;
@@ -229,7 +229,7 @@ static int cp_run(struct copy *c, struct remote *r, struct place *args, int n, b
             free(text);
             status = 1;
         } else {
-            copy_source(c, &s, &t, args[i].text);
+            copy_source(c, &s, &t);
         }
         source_release(&s);
     }

@@ -170,7 +170,7 @@ out:
 /* Works on segments until there are none left to begin. Several threads at once. */
 static void xfer_work(struct xfer *x)
 {
-    uint8_t *buf = need(malloc(smaller(BUFFER, x->size)));
+    uint8_t *buf = need(malloc(smaller(BUFFER, x->size ? x->size : 1)));
     pthread_mutex_lock(&x->lock);
     while (!x->err && x->next < x->segs) {
         uint64_t seg = x->next;
