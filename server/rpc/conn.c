@@ -220,6 +220,7 @@ static uint32_t mark_at(const struct conn *c)
 }
 
 #define LAST_FRAGMENT 0x80000000u
+#define QUICK_ACK_MAX 65536u
 
 /* Handles the complete records received. false: close. */
 static bool handle_records(struct conn *c)
@@ -354,6 +355,17 @@ static bool receive(struct conn *c)
     return false;
 }
 
+/* A part of a record is here. A client without TCP_NODELAY may keep the rest until that is acknowledged: do not let
+ * it wait 40 ms. Of a large record the next segments come anyway. */
+static void quick_ack(const struct conn *c)
+{
+    size_t have = (c->rb ? c->wr - c->rd : 0) + (c->record ? c->record_len : 0);
+    int one = 1;
+
+    if (have < QUICK_ACK_MAX)
+        setsockopt(c->fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
+}
+
 void conn_resume(struct conn *c)
 {
     for (int turn = 0; !c->closed; turn++) {
@@ -383,10 +395,13 @@ void conn_resume(struct conn *c)
         return;
     if (c->rb && c->rd == c->wr)
         give_buffer(c);
-    if (c->paused || (!c->rb && !c->record))
+    if (c->paused || (!c->rb && !c->record)) {
         c->record_since = 0;
-    else if (!c->record_since)
-        c->record_since = clock_mono_ms();
+    } else {
+        if (!c->record_since)
+            c->record_since = clock_mono_ms();
+        quick_ack(c);
+    }
     conn_flush(c);
 }
 

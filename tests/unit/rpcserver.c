@@ -429,6 +429,31 @@ static void a_call_split_at_every_byte(void **state)
     close(fd);
 }
 
+/* A client without TCP_NODELAY that sends a record in three pieces is not kept waiting for delayed
+ * acknowledgements: 40 ms each would make 100 calls take 4 s. */
+static void small_pieces_without_nodelay(void **state)
+{
+    static char args[6004];
+    char *buf = malloc(44 + sizeof(args));
+    uint32_t *w = malloc(24 + sizeof(args));
+    uint64_t start = clock_mono_ms();
+    size_t n;
+    int fd = dial();
+
+    *(uint32_t *)(void *)args = htonl(sizeof(args) - 4);
+    n = make_call(buf, 3, P_ECHO, args, sizeof(args));
+    for (int i = 0; i < 100; i++) {
+        send_all(fd, buf, 2052);
+        send_all(fd, buf + 2052, 2052);
+        send_all(fd, buf + 4104, n - 4104);
+        assert_int_equal(reply(fd, w, 6 + sizeof(args) / 4), 24 + sizeof(args));
+    }
+    assert_in_range(clock_mono_ms() - start, 0, 2000);
+    close(fd);
+    free(w);
+    free(buf);
+}
+
 static void fragments_cannot_pile_up(void **state)
 {
     uint32_t mark = htonl(500000);
@@ -918,6 +943,7 @@ int main(void)
         TEST(errors_are_answered),
         TEST(a_call_split_at_every_byte),
         TEST(fragments_cannot_pile_up),
+        TEST(small_pieces_without_nodelay),
         TEST(large_records_come_through),
         TEST(pipelined_calls),
         SMALL(pipelined_calls),
