@@ -638,7 +638,7 @@ bool_t xdr_xhandle(XDR *x, xhandle *v)
     return xdr_slice(x, v, 128); /* NFS4_FHSIZE */
 }
 
-#define BITMAP_WORDS_MAX 8u
+#define BITMAP_WORDS_MAX 64u /* a peer may ask for any number; an attribute above 2047 is not honest */
 
 bool_t xdr_xbitmap(XDR *x, xbitmap *v)
 {

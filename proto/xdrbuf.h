@@ -72,7 +72,7 @@ bool_t xdr_xattrvals(XDR *x, xattrvals *v);
 bool_t xdr_xdata(XDR *x, xdata *v);
 bool_t xdr_xhandle(XDR *x, xhandle *v);
 
-/* bitmap4: up to 8 words decode, those past the third must not be lost silently: `more` says that a bit
+/* bitmap4: up to 64 words decode, those past the third must not be lost silently: `more` says that a bit
  * was set there. Encoding writes as many words as are needed. */
 typedef struct xbitmap {
     uint32_t w[3];

@@ -32,7 +32,7 @@ size_t attr_encode(const struct attr_source *s, const xbitmap *want, xbitmap *go
 
 /* Attributes from the network, to set or to compare. Decodes a and checks the values: NFS4ERR_BADXDR
  * (length not right), ATTRNOTSUPP (not an attribute of this minor version), INVAL (read-only, a mode out of range,
- * nanoseconds too many, both mode and mode_umask), BADOWNER. The mask of set says what to change; `applied`
+ * nanoseconds too many, both mode and mode_umask, an empty owner), BADOWNER. The mask of set says what to change; `applied`
  * is the bitmap to return once it is done. allowed: attr_settable() or attr_exclcreat(). */
 nfsstat4 attr_decode_set(uint32_t minor, const xbitmap *allowed, const fattr4 *a, struct vset *set,
                          xbitmap *applied);

@@ -33,6 +33,8 @@ static nfsstat4 get_id(XDR *x, uint32_t *id)
 
     if (!xdr_xopaque(x, &s))
         return NFS4ERR_BADXDR;
+    if (!s.len)
+        return NFS4ERR_INVAL; /* not a name at all */
     return parse_id(&s, id) ? NFS4_OK : NFS4ERR_BADOWNER;
 }
 

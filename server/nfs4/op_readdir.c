@@ -122,17 +122,18 @@ static nfsstat4 check_args(const READDIR4args *a)
     return NFS4_OK;
 }
 
-/* How many bytes of entries: 0 = too few for anything. */
-static size_t entries_room(const struct compound *c, const READDIR4args *a)
+/* How many bytes of entries. False: not even an empty listing fits. */
+static bool entries_room(const struct compound *c, const READDIR4args *a, size_t *out)
 {
     size_t room = compound_room(c);
 
     if (a->maxcount < room)
         room = a->maxcount;
-    if (room <= RESOK_FIXED)
-        return 0;
+    if (room < RESOK_FIXED)
+        return false;
     room -= RESOK_FIXED;
-    return (room < BUFFER_MAX ? room : BUFFER_MAX) & ~(size_t)3;
+    *out = (room < BUFFER_MAX ? room : BUFFER_MAX) & ~(size_t)3;
+    return true;
 }
 
 nfsstat4 op_readdir(struct compound *c, READDIR4args *args, READDIR4res *res)
@@ -145,8 +146,7 @@ nfsstat4 op_readdir(struct compound *c, READDIR4args *args, READDIR4res *res)
 
     if (st != NFS4_OK)
         return st;
-    l.size = entries_room(c, args);
-    if (!l.size)
+    if (!entries_room(c, args, &l.size))
         return NFS4ERR_TOOSMALL;
     l.names_max = args->dircount ? args->dircount : SIZE_MAX;
     err = attr_source_of(c, &c->cur.obj, l.want, &l.src);

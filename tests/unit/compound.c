@@ -555,6 +555,31 @@ static void reply_bound_40(void **state)
     reply_release(&r);
 }
 
+/* An empty directory fits into what its listing takes, and not into a byte less. */
+static void readdir_empty(void **state)
+{
+    CREATE4args cr = {.objtype = {.type = NF4DIR}, .objname = {5, "empty"}};
+    struct call_buf b;
+
+    call_begin(&b, 0, "");
+    go_to_volume(&b);
+    call_op(&b, OP_CREATE, ARGS(CREATE), &cr);
+    expect_last(&b, NFS4_OK, 4);
+    for (uint32_t max = 15; max <= 16; max++) {
+        READDIR4args a = {.maxcount = max};
+
+        call_begin(&b, 0, "");
+        go_to_volume(&b);
+        op_name(&b, OP_LOOKUP, "empty");
+        call_op(&b, OP_READDIR, ARGS(READDIR), &a);
+        expect_last(&b, max < 16 ? NFS4ERR_TOOSMALL : NFS4_OK, 5);
+        call_begin(&b, 0, "");
+        go_to_volume(&b); /* that has an entry */
+        call_op(&b, OP_READDIR, ARGS(READDIR), &a);
+        expect_last(&b, NFS4ERR_TOOSMALL, 4);
+    }
+}
+
 /* READDIR goes through a directory in small steps and sees everything once. */
 static void readdir_steps(void **state)
 {
@@ -630,7 +655,8 @@ int main(void)
         cmocka_unit_test(names),              cmocka_unit_test(handles),
         cmocka_unit_test(places),             cmocka_unit_test(io_and_replay),
         cmocka_unit_test(appends),            cmocka_unit_test(reply_budgets),
-        cmocka_unit_test(reply_bound_40),     cmocka_unit_test(readdir_steps),
+        cmocka_unit_test(reply_bound_40),     cmocka_unit_test(readdir_empty),
+        cmocka_unit_test(readdir_steps),
     };
 
     return cmocka_run_group_tests(tests, open_env, close_env);

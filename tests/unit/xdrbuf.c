@@ -120,14 +120,20 @@ static void slices_are_bounded(void **state)
 
 static void bitmaps_of_many_words(void **state)
 {
-    uint32_t buf[16], out[4];
+    uint32_t buf[66] = {0}, out[4];
     struct xdrout *o = xdrout_new(1000);
     xbitmap b;
     XDR x;
 
-    put_words(buf, (uint32_t[]){9, 1, 0, 0, 0, 0, 0, 0, 0, 0}, 10);
+    put_words(buf, (uint32_t[]){65, 1}, 2);
     xdrin_init(&x, buf, sizeof(buf));
     assert_false(xdr_xbitmap(&x, &b));
+    put_words(buf, (uint32_t[]){64, 1}, 2);
+    buf[64] = htonl(0x80000000);
+    xdrin_init(&x, buf, sizeof(buf));
+    assert_true(xdr_xbitmap(&x, &b));
+    assert_true(b.more);
+    assert_int_equal(xdrin_left(&x), 4);
     put_words(buf, (uint32_t[]){4, 1, 2, 3}, 4);
     xdrin_init(&x, buf, 16);
     assert_false(xdr_xbitmap(&x, &b)); /* the fourth is missing */
