@@ -74,6 +74,10 @@ int index_punch(struct index *ix, uint64_t ino, uint64_t off, uint64_t len, unsi
  * does not cross a slot boundary. blob: the payload when c->pack is 0, else NULL. */
 int index_map(struct index *ix, uint64_t ino, uint64_t off, const struct chunk *c, const void *blob,
               struct index_delta *d);
+/* Punches [doff, doff + len) of dst and maps it to what [soff, soff + len) of src has: extents are added, chunks
+ * get more refs, no payload is touched. -EINVAL: a range past STORE_FILE_MAX, or an overlap in one file. */
+int index_clone(struct index *ix, uint64_t src, uint64_t soff, uint64_t dst, uint64_t doff,
+                uint64_t len, struct index_delta *d);
 /* Moves a chunk's payload (blob to pack, or pack to pack): one row changes, extents do not. No effect
  * (returns 0) if the chunk is gone by now; 1 if moved. -EINVAL: the payload is not the same. */
 int index_move_chunk(struct index *ix, const struct chunk *c);

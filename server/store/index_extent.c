@@ -276,6 +276,57 @@ int index_punch(struct index *ix, uint64_t ino, uint64_t off, uint64_t len, unsi
     }
 }
 
+/* Maps one piece of an extent, cut at the slots of the destination. */
+static int share_extent(struct index *ix, uint64_t dst, uint64_t off, struct extent_row e,
+                        struct index_delta *d)
+{
+    int64_t pieces = 0;
+    int rc = 0;
+
+    for (uint32_t n; !rc && e.len; e.len -= n, e.chunk_off += n, off += n) {
+        n = SLOT_SIZE - (uint32_t)(off % SLOT_SIZE);
+        n = n < e.len ? n : e.len;
+        rc = put_extent(ix, dst, &(struct extent_row){.off = off, .len = n, .chunk = e.chunk,
+                                                      .chunk_off = e.chunk_off});
+        if (!rc)
+            d->logical += n;
+        pieces++;
+    }
+    return rc ? rc : run_keys(ix, SQL_CHUNK_REFS, e.chunk, pieces, 2, "chunk.refs");
+}
+
+int index_clone(struct index *ix, uint64_t src, uint64_t soff, uint64_t dst, uint64_t doff,
+                uint64_t len, struct index_delta *d)
+{
+    struct extent_row rows[PUNCH_BATCH];
+    uint64_t end = soff + len;
+    unsigned count;
+    int rc;
+
+    if (len == 0)
+        return 0;
+    if (len > STORE_FILE_MAX || soff > STORE_FILE_MAX - len || doff > STORE_FILE_MAX - len ||
+        (src == dst && soff < doff + len && doff < soff + len))
+        return -EINVAL;
+    rc = index_punch(ix, dst, doff, len, 0, d);
+    while (!rc && end > soff) {
+        rc = get_range(ix, src, soff, end, rows, PUNCH_BATCH, &count);
+        for (unsigned i = 0; !rc && i < count; i++) {
+            struct extent_row e = rows[i];
+            uint64_t e_end = e.off + e.len < end ? e.off + e.len : end;
+            uint64_t from = e.off > soff ? e.off : soff;
+
+            e.chunk_off += (uint32_t)(from - e.off);
+            e.len = (uint32_t)(e_end - from);
+            rc = share_extent(ix, dst, doff + (from - soff), e, d);
+        }
+        if (count < PUNCH_BATCH)
+            break;
+        end = rows[count - 1].off;
+    }
+    return rc;
+}
+
 int index_map(struct index *ix, uint64_t ino, uint64_t off, const struct chunk *c, const void *blob,
               struct index_delta *d)
 {

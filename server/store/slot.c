@@ -245,6 +245,57 @@ void slots_zero(struct inode *in, uint64_t from, uint64_t to)
     each_slot(in, from, to, zero_one, &g);
 }
 
+/* The pages of the slot that a range touches. */
+static uint32_t range_pages(const struct slot *s, const struct range *g)
+{
+    uint64_t start = slot_start(s);
+    uint32_t a = g->from > start ? (uint32_t)(g->from - start) : 0;
+    uint32_t b = g->to - start < SLOT_SIZE ? (uint32_t)(g->to - start) : SLOT_SIZE;
+
+    return pages_touched(a, b);
+}
+
+static void forget_one(struct slot *s, void *arg)
+{
+    uint32_t touched = range_pages(s, arg);
+
+    s->valid &= ~touched;
+    s->bad &= ~touched;
+    if (!s->valid) {
+        buf_unref(s->buf);
+        s->buf = NULL;
+        cache_account(s);
+    }
+}
+
+void slots_forget(struct inode *in, uint64_t from, uint64_t to)
+{
+    struct range g = {from, to};
+
+    each_slot(in, from, to, forget_one, &g);
+}
+
+struct dirty_query {
+    struct range g;
+    bool found;
+};
+
+static void dirty_one(struct slot *s, void *arg)
+{
+    struct dirty_query *q = arg;
+
+    if (s->dirty & range_pages(s, &q->g))
+        q->found = true;
+}
+
+bool slots_dirty_in(struct inode *in, uint64_t from, uint64_t to)
+{
+    struct dirty_query q = {{from, to}, false};
+
+    each_slot(in, from, to, dirty_one, &q);
+    return q.found;
+}
+
 void slots_discard(struct inode *in)
 {
     struct volume *v = in->vol;

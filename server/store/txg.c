@@ -136,7 +136,7 @@ void txg_add(struct volume *v, struct rowop *op)
     op->next = NULL;
     *t->tail = op;
     t->tail = &op->next;
-    t->rows++;
+    t->rows += 1 + (op->type == OP_CLONE ? (unsigned)(op->len / SLOT_SIZE) : 0);
     if (op->in)
         op->in->opsref++;
     if (op->slot)
@@ -286,6 +286,9 @@ static int apply_op(struct index *ix, struct txg *t, struct rowop *op)
         break;
     case OP_PUNCH:
         r = index_punch(ix, op->ino, op->off, op->len, 0, &d);
+        break;
+    case OP_CLONE:
+        r = index_clone(ix, op->src, op->src_off, op->ino, op->off, op->len, &d);
         break;
     }
     t->delta.logical += d.logical;

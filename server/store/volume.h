@@ -211,6 +211,15 @@ int volume_punch(struct volume *v, struct store_call *call, uint64_t ino, uint64
 /* Reserves nothing but grows the file to off + len if it is shorter, checking quota. May block. */
 int volume_allocate(struct volume *v, struct store_call *call, uint64_t ino, uint64_t off,
                     uint64_t len);
+/* Makes [doff, doff + len) of dst read as [soff, soff + len) of src does, at one moment, without copying bytes:
+ * both then share chunks. Offsets are multiples of VOLUME_CLONE_BLOCK; so is len, unless the range ends where
+ * src does and dst does not go on behind it. -EINVAL: not so, past the end of src, or an overlap in
+ * one file. -EBUSY: src or dst are written too fast just now. -EFBIG, -EDQUOT, -ENOSPC, -EROFS. attr (may be
+ * NULL): dst's after. At most VOLUME_CLONE_MAX bytes (-EINVAL). Durable with the call's txg. May block. */
+#define VOLUME_CLONE_BLOCK STORE_PAGE
+#define VOLUME_CLONE_MAX   ((uint64_t)4 << 30)
+int volume_clone(struct volume *v, struct store_call *call, uint64_t src, uint64_t soff, uint64_t dst,
+                 uint64_t doff, uint64_t len, struct vattr *attr);
 /* Finds the first data (want_data) or hole at or after off. -ENXIO when off is at or past the end, or
  * no data follows. A hole is found at the end of every file. Holes have slot or extent granularity.
  * May block. */

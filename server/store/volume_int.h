@@ -124,14 +124,15 @@ void cache_make_room(struct engine *e, struct volume *v);
 
 enum op_type {
     OP_PUT_DIRENT, OP_DEL_DIRENT, OP_SYMLINK, OP_MAP, OP_PUNCH, OP_PUT_ORPHAN, OP_REAP,
-    OP_PUT_XATTR, OP_DEL_XATTR,
+    OP_PUT_XATTR, OP_DEL_XATTR, OP_CLONE,
 };
 struct rowop {
     struct rowop *next;
     enum op_type type;
     uint64_t ino;    /* a dirent's directory */
     uint64_t off;    /* a dirent's cookie */
-    uint64_t len;    /* of a punch; of data in a map; a dirent's inode */
+    uint64_t len;    /* of a punch or clone; of data in a map; a dirent's inode */
+    uint64_t src, src_off; /* of a clone */
     struct inode *in; /* counted in inode.opsref, or NULL */
     struct slot *slot; /* counted in slot.opsref, or NULL */
     uint64_t pend;   /* dirty bytes that this publishes */
@@ -317,6 +318,10 @@ int slot_wait(struct volume *v, const struct store_call *call);
 void slot_idle(struct slot *s); /* ends busy, wakes waiters */
 /* Bytes [from, to) of the file become zero in memory; slots in it must be idle. */
 void slots_zero(struct inode *in, uint64_t from, uint64_t to);
+/* Forgets the pages that [from, to) touches: they are read again from the index. The slots are idle and clean there. */
+void slots_forget(struct inode *in, uint64_t from, uint64_t to);
+/* Is a page dirty that [from, to) touches? */
+bool slots_dirty_in(struct inode *in, uint64_t from, uint64_t to);
 /* 0 if no slot that touches [from, to) is busy, else RETRY or -EAGAIN. */
 int slots_idle_in(struct volume *v, const struct store_call *call, struct inode *in, uint64_t from,
                   uint64_t to);

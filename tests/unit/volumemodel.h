@@ -74,6 +74,30 @@ static inline void model_make_dirs(struct model *m, struct vt *t)
     }
 }
 
+/* Clones a range of p to one of q; both may be the same file. */
+static inline void model_clone(struct vt *t, struct mfile *p, struct mfile *q, uint64_t x, uint64_t y, uint64_t z)
+{
+    size_t soff = p->size ? x % p->size & ~(size_t)4095 : 0, doff = z & ~4095u, len = p->size - soff;
+    struct vattr a;
+    int want = 0;
+
+    if (y % 2)
+        len = (len < 4096 * (y + 1) ? len : 4096 * (y + 1)) & ~(size_t)4095;
+    if (doff + len > MODEL_MAX)
+        doff = 0;
+    if ((len % 4096 && doff + len < q->size) || (p == q && len && soff < doff + len && doff < soff + len))
+        want = -EINVAL;
+    if (t)
+        assert_int_equal(volume_clone(t->v, &t->c, p->ino, soff, q->ino, doff, len, &a), want);
+    if (want)
+        return;
+    memcpy(q->data + doff, p->data + soff, len);
+    if (len && doff + len > q->size)
+        q->size = doff + len;
+    if (t)
+        assert_int_equal(a.size, q->size);
+}
+
 static inline void model_step(struct model *m, struct vt *t)
 {
     int d = (int)model_rand(m, MODEL_DIRS), n = (int)model_rand(m, MODEL_NAMES);
@@ -160,6 +184,10 @@ static inline void model_step(struct model *m, struct vt *t)
             assert_int_equal(volume_commit(t->v, &t->c, m->files[f].ino), 0);
         if (t && y < 30)
             vt_sync(t);
+    } else if (op < 96) {
+        int g = m->names[d2][n2];
+        if (g >= 0)
+            model_clone(t, &m->files[f], &m->files[g], x, y, z);
     } else if (t && m->files[f].size) {
         struct mfile *p = &m->files[f];
         unsigned char *buf = malloc(MODEL_MAX);
