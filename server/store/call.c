@@ -59,7 +59,7 @@ static void waiter_step(struct volume_waiter *w)
     for (; w->dep < w->call->ndeps; w->dep++) {
         struct volume *v = w->call->deps[w->dep].vol;
         uint64_t n = w->call->deps[w->dep].txg;
-        bool queued = false;
+        bool queued = false, wake = false;
 
         pthread_mutex_lock(&v->lock);
         if (n > v->committed) {
@@ -69,11 +69,23 @@ static void waiter_step(struct volume_waiter *w)
                 w->txg = n;
                 w->next = v->waiters;
                 v->waiters = w;
-                txg_want(v, n);
+                v->nwaiters++;
                 queued = true;
+                wake = v->gathering ? v->nwaiters >= v->group : n > v->want && v->commit_sleep;
+                if (n > v->want)
+                    v->want = n;
+                if (wake) { /* after the unlock, so that the thread does not wake up into the lock */
+                    v->commit_sleep = 0;
+                    v->gathering = false;
+                    volume_ref(v);
+                }
             }
         }
         pthread_mutex_unlock(&v->lock);
+        if (wake) {
+            pthread_cond_signal(&v->commit_cond);
+            volume_unref(v);
+        }
         if (queued)
             return;
     }
@@ -98,6 +110,7 @@ void call_run_waiters(struct volume *v)
         struct volume_waiter *w = *p;
         if (w->txg <= v->committed || v->failed) {
             *p = w->next;
+            v->nwaiters--;
             w->err = w->txg <= v->committed ? w->err : err;
             w->next = ready; /* the list is last-in first-out: this restores the order */
             ready = w;

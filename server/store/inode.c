@@ -232,7 +232,7 @@ void inode_kill(struct inode *in)
     }
     list_del(&in->reap_link);
     list_add_tail(&v->reap, &in->reap_link);
-    pthread_cond_signal(&v->commit_cond);
+    txg_kick(v, 0);
 }
 
 void inode_drop_name(struct inode *in, struct timespec now)

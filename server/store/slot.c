@@ -118,7 +118,7 @@ void slot_dirty(struct slot *s, uint32_t mask)
         s->dirty_ms = clock_mono_ms();
         s->wseq = in->wseq;
         if (list_empty(&v->dirty))
-            pthread_cond_signal(&v->commit_cond);
+            txg_kick(v, s->dirty_ms + FLUSH_AGE_MS);
         list_add_tail(&in->dirty, &s->dlink);
         list_add_tail(&v->dirty, &s->vdlink);
     }

@@ -27,6 +27,9 @@
 #include "common/log.h"
 
 #define ENOSPC_TRIES 10
+#define AWAKE_MS     1000u   /* after a commit, sleep at most TXG_AGE_MS at a time */
+#define TIDY_MS      200u    /* how often to look for packs without live bytes */
+#define GATHER_NS    500000u /* wait no longer for a group to become about as large as the last one */
 
 struct rowop *rowop_new(enum op_type type, uint64_t ino, const void *name, size_t nlen, const void *data,
                         size_t dlen)
@@ -115,13 +118,21 @@ void txg_free(struct volume *v, struct txg *t)
     free(t);
 }
 
+void txg_kick(struct volume *v, uint64_t due)
+{
+    if (v->commit_sleep <= due)
+        return;
+    v->commit_sleep = 0;
+    pthread_cond_signal(&v->commit_cond);
+}
+
 void txg_touch(struct volume *v)
 {
     if (v->open->nonempty)
         return;
     v->open->nonempty = true;
     v->open->t0 = clock_mono_ms();
-    pthread_cond_signal(&v->commit_cond);
+    txg_kick(v, v->open->t0 + TXG_AGE_MS);
 }
 
 static bool txg_large(const struct txg *t)
@@ -149,14 +160,14 @@ void txg_add(struct volume *v, struct rowop *op)
     }
     txg_touch(v);
     if (txg_large(t))
-        pthread_cond_signal(&v->commit_cond);
+        txg_kick(v, 0);
 }
 
 void txg_want(struct volume *v, uint64_t n)
 {
     if (n > v->want) {
         v->want = n;
-        pthread_cond_signal(&v->commit_cond);
+        txg_kick(v, 0);
     }
 }
 
@@ -433,6 +444,9 @@ static unsigned tend(struct volume *v, uint64_t now)
         uint64_t t = v->blob_bytes > BLOB_MOVE_BYTES ? now : v->idle_ms + 2000;
         due = t < due ? t : due;
     }
+    /* Soon after a change the next one is likely: then a sleep that is short anyway needs no wake-up. */
+    if (now < v->idle_ms + AWAKE_MS && now + TXG_AGE_MS < due)
+        due = now + TXG_AGE_MS;
     if (due == UINT64_MAX)
         return 0;
     return due <= now ? 1 : (unsigned)(due - now);
@@ -448,27 +462,51 @@ static bool reap_due(struct volume *v)
     return false;
 }
 
-/* Waits for something to do, at most ms (0: no bound). */
-static void commit_wait(struct volume *v, unsigned ms)
+/* The clock of condition variables; clock_mono_ns may be ahead of it in tests. */
+static uint64_t cond_ns(void)
 {
     struct timespec ts;
 
-    if (!ms) {
-        pthread_cond_wait(&v->commit_cond, &v->lock);
-        return;
-    }
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    ts.tv_sec += ms / 1000;
-    ts.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (ts.tv_nsec >= 1000000000) {
-        ts.tv_sec++;
-        ts.tv_nsec -= 1000000000;
-    }
-    pthread_cond_timedwait(&v->commit_cond, &v->lock, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* Waits until a signal, or until t on that clock. */
+static int commit_wait_until(struct volume *v, uint64_t t)
+{
+    struct timespec ts = {.tv_sec = (time_t)(t / 1000000000u), .tv_nsec = (long)(t % 1000000000u)};
+
+    return pthread_cond_timedwait(&v->commit_cond, &v->lock, &ts);
+}
+
+/* Waits for something to do, at most ms (0: no bound). */
+static void commit_wait(struct volume *v, unsigned ms)
+{
+    v->commit_sleep = ms ? clock_mono_ms() + ms : UINT64_MAX;
+    if (ms)
+        (void)commit_wait_until(v, cond_ns() + (uint64_t)ms * 1000000u);
+    else
+        pthread_cond_wait(&v->commit_cond, &v->lock);
+    v->commit_sleep = 0;
+}
+
+/* The requests that the last commit released are likely to be followed by as many: a group of all of them
+ * costs one commit, where going on with the first to come would make the others wait for a second one. */
+static void gather(struct volume *v)
+{
+    uint64_t most = v->commit_ns / 4 < GATHER_NS ? v->commit_ns / 4 : GATHER_NS;
+    uint64_t end = cond_ns() + most;
+
+    v->gathering = true;
+    while (!v->stop && !v->failed && v->nwaiters < v->group && !txg_large(v->open))
+        if (commit_wait_until(v, end) == ETIMEDOUT)
+            break;
+    v->gathering = false;
 }
 
 static void commit_one(struct volume *v)
 {
+    uint64_t t0 = clock_mono_ns();
     struct txg *t = close_txg(v);
     int r = 0;
 
@@ -489,6 +527,8 @@ static void commit_one(struct volume *v)
         return;
     }
     finish_txg(v, t);
+    v->commit_ns = clock_mono_ns() - t0;
+    v->group = v->nwaiters - v->nwaiters / 4;
     call_run_waiters(v);
     pthread_mutex_unlock(&v->lock);
     txg_free(v, t);
@@ -502,7 +542,7 @@ static void commit_one(struct volume *v)
 void *txg_main(void *arg)
 {
     struct volume *v = arg;
-    uint64_t tidied = 0;
+    uint64_t tidied = 0, tidied_ms = 0;
 
     pthread_mutex_lock(&v->lock);
     while (!v->failed) {
@@ -512,6 +552,8 @@ void *txg_main(void *arg)
 
         if (reap_due(v))
             txg_touch(v);
+        if (t->nonempty && v->want >= t->n && v->nwaiters < v->group)
+            gather(v);
         if (t->nonempty && (v->stop || v->want >= t->n || txg_large(t) || now >= t->t0 + TXG_AGE_MS)) {
             commit_one(v);
             continue;
@@ -525,14 +567,17 @@ void *txg_main(void *arg)
             pthread_mutex_lock(&v->lock);
             continue;
         }
-        if (tidied != v->committed && !t->nonempty) {
+        if (tidied != v->committed && !t->nonempty && now >= tidied_ms + TIDY_MS) {
             tidied = v->committed;
+            tidied_ms = now;
             pthread_mutex_unlock(&v->lock);
             tend_dead_packs(v);
             pthread_mutex_lock(&v->lock);
             continue;
         }
         ms = tend(v, now);
+        if (tidied != v->committed && (!ms || ms > TIDY_MS))
+            ms = TIDY_MS;
         if (v->want >= v->open->n && v->open->nonempty)
             continue;
         commit_wait(v, ms);

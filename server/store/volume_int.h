@@ -176,6 +176,8 @@ struct txg *txg_new(uint64_t n);
 void txg_free(struct volume *v, struct txg *t);
 /* The commit thread. */
 void *txg_main(void *arg);
+/* Makes sure that the commit thread looks around at due (ms) at the latest. */
+void txg_kick(struct volume *v, uint64_t due);
 /* Asks for the open txg to be committed now. */
 void txg_want(struct volume *v, uint64_t n);
 /* Waits until txg n is committed: -EAGAIN, RETRY after waiting, or the volume's failure. 0: it is. */
@@ -378,6 +380,10 @@ struct volume {
     int flush_err;
     uint64_t flush_retry_ms;
     struct volume_waiter *waiters;
+    unsigned nwaiters, group; /* waiters now; enough of them for a commit, judged by the last one */
+    uint64_t commit_sleep;    /* ms until which the commit thread sleeps by itself; 0: it does not */
+    uint64_t commit_ns;       /* how long the last commit took */
+    bool gathering;           /* the commit thread waits for more waiters */
     pthread_t thread;
 
     struct index *ix;
