@@ -9,6 +9,7 @@
 #include "client/shim/shim.h"
 
 __thread int shim_inside;
+__thread bool shim_vforked;
 
 /* Bytes of the kernel's signal set. */
 #define SIGSET_SIZE 8
@@ -84,6 +85,7 @@ long shim_handler(long nr, const long args[6])
     sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &saved, SIGSET_SIZE);
     dispatch_mask = saved;
     shim_inside = 1;
+    shim_vforked = sys0(SYS_getpid) != shim.pid;
     rpc_idle_hook = dispatch_idle;
     old_errno = errno;
     dispatch_pass.nr = nr;

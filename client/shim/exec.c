@@ -172,10 +172,12 @@ static long exec_now(int dirfd, const char *path, char **argv, char **envp, int 
 {
     long ret;
 
+    ofd_exec(false);
     shim_inside = 0;
     ret = flags == 0 && dirfd == AT_FDCWD ? sys3(SYS_execve, path, argv, envp)
                                           : sys5(SYS_execveat, dirfd, path, argv, envp, flags);
     shim_inside = 1;
+    ofd_exec(true);
     return ret;
 }
 
@@ -303,18 +305,13 @@ long sc_execveat(const long a[6])
     return exec_masked((int)a[0], (const char *)a[1], (char **)a[2], (char **)a[3], (int)a[4]);
 }
 
-static void exit_one(int fd, struct ofd *ofd, void *arg)
-{
-    ofd_forget(fd);
-}
-
 long sc_exit_group(const long a[6])
 {
     if (!shim_is_vfork_child()) {
         map_sync_all();
         vnode_flush_all();
         lock_exit();
-        ofd_each(exit_one, NULL);
+        ofd_exit();
     }
     return shim_pass(SYS_exit_group, a);
 }

@@ -45,17 +45,13 @@ void shim_say(const char *format, ...)
     sys3(SYS_write, 2, text, (size_t)n + 9);
 }
 
-bool shim_is_vfork_child(void)
-{
-    return *shim.alive != 0 && sys0(SYS_getpid) != shim.pid;
-}
-
 /* Wakes up in a forked child: everything that belongs to the parent's threads and connections goes. */
 void shim_after_fork(void)
 {
     shim.pid = (pid_t)sys0(SYS_getpid);
     *shim.alive = 1;
     shim_inside = 0;
+    shim_vforked = false;
     ofd_after_fork();
     path_after_fork();
     vnode_after_fork();

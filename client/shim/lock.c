@@ -86,9 +86,9 @@ static int lock_place(const struct ofd *ofd, struct vpath *vp)
     return err != 0 ? err : vp->kind == VP_MISSING && vp->mount != NULL ? 0 : -ENOENT;
 }
 
-static int lock_take(struct ofd *ofd, struct nfs_locker *locker, int type, uint64_t offset, uint64_t length, bool wait)
+static int lock_take(struct ofd *ofd, struct nfs_locker *locker, unsigned access, int type, uint64_t offset,
+                     uint64_t length, bool wait)
 {
-    static const unsigned access[] = {1, 2, 3, 3};
     struct vpath *vp = heap_alloc(sizeof(*vp));
     int err;
 
@@ -96,7 +96,7 @@ static int lock_take(struct ofd *ofd, struct nfs_locker *locker, int type, uint6
         return -ENOMEM;
     err = lock_place(ofd, vp);
     if (err == 0)
-        err = nfs_lock(shim.client, locker, &vp->dir, vp->name, &ofd->fh, access[ofd->flags & O_ACCMODE],
+        err = nfs_lock(shim.client, locker, &vp->dir, vp->name, &ofd->fh, access,
                        type == F_RDLCK ? NFS_LOCK_READ : NFS_LOCK_WRITE, offset, length, wait);
     if (err == -ENOENT || err == -ESTALE) {
         shim_say("%s: no longer has this name, so it cannot be locked", ofd->path);
@@ -201,7 +201,7 @@ long lock_fcntl(struct ofd *ofd, int cmd, void *arg)
                (fl->l_type == F_WRLCK && (ofd->flags & O_ACCMODE) == O_RDONLY)) {
         err = -EBADF;
     } else {
-        err = lock_take(ofd, locker, fl->l_type, offset, length, wait);
+        err = lock_take(ofd, locker, (ofd->flags & O_ACCMODE) + 1, fl->l_type, offset, length, wait);
     }
     if (p != NULL)
         vlock_unlock(&p->lock);
@@ -226,9 +226,11 @@ long sc_flock(const long a[6])
         return lock_give(ofd, &ofd->locker, 0, UINT64_MAX);
     case LOCK_SH:
     case LOCK_EX:
-        /* An exclusive lock over NFS needs the file open for writing; a read-only descriptor opens it so. */
-        err = lock_take(ofd, &ofd->locker, (op & ~LOCK_NB) == LOCK_SH ? F_RDLCK : F_WRLCK, 0, UINT64_MAX,
+        /* flock does not ask how the file was opened; an exclusive lock at the server wants it open for writing. */
+        err = lock_take(ofd, &ofd->locker, 3, (op & ~LOCK_NB) == LOCK_SH ? F_RDLCK : F_WRLCK, 0, UINT64_MAX,
                         !(op & LOCK_NB));
+        if ((err == -EACCES || err == -EROFS) && (op & ~LOCK_NB) == LOCK_SH)
+            err = lock_take(ofd, &ofd->locker, 1, F_RDLCK, 0, UINT64_MAX, !(op & LOCK_NB));
         return err;
     default:
         return -EINVAL;

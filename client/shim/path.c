@@ -116,6 +116,19 @@ static int path_kernel_cwd(char *buf, size_t size)
     return n < 0 ? (int)n : (int)n - 1;
 }
 
+/* May a name below this directory be a mount? */
+static bool path_leads(const char *dir)
+{
+    size_t len = strlen(dir);
+
+    if (len == 1)
+        return true;
+    for (unsigned i = 0; i < shim.nmounts; i++)
+        if (path_below(shim.run->mounts[i].path, dir, len))
+            return true;
+    return false;
+}
+
 int path_cwd(char *buf, size_t size)
 {
     bool child = shim_is_vfork_child();
@@ -128,7 +141,7 @@ int path_cwd(char *buf, size_t size)
         return n == -ENOENT ? 0 : n;
     if (!path_below(buf, shim.mirror, shim.mirror_len)) {
         if (!child)
-            path_cwd_ours = 1;
+            path_cwd_ours = path_leads(buf) ? 3 : 1;
         return 0;
     }
     if (!child)
@@ -444,7 +457,7 @@ static int path_begin(int dirfd, const char *path, struct vpath *out)
         if (n < 0)
             return n;
         if (n == 0) {
-            if (strncmp(path, "..", 2) != 0)
+            if (path_cwd_ours != 3 && strncmp(path, "..", 2) != 0)
                 return 1;
             n = path_kernel_cwd(out->path, SHIM_PATH);
             if (n < 0)
@@ -488,6 +501,7 @@ int path_resolve(int dirfd, const char *path, unsigned flags, struct vpath *out)
 {
     static __thread int depth __attribute__((tls_model("initial-exec")));
     const char *rest;
+    bool local;
     int err, fd;
 
     out->mount = NULL;
@@ -499,6 +513,7 @@ int path_resolve(int dirfd, const char *path, unsigned flags, struct vpath *out)
         return 0;
     }
     err = path_begin(dirfd, path, out);
+    local = !path_below(out->path, shim.mirror, shim.mirror_len) && path_mount(out->path) == NULL;
     if (err < 0)
         return err;
     if (err == 1) {
@@ -533,6 +548,8 @@ int path_resolve(int dirfd, const char *path, unsigned flags, struct vpath *out)
                 return err;
         }
         err = path_round(flags, out);
+        if (err == 0 && links == 0 && out->kind == VP_LOCAL && local)
+            out->path[0] = 0; /* nothing was followed: let it pass as it was */
         if (err != ROUND_AGAIN)
             return err;
     }

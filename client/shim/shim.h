@@ -104,7 +104,12 @@ uint64_t shim_mask(void); /* the signals the program had blocked when it called 
 
 /* init.c */
 void shim_after_fork(void);
-bool shim_is_vfork_child(void); /* in a child that still uses its parent's memory */
+/* In a child that still uses its parent's memory; found out once per call. */
+extern __thread bool shim_vforked __attribute__((tls_model("initial-exec")));
+static inline bool shim_is_vfork_child(void)
+{
+    return shim_vforked;
+}
 void shim_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* at VOLNFS_DEBUG */
 int mount_ready(struct mount *mount); /* connects and looks up the root the first time */
 
@@ -136,6 +141,8 @@ struct ofd *ofd_get(int fd);
 void ofd_forget(int fd);                 /* before fd is closed or replaced by the kernel */
 long ofd_close(int fd);                  /* flushes, releases, closes */
 void ofd_ref_all(void);                  /* before fork: the child will hold one more of each */
+void ofd_exec(bool back); /* before exec: what is inherited stays referenced; back: it failed */
+void ofd_exit(void);      /* before exit: gives back every descriptor, those never used too */
 void ofd_after_fork(void);
 /* For every descriptor of ours in this process. */
 void ofd_each(void (*fn)(int fd, struct ofd *ofd, void *arg), void *arg);
@@ -163,7 +170,7 @@ struct vpath {
 int path_resolve(int dirfd, const char *path, unsigned flags, struct vpath *out);
 /* The working directory as the program sees it, if it is in a volume: its length, or 0 when it is not, or -errno. */
 int path_cwd(char *buf, size_t size);
-extern int path_cwd_ours; /* 0 not known, 1 no, 2 yes: for the filter */
+extern int path_cwd_ours; /* for the filter: 0 not known, 1 no, 2 yes, 3 no, but a mount lies below it */
 void path_forget(void);   /* names changed: drop what is cached */
 void path_after_fork(void);
 struct mount *path_mount(const char *path); /* the mount path lies in, or NULL */
