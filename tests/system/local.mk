@@ -3,6 +3,8 @@ SYSTEM_TESTS = \
     tests/system/0000-basics-layers.t \
     tests/system/0010-basics-volnfsd.t \
     tests/system/0020-basics-manual.t \
+    tests/system/0700-shim-programs.t \
+    tests/system/0701-shim-run.t \
     tests/system/0710-client-cp.t \
     tests/system/0711-client-resume.t \
     tests/system/0800-admin-volnfs.t \
@@ -19,4 +21,5 @@ KERNEL_TESTS = \
     tests/system/0610-kernel-kill9.t
 TESTS += $(SYSTEM_TESTS) $(KERNEL_TESTS)
 EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/servers.py tests/lib/summary.py \
-    tests/uml/uml.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py
+    tests/uml/uml.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py \
+    tests/shim/programs.sh tests/shim/python.py

@@ -1,0 +1,55 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# volnfs run and doctor: refusals, exit status, signals, read-only volumes, other paths, nothing left behind, no leak.
+. "${VOLNFS_SRC:-.}/tests/lib/tap.sh"
+
+at() { "$VOLNFS" run -s "127.0.0.1:$PORT" "$@"; }
+status_is() {   # NAME WANTED COMMAND...
+    status_name=$1 wanted=$2
+    shift 2
+    "$@" >"$T/out" 2>&1
+    got=$?
+    echo "status $got, wanted $wanted" >>"$T/out"
+    [ $got = "$wanted" ]
+    result $? "$status_name"
+}
+
+status_is "no volume" 2 "$VOLNFS" run true
+status_is "no command" 2 "$VOLNFS" run -v alice/a
+status_is "a volume without a user" 2 env -u USER "$VOLNFS" run -v a true
+status_is "an unknown option" 2 "$VOLNFS" run --no-such -v alice/a true
+status_is "a server that is not there" 1 "$VOLNFS" run -s 127.0.0.1:1 -v alice/a true
+ok "the server starts" server_start
+status_is "a read-only volume that is not there" 1 at -v alice/a:ro true
+status_is "the command's status" 7 at -v alice/a -- sh -c 'exit 7'
+status_is "a command that is not there" 127 at -v alice/a -- /no/such/command
+status_is "a command that dies of a signal" 137 at -v alice/a -- sh -c 'kill -9 $$'
+ok "writes" at -v alice/a -- sh -c 'echo one >/volumes/a/f'
+is "reads at another path" "$(at -v alice/a=/some/where -- cat /some/where/f)" one
+is "two volumes" "$(at -v alice/a -v bob/b=/volumes/c -- sh -c 'cp /volumes/a/f /volumes/c/g; ls /volumes; cat /volumes/c/g')" "a
+c
+one"
+not_ok "no rename between volumes" at -v alice/a -v bob/b -- python3 -c 'import os; os.rename("/volumes/a/f", "/volumes/b/f")'
+like "it is EXDEV" "$(cat "$T/out")" "Invalid cross-device link"
+not_ok "no write to a read-only volume" at -v alice/a:ro -- sh -c 'echo two >/volumes/a/f'
+like "it is EROFS" "$(cat "$T/out")" "Read-only file system"
+is "all volumes of a user" "$(at -u alice -- ls /volumes)" a
+is "nothing else is seen beside the volumes" "$(at -v alice/a -- sh -c 'mkdir /volumes/new 2>/dev/null || echo refused')" refused
+"$VOLNFS" run -s "127.0.0.1:$PORT" -v alice/a -- sh -c 'trap "echo got; exit 5" TERM; echo ready >/volumes/a/ready; while :; do sleep 0.1; done' >"$T/signal" &
+run_pid=$!
+wait_for 10 at -v alice/a:ro -- test -e /volumes/a/ready
+kill $run_pid
+wait $run_pid
+is "a signal is passed on and the status comes back" "$? $(cat "$T/signal")" "5 got"
+is "no run directory is left" "$(find /dev/shm -maxdepth 1 -name 'volnfs-run-*' -newer "$T/ready" 2>/dev/null | wc -l)" 0
+ok "doctor finds a program it can serve" "$VOLNFS" doctor -s "127.0.0.1:$PORT" cat
+not_ok "doctor finds a server missing" "$VOLNFS" doctor -s 127.0.0.1:1
+if command -v strace >/dev/null; then
+    strace -f -qq -o "$T/trace" -e trace=%file "$VOLNFS" run -s "127.0.0.1:$PORT" -v alice/a -- \
+        bash -c 'cd /volumes/a; echo x >y; cat y; ls -lR .; mkdir -p d/e; cp y d/e; mv d z; ln -s y l; cat l; rm -rf z; find . -name y' >/dev/null 2>&1
+    grep -E '^[0-9]+ +[a-z0-9_]+\((AT_FDCWD, |[0-9]+, )?"/volumes' "$T/trace" | grep -Ev ' stat\("/volumes", | execve\(' >"$T/out"
+    [ ! -s "$T/out" ]
+    result $? "no call with a volume's path reaches the kernel"
+fi
+server_stop
+done_testing
