@@ -33,6 +33,11 @@ enum {
     CLIENT_OPENS_MAX = 262144,
     CLIENT_OWNERS_MAX = 131072,
     CLIENT_RANGES_MAX = 65536,
+    /* Of all clients together: a hostile one has as many names as it likes. */
+    STATE_OWNERS_MAX = 262144,
+    STATE_STIDS_MAX = 1048576,
+    STATE_RANGES_MAX = 1048576,
+    STATE_KEPT_MAX = 256 << 20, /* bytes that replies in the slots of all sessions may come to */
 };
 #define COURTESY_MS (24ull * 3600 * 1000)
 
@@ -61,6 +66,8 @@ struct state {
     struct htab clients, names, sessions, files, stids, owners;
     struct list all; /* clients */
     uint32_t next_client;
+    unsigned nranges; /* of all clients */
+    uint64_t kept;    /* bytes that all sessions' slots may come to */
     struct trash *trash;
     bool in_grace, grace_told;
     uint64_t grace_until;

@@ -15,8 +15,10 @@
 void lock_free_locked(struct state *s, struct lock_state *ls)
 {
     struct state_owner *o = ls->owner;
+    int gone = lockset_drop(&ls->open->file->locks, ls);
 
-    ls->st.client->nranges -= lockset_drop(&ls->open->file->locks, ls);
+    ls->st.client->nranges -= gone;
+    s->nranges -= gone;
     stid_del_locked(s, &ls->st);
     list_del(&ls->in_owner);
     list_del(&ls->in_open);
@@ -146,6 +148,7 @@ static void bump_locked(struct state *s, struct lock_state *ls, int delta, state
 {
     ls->nranges += delta;
     ls->st.client->nranges += delta;
+    s->nranges += delta;
     if (++ls->st.seqid == 0)
         ls->st.seqid = 1;
     stid_fill(s, &ls->st, out);
@@ -186,7 +189,8 @@ again:
         goto out;
     }
     status = cl->minor ? NFS4ERR_DELAY : NFS4ERR_RESOURCE;
-    if (cl->nranges + 2 > CLIENT_RANGES_MAX) {
+    if (cl->nranges + 2 > CLIENT_RANGES_MAX || s->nranges + 2 > STATE_RANGES_MAX ||
+        s->stids.count >= STATE_STIDS_MAX) {
         client_limit_log_locked(cl, "byte-range locks");
         goto out;
     }

@@ -39,7 +39,7 @@ struct state_owner *owner_make_locked(struct state *s, struct client *cl, enum o
     struct state_owner *o;
 
     *err = cl->minor ? NFS4ERR_DELAY : NFS4ERR_RESOURCE;
-    if (cl->nowners >= CLIENT_OWNERS_MAX) {
+    if (cl->nowners >= CLIENT_OWNERS_MAX || s->owners.count >= STATE_OWNERS_MAX) {
         client_limit_log_locked(cl, "open and lock owners");
         return NULL;
     }

@@ -156,12 +156,24 @@ void state_conn_closed(struct state *s, uint64_t conn_id)
 
 /* --- life --- */
 
+/* Small replies are kept even when the client does not ask for it: it costs next to nothing. */
+#define SMALL_REPLY 512u
+
+/* What a slot may come to: its kept reply and itself. */
+static uint64_t slot_cost(const struct session_attrs *fore)
+{
+    uint32_t reply = fore->max_cached > SMALL_REPLY ? fore->max_cached : SMALL_REPLY;
+
+    return reply + sizeof(struct session_slot);
+}
+
 static void unref_locked(struct session *se)
 {
     if (--se->refs)
         return;
     for (unsigned i = 0; i < se->fore.max_slots; i++)
         free(se->slots[i].reply);
+    se->state->kept -= se->fore.max_slots * slot_cost(&se->fore);
     free(se);
 }
 
@@ -240,6 +252,19 @@ static uint32_t least(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
+/* Fewer slots when all sessions together hold much, but at least one. */
+static bool fit_slots_locked(const struct state *s, struct session_attrs *fore)
+{
+    uint64_t left = s->kept < STATE_KEPT_MAX ? STATE_KEPT_MAX - s->kept : 0;
+    uint64_t most = left / 16 / slot_cost(fore);
+
+    if (left < slot_cost(fore))
+        return false;
+    if (fore->max_slots > most)
+        fore->max_slots = most ? (uint32_t)most : 1;
+    return true;
+}
+
 /* What we make of the channels the client asks for (RFC 8881 18.36.3). */
 static nfsstat4 negotiate(struct session_create *a)
 {
@@ -286,6 +311,7 @@ static struct session *make_locked(struct state *s, struct client *cl, const str
     se->cb_gid = a->cb_gid;
     se->back_wanted = a->flags & 2;
     list_init(&se->conns);
+    s->kept += se->fore.max_slots * slot_cost(&se->fore);
     list_add_tail(&cl->sessions, &se->in_client);
     cl->nsessions++;
     htab_add(&s->sessions, &se->node, id_hash(s, se->id));
@@ -327,6 +353,10 @@ nfsstat4 session_create(struct state *s, const char *principal, struct session_c
     if (cl->nsessions >= CLIENT_SESSIONS_MAX) {
         client_limit_log_locked(cl, "sessions");
         status = NFS4ERR_NOSPC;
+        goto out;
+    }
+    if (!fit_slots_locked(s, &a->fore)) {
+        status = NFS4ERR_DELAY;
         goto out;
     }
     if (!cl->confirmed)
@@ -455,9 +485,6 @@ const void *session_replay(const struct session_slot *slot, size_t *len)
     *len = slot->replaying ? slot->reply_len : 0;
     return slot->replaying ? slot->reply : NULL;
 }
-
-/* Small replies are kept even when the client does not ask for it: it costs next to nothing. */
-#define SMALL_REPLY 512
 
 void session_done(struct session *se, struct session_slot *slot, const struct xdrout *out, size_t from)
 {

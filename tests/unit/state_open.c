@@ -176,7 +176,7 @@ static void test_seqid40(void **unused)
 {
     stateid4 sid, again, out = {0};
     struct owner_call oc;
-    bool replay, confirm;
+    bool replay = false, confirm = false;
     struct state *s;
     uint64_t c;
 

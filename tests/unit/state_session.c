@@ -87,6 +87,45 @@ static void test_create(void **unused)
     state_free(s);
 }
 
+/* What the kept replies of any number of clients may come to is bounded; a good client still gets a session. */
+static void test_many_clients(void **unused)
+{
+    struct client_exchange x;
+    struct session_create a;
+    unsigned slots = 0, last = 0, n = 0;
+    nfsstat4 status = NFS4_OK;
+    struct state *s;
+    char name[16];
+
+    forget_rows();
+    s = boot();
+    while (n < 2000 && status == NFS4_OK) {
+        snprintf(name, sizeof name, "c%u", n);
+        assert_int_equal(exchange(s, ROOT, name, verf1, false, &x), NFS4_OK);
+        for (unsigned i = 0; i < 64 && status == NFS4_OK; i++) {
+            a = session_args(x.clientid, x.sequence + i);
+            status = create(s, ROOT, &a);
+            if (status == NFS4_OK) {
+                last = a.fore.max_slots;
+                slots += last;
+            }
+        }
+        n++;
+    }
+    assert_int_equal(status, NFS4ERR_DELAY);
+    assert_int_equal(last, 1);
+    assert_in_range(slots, 1000, (256u << 20) / SESSION_CACHE_MAX);
+    /* what is given back can be had again */
+    assert_int_equal(session_destroy(s, a.id, NULL), NFS4ERR_BADSESSION);
+    clock_test_advance(200 * 1000);
+    state_tick(s);
+    assert_int_equal(exchange(s, ROOT, "late", verf1, false, &x), NFS4_OK);
+    a = session_args(x.clientid, x.sequence);
+    assert_int_equal(create(s, ROOT, &a), NFS4_OK);
+    assert_int_equal(a.fore.max_slots, SESSION_SLOTS_MAX);
+    state_free(s);
+}
+
 static struct session_create one_session(struct state *s)
 {
     struct client_exchange x;
@@ -255,6 +294,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_create), cmocka_unit_test(test_bad_sequences),
+        cmocka_unit_test(test_many_clients),
         cmocka_unit_test(test_replay), cmocka_unit_test(test_slots_independent),
         cmocka_unit_test(test_connections),
     };
