@@ -91,6 +91,8 @@ struct index {
     struct index_conn readers[INDEX_READERS];
 };
 
+/* The VFS for index connections, or NULL for the default one: index_vfs.c. */
+const char *index_vfs(void);
 /* The negative errno for a SQLite code, 0 for success. */
 int index_errno(int code);
 /* The same; logs it with what was being done. */

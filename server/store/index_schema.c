@@ -165,7 +165,7 @@ static int conn_open(struct index *ix, struct index_conn *c, int flags, int cach
 {
     char pragmas[256];
 
-    int code = sqlite3_open_v2(ix->path, &c->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
+    int code = sqlite3_open_v2(ix->path, &c->db, flags | SQLITE_OPEN_NOMUTEX, index_vfs());
     if (code) {
         int err = c->db ? sqlite3_system_errno(c->db) : 0;
         int rc = index_error(ix, c->db, code, "open");
