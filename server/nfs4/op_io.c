@@ -95,8 +95,9 @@ nfsstat4 op_read(struct compound *c, READ4args *args, READ4res *res)
     if (len > NFS4_MAX_IO)
         len = NFS4_MAX_IO;
     /* Outside a session less is read than was asked for; in one, what does not fit is an error. */
-    if (!c->session && len > room - 12)
-        len = room > 12 ? room - 12 : 0;
+    room = room > 12 ? room - 12 : 0;
+    if (!c->session && len > room)
+        len = room;
     err = io_read(c, by_open, args->offset, len, &ok->data, &eof);
     if (err)
         return io_status(c, err);
@@ -119,6 +120,8 @@ nfsstat4 op_write(struct compound *c, WRITE4args *args, WRITE4res *res)
     st = io_check(c, &args->stateid, STATE_WRITE, &by_open);
     if (st != NFS4_OK)
         return st;
+    /* Read before, as in COMMIT: data lost between the two must show as a verifier that has changed. */
+    io_write_verifier(c, ok->writeverf);
     err = vfs_write(c->srv->vfs, &c->call, &c->cur.obj, &c->cred, by_open, args->offset, args->data.data,
                     len, stable, append ? &c->verify_size : NULL, NULL);
     if (err == -ESTALE && append)
@@ -129,7 +132,6 @@ nfsstat4 op_write(struct compound *c, WRITE4args *args, WRITE4res *res)
         return io_status(c, err);
     ok->count = (uint32_t)len;
     ok->committed = stable ? FILE_SYNC4 : UNSTABLE4;
-    io_write_verifier(c, ok->writeverf);
     return NFS4_OK;
 }
 
