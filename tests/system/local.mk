@@ -3,6 +3,7 @@ SYSTEM_TESTS = \
     tests/system/0000-basics-layers.t \
     tests/system/0010-basics-volnfsd.t \
     tests/system/0020-basics-manual.t \
+    tests/system/0100-rpc-hostile.t \
     tests/system/0700-shim-programs.t \
     tests/system/0701-shim-run.t \
     tests/system/0710-client-cp.t \
@@ -20,6 +21,6 @@ KERNEL_TESTS = \
     tests/system/0600-kernel-store.t \
     tests/system/0610-kernel-kill9.t
 TESTS += $(SYSTEM_TESTS) $(KERNEL_TESTS)
-EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/servers.py tests/lib/summary.py \
+EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/nfswire.py tests/lib/servers.py tests/lib/summary.py \
     tests/uml/uml.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py \
     tests/shim/programs.sh tests/shim/python.py
