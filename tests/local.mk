@@ -1,5 +1,5 @@
 # tests: unit/ one program per module, system/ scripts that start a private server, workflow/ the main
-# job, uml/ a real Linux client, bench/, crash/, fuzz/ with targets of their own.
+# job, uml/ a real Linux client, conformance/, bench/, crash/, fuzz/ with targets of their own.
 LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
 TEST_EXTENSIONS = .t
 T_LOG_DRIVER = $(LOG_DRIVER)
@@ -9,5 +9,6 @@ AM_TESTS_ENVIRONMENT = CMOCKA_MESSAGE_OUTPUT=tap; export CMOCKA_MESSAGE_OUTPUT; 
 include $(top_srcdir)/tests/unit/local.mk
 include $(top_srcdir)/tests/system/local.mk
 include $(top_srcdir)/tests/bench/local.mk
+include $(top_srcdir)/tests/conformance/local.mk
 include $(top_srcdir)/tests/crash/local.mk
 include $(top_srcdir)/tests/fuzz/local.mk
