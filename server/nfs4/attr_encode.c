@@ -227,6 +227,9 @@ static bool put_attr(struct writer *w, const struct attr_source *s, unsigned att
     case FATTR4_SUPPATTR_EXCLCREAT:
         put_bits(w, attr_exclcreat, s->minor);
         break;
+    case FATTR4_CLONE_BLKSIZE:
+        put32(w, VOLUME_CLONE_BLOCK);
+        break;
     case FATTR4_CHANGE_ATTR_TYPE:
         put32(w, NFS4_CHANGE_TYPE_IS_MONOTONIC_INCR);
         break;

@@ -10,16 +10,42 @@
 
 #include "server/nfs4/ops.h"
 
-nfsstat4 io_check(struct compound *c, stateid4 *sid, enum state_access want, bool *by_open)
+static nfsstat4 check_on(struct compound *c, const struct compound_fh *fh, stateid4 *sid,
+                         enum state_access want, bool *by_open)
 {
-    struct file_key key = compound_key(&c->cur.obj);
+    struct file_key key = compound_key(&fh->obj);
     struct state_io io = {0};
-    nfsstat4 st = compound_stateid_in(c, sid);
+    nfsstat4 st = fh == &c->saved ? compound_stateid_in_saved(c, sid) : compound_stateid_in(c, sid);
 
     if (st == NFS4_OK)
         st = state_check_io(c->srv->state, c->minor, compound_client(c), &key, sid, want, &io);
     *by_open = state_io_by_open(&io, c->cred.uid);
     return st;
+}
+
+nfsstat4 io_check(struct compound *c, stateid4 *sid, enum state_access want, bool *by_open)
+{
+    return check_on(c, &c->cur, sid, want, by_open);
+}
+
+nfsstat4 io_file_check(struct compound *c, struct compound_fh *fh, stateid4 *sid, enum state_access want,
+                       struct vfs_attr *va, bool *by_open)
+{
+    nfsstat4 st = check_on(c, fh, sid, want, by_open);
+    int err;
+
+    if (st != NFS4_OK)
+        return st;
+    err = vfs_getattr(c->srv->vfs, &c->call, &fh->obj, va);
+    if (err)
+        return nfs4_status(err);
+    if (va->a.type != IT_REG)
+        return va->a.type == IT_DIR ? NFS4ERR_ISDIR : NFS4ERR_WRONG_TYPE;
+    if (want == STATE_WRITE)
+        return nfs4_status(vfs_before_write(&c->call, &fh->obj, &c->cred, *by_open));
+    if (*by_open || c->cred.uid == va->a.uid)
+        return NFS4_OK;
+    return nfs4_status(vfs_check(&va->a, &c->cred, VMAY_READ));
 }
 
 nfsstat4 io_status(const struct compound *c, int err)

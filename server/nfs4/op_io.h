@@ -9,6 +9,11 @@
 /* Checks the stateid (resolving the current one) for I/O on the current object; *by_open: no permission check is
  * needed. */
 nfsstat4 io_check(struct compound *c, stateid4 *sid, enum state_access want, bool *by_open);
+/* For operations that use the volume directly, on a filehandle of a file in a volume: io_check, and what vfs_read and
+ * vfs_write would check and do: the generation (with the attributes, into va), the type, permissions; before
+ * a change setuid and setgid go. */
+nfsstat4 io_file_check(struct compound *c, struct compound_fh *fh, stateid4 *sid, enum state_access want,
+                       struct vfs_attr *va, bool *by_open);
 /* As nfs4_status, for an operation that wants a regular file. */
 nfsstat4 io_status(const struct compound *c, int err);
 void io_write_verifier(const struct compound *c, verifier4 out);

@@ -8,27 +8,6 @@
 
 #define SEGMENTS_MAX 64u /* of a READ_PLUS; the bound in proto/nfs4.x */
 
-/* These use the volume directly, so they check here what vfs_read and vfs_write check: the generation (with the
- * attributes), the type, permissions. */
-static nfsstat4 file_check(struct compound *c, stateid4 *sid, enum state_access want, struct vfs_attr *va,
-                           bool *by_open)
-{
-    unsigned may = want == STATE_READ ? VMAY_READ : VMAY_WRITE;
-    nfsstat4 st = io_check(c, sid, want, by_open);
-    int err;
-
-    if (st != NFS4_OK)
-        return st;
-    err = vfs_getattr(c->srv->vfs, &c->call, &c->cur.obj, va);
-    if (err)
-        return nfs4_status(err);
-    if (va->a.type != IT_REG)
-        return va->a.type == IT_DIR ? NFS4ERR_ISDIR : NFS4ERR_WRONG_TYPE;
-    if (*by_open || c->cred.uid == va->a.uid)
-        return NFS4_OK;
-    return nfs4_status(vfs_check(&va->a, &c->cred, may));
-}
-
 static nfsstat4 range_check(uint64_t off, uint64_t len)
 {
     if (!len || len > UINT64_MAX - off)
@@ -40,7 +19,7 @@ nfsstat4 op_allocate(struct compound *c, ALLOCATE4args *args, ALLOCATE4res *res)
 {
     struct vfs_attr va;
     bool by_open;
-    nfsstat4 st = file_check(c, &args->aa_stateid, STATE_WRITE, &va, &by_open);
+    nfsstat4 st = io_file_check(c, &c->cur, &args->aa_stateid, STATE_WRITE, &va, &by_open);
 
     if (st == NFS4_OK)
         st = range_check(args->aa_offset, args->aa_length);
@@ -54,7 +33,7 @@ nfsstat4 op_deallocate(struct compound *c, DEALLOCATE4args *args, DEALLOCATE4res
 {
     struct vfs_attr va;
     bool by_open;
-    nfsstat4 st = file_check(c, &args->da_stateid, STATE_WRITE, &va, &by_open);
+    nfsstat4 st = io_file_check(c, &c->cur, &args->da_stateid, STATE_WRITE, &va, &by_open);
 
     if (st == NFS4_OK)
         st = range_check(args->da_offset, args->da_length);
@@ -82,7 +61,7 @@ nfsstat4 op_seek(struct compound *c, SEEK4args *args, SEEK4res *res)
 
     if (args->sa_what != NFS4_CONTENT_DATA && args->sa_what != NFS4_CONTENT_HOLE)
         return NFS4ERR_UNION_NOTSUPP;
-    st = file_check(c, &args->sa_stateid, STATE_READ, &va, &by_open);
+    st = io_file_check(c, &c->cur, &args->sa_stateid, STATE_READ, &va, &by_open);
     if (st != NFS4_OK)
         return st;
     if (args->sa_offset >= va.a.size)
@@ -195,7 +174,7 @@ nfsstat4 op_read_plus(struct compound *c, READ_PLUS4args *args, READ_PLUS4res *r
     uint64_t end, len = args->rpa_count < NFS4_MAX_IO ? args->rpa_count : NFS4_MAX_IO;
     struct vfs_attr va;
     bool by_open, whole;
-    nfsstat4 st = file_check(c, &args->rpa_stateid, STATE_READ, &va, &by_open);
+    nfsstat4 st = io_file_check(c, &c->cur, &args->rpa_stateid, STATE_READ, &va, &by_open);
     int err;
 
     if (st != NFS4_OK)

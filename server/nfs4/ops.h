@@ -47,6 +47,10 @@ nfsstat4 op_deallocate(struct compound *c, DEALLOCATE4args *args, DEALLOCATE4res
 nfsstat4 op_read_plus(struct compound *c, READ_PLUS4args *args, READ_PLUS4res *res);
 nfsstat4 op_io_advise(struct compound *c, IO_ADVISE4args *args, IO_ADVISE4res *res);
 
+/* op_copy.c */
+nfsstat4 op_clone(struct compound *c, CLONE4args *args, CLONE4res *res);
+nfsstat4 op_copy(struct compound *c, COPY4args *args, COPY4res *res);
+
 /* op_xattr.c */
 nfsstat4 op_getxattr(struct compound *c, GETXATTR4args *args, GETXATTR4res *res);
 nfsstat4 op_setxattr(struct compound *c, SETXATTR4args *args, SETXATTR4res *res);

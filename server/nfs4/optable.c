@@ -74,6 +74,8 @@ THUNK(test_stateid)
 THUNK(destroy_clientid)
 THUNK(reclaim_complete)
 THUNK(allocate)
+THUNK(clone)
+THUNK(copy)
 THUNK(deallocate)
 THUNK(io_advise)
 THUNK(read_plus)
@@ -141,7 +143,7 @@ static const struct op_row table[] = {
     ROW(DESTROY_CLIENTID, destroy_clientid, 1, 2, OPF_NO_SESSION | OPF_CHANGES, 0),
     ROW(RECLAIM_COMPLETE, reclaim_complete, 1, 2, OPF_CHANGES, 0),
     ROW(ALLOCATE, allocate, 2, 2, OPF_NEED_FH | OPF_NEED_FILE | OPF_CHANGES, 0),
-    ROW_NOTSUPP(COPY, 2),
+    ROW(COPY, copy, 2, 2, OPF_NEED_FH | OPF_NEED_SAVED | OPF_NEED_FILE | OPF_CHANGES, 36),
     ROW_NOTSUPP(COPY_NOTIFY, 2),
     ROW(DEALLOCATE, deallocate, 2, 2, OPF_NEED_FH | OPF_NEED_FILE | OPF_CHANGES, 0),
     ROW(IO_ADVISE, io_advise, 2, 2, OPF_NEED_FH | OPF_NEED_FILE, 16),
@@ -152,7 +154,7 @@ static const struct op_row table[] = {
     ROW(READ_PLUS, read_plus, 2, 2, OPF_NEED_FH | OPF_NEED_FILE, 0),
     ROW(SEEK, seek, 2, 2, OPF_NEED_FH | OPF_NEED_FILE, 12),
     ROW_NOTSUPP(WRITE_SAME, 2),
-    ROW_NOTSUPP(CLONE, 2),
+    ROW(CLONE, clone, 2, 2, OPF_NEED_FH | OPF_NEED_SAVED | OPF_NEED_FILE | OPF_CHANGES, 0),
     ROW(GETXATTR, getxattr, 2, 2, OPF_NEED_FH, 0),
     ROW(SETXATTR, setxattr, 2, 2, OPF_NEED_FH | OPF_CHANGES, 20),
     ROW(LISTXATTRS, listxattrs, 2, 2, OPF_NEED_FH, 0),

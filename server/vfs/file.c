@@ -39,13 +39,14 @@ static int drop_suid(const struct vobj *o, struct store_call *call, const struct
     return set.mode == a->mode ? 0 : volume_setattr(o->vol, call, o->ino, &set, NULL);
 }
 
-int vfs_write(struct vfs *v, struct store_call *call, const struct vobj *o, const struct vcred *c,
-              bool by_open, uint64_t off, const void *data, size_t len, bool stable,
-              const uint64_t *expect_size, struct vfs_attr *out)
+/* What a change of bytes wants to know and do before; some: there are bytes to change. */
+static int before_write(const struct vobj *o, struct store_call *call, const struct vcred *c, bool by_open,
+                        bool some)
 {
     struct volume_props props;
     struct vattr a;
     int err;
+
     if (o->kind != VOBJ_FILE)
         return -EISDIR;
     if (!by_open || c->uid != 0) {
@@ -57,7 +58,21 @@ int vfs_write(struct vfs *v, struct store_call *call, const struct vobj *o, cons
     volume_get_props(o->vol, &props);
     if (props.readonly)
         return -EROFS;
-    if (c->uid != 0 && len && (err = drop_suid(o, call, &a)))
+    return c->uid != 0 && some ? drop_suid(o, call, &a) : 0;
+}
+
+int vfs_before_write(struct store_call *call, const struct vobj *o, const struct vcred *c, bool by_open)
+{
+    return before_write(o, call, c, by_open, true);
+}
+
+int vfs_write(struct vfs *v, struct store_call *call, const struct vobj *o, const struct vcred *c,
+              bool by_open, uint64_t off, const void *data, size_t len, bool stable,
+              const uint64_t *expect_size, struct vfs_attr *out)
+{
+    int err = before_write(o, call, c, by_open, len != 0);
+
+    if (err)
         return err;
     err = volume_write(o->vol, call, o->ino, off, data, len, stable, expect_size,
                        out ? &out->a : NULL);

@@ -132,6 +132,9 @@ int vfs_read(struct vfs *v, struct store_call *call, const struct vobj *o, const
 int vfs_write(struct vfs *v, struct store_call *call, const struct vobj *o, const struct vcred *c,
               bool by_open, uint64_t off, const void *data, size_t len, bool stable,
               const uint64_t *expect_size, struct vfs_attr *out /* or NULL */);
+/* What vfs_write does before it writes, for callers that change bytes through volume_punch and the like: checks
+ * type, readonly and permissions, drops setuid and setgid. */
+int vfs_before_write(struct store_call *call, const struct vobj *o, const struct vcred *c, bool by_open);
 int vfs_commit(struct vfs *v, struct store_call *call, const struct vobj *o);
 /* Keeps an inode's data alive while it is open, also after its last name is gone. What the state layer
  * stores as an open's hold (state_conf.drop_hold). -EISDIR for the pseudo tree. May block. */
