@@ -13,8 +13,8 @@
 #include "common/fault.h"
 #include "common/log.h"
 
-#define MOVE_CHUNKS 256u
-#define MOVE_BYTES  (1u << 20)
+#define MOVE_CHUNKS 512u
+#define MOVE_BYTES  (2u << 20)
 #define DEAD_PACKS  16u
 
 struct mover {

@@ -44,9 +44,9 @@
 #define READAHEAD         (4u << 20)
 #define SPACE_RESERVE     (64u << 20)  /* free bytes on the disk that data never uses: for the index; */
 #define SPACE_RESERVE_MIN (8u << 20)   /* on a small disk an eighth, but this; names leave a quarter */
-#define BLOB_MOVE_BYTES   (8u << 20)   /* blobs beyond this move to packs soon, */
+#define BLOB_MOVE_BYTES   (16u << 20)  /* blobs beyond this move to packs soon, */
 #define BLOB_IDLE_BYTES   (1u << 20)   /* beyond this when the volume is idle */
-#define WAL_DEBT          1000u        /* rows and pages written between checkpoints */
+#define WAL_DEBT          5000u        /* rows and pages written between checkpoints */
 
 /* --- engine.c, cache.c --- */
 
