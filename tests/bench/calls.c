@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * calls: nanoseconds per system call on local files and pipes, one line per call: NAME\tNS. Run plainly and under
+ * the preload library it shows what the library costs calls that are none of its business.
+ *
+ *     calls [ROUNDS]     each figure is the least of ROUNDS (default 7) runs of some thousand calls
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/select.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CALLS = 4000 };
+
+static int file_fd, null_fd, zero_fd, pipe_fd[2];
+static char name[64], buf[4096];
+
+static void fail(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+static void do_read(void)
+{
+    if (pread(file_fd, buf, sizeof(buf), 0) != sizeof(buf))
+        fail("pread");
+}
+
+static void do_write(void)
+{
+    if (write(null_fd, buf, sizeof(buf)) != sizeof(buf))
+        fail("write");
+}
+
+static void do_stat(void)
+{
+    struct stat st;
+
+    if (stat(name, &st) != 0)
+        fail("stat");
+}
+
+static void do_fstat(void)
+{
+    struct stat st;
+
+    if (fstat(file_fd, &st) != 0)
+        fail("fstat");
+}
+
+static void do_open_close(void)
+{
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || close(fd) != 0)
+        fail("open");
+}
+
+static void do_poll(void)
+{
+    struct pollfd p[3] = {{.fd = pipe_fd[0], .events = POLLIN}, {.fd = pipe_fd[1], .events = POLLOUT},
+                          {.fd = file_fd, .events = POLLIN}};
+
+    if (poll(p, 3, 0) < 0)
+        fail("poll");
+}
+
+static void do_select(void)
+{
+    struct timeval none = {0, 0};
+    fd_set in, out;
+
+    FD_ZERO(&in);
+    FD_ZERO(&out);
+    FD_SET(pipe_fd[0], &in);
+    FD_SET(pipe_fd[1], &out);
+    if (select(pipe_fd[1] + 1, &in, &out, NULL, &none) < 0)
+        fail("select");
+}
+
+static void do_dup2(void)
+{
+    if (dup2(null_fd, zero_fd) < 0)
+        fail("dup2");
+}
+
+static void do_mmap_munmap(void)
+{
+    void *at = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (at == MAP_FAILED || munmap(at, 65536) != 0)
+        fail("mmap");
+}
+
+static void do_lseek(void)
+{
+    if (lseek(file_fd, 0, SEEK_SET) != 0)
+        fail("lseek");
+}
+
+static void do_access(void)
+{
+    if (access("/nonexistent", R_OK) == 0)
+        fail("access");
+}
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} calls[] = {
+    {"read", do_read},     {"write", do_write},   {"stat", do_stat},   {"fstat", do_fstat},
+    {"open+close", do_open_close}, {"poll", do_poll}, {"select", do_select}, {"dup2", do_dup2},
+    {"mmap+munmap", do_mmap_munmap}, {"lseek", do_lseek}, {"access", do_access},
+};
+
+static double now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+int main(int argc, char **argv)
+{
+    int rounds = argc > 1 ? atoi(argv[1]) : 7;
+    const char *tmp = getenv("TMPDIR");
+
+    snprintf(name, sizeof(name), "%s/volnfs-calls.XXXXXX", tmp != NULL && strlen(tmp) < 32 ? tmp : "/tmp");
+    file_fd = mkstemp(name);
+    null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    zero_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    if (file_fd < 0 || null_fd < 0 || zero_fd < 0 || pipe(pipe_fd) != 0)
+        fail("open");
+    if (write(file_fd, buf, sizeof(buf)) != sizeof(buf))
+        fail("write");
+    for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        double least = 1e18;
+
+        for (int round = 0; round < rounds; round++) {
+            double from = now_ns(), took;
+
+            for (int n = 0; n < CALLS; n++)
+                calls[i].run();
+            took = (now_ns() - from) / CALLS;
+            least = took < least ? took : least;
+        }
+        printf("%s\t%.0f\n", calls[i].name, least);
+    }
+    unlink(name);
+    return 0;
+}
