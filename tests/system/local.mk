@@ -8,6 +8,7 @@ SYSTEM_TESTS = \
     tests/system/0701-shim-run.t \
     tests/system/0710-client-cp.t \
     tests/system/0711-client-resume.t \
+    tests/system/0720-shim-workflow.t \
     tests/system/0800-admin-volnfs.t \
     tests/system/0810-admin-refusals.t
 KERNEL_TESTS = \
@@ -23,5 +24,5 @@ KERNEL_TESTS = \
     tests/system/0610-kernel-kill9.t
 TESTS += $(SYSTEM_TESTS) $(KERNEL_TESTS)
 EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/nfswire.py tests/lib/servers.py tests/lib/summary.py \
-    tests/uml/uml.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py \
+    tests/uml/uml.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py tests/workflow/shim.py \
     tests/shim/programs.sh tests/shim/python.py
