@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# The manuals are true where that can be read off: operations and options.
+# The manuals are true where that can be read off: operations, options and verbs.
 . "${VOLNFS_SRC:-.}/tests/lib/tap.sh"
 src=${VOLNFS_SRC:-.}
 
@@ -23,5 +23,9 @@ is "operations that are not supported" "$(listed 'NFS4ERR_NOTSUPP')" "$(rows 'RO
 "$VOLNFSD" --help >"$T/help" 2>&1
 for option in $(grep -oE -- '--[a-z-]+' "$T/help" | sort -u); do
     ok "volnfsd.8 has $option" grep -q "\\\\-\\\\-$(echo "${option#--}" | sed 's/-/\\\\-/g')" "$src/man/volnfsd.8"
+done
+"$VOLNFS" help >"$T/help" 2>&1
+for verb in $(sed -nE 's/^  ([a-z]+)  .*/\1/p' "$T/help"); do
+    ok "volnfs.1 has $verb" grep -qE "^\\.(B|BI|BR|TP)? ?.*\\b$verb\\b" "$src/man/volnfs.1"
 done
 done_testing
