@@ -59,7 +59,7 @@ static int flush(struct walfile *w)
 
     if (!w->len)
         return 0;
-    if (w->size < 0)
+    if (w->size < 0 || w->off == 0) /* a WAL that begins again may have been cut by another connection */
         rc = r->pMethods->xFileSize(r, &w->size);
     if (!rc)
         rc = r->pMethods->xWrite(r, w->buf, w->len, w->off);
