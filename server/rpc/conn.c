@@ -115,10 +115,32 @@ void conn_unref(struct conn *c)
         free(c);
 }
 
+static void sub_out(struct conn *c, size_t n)
+{
+    __atomic_sub_fetch(&c->out_bytes, n, __ATOMIC_RELAXED);
+    __atomic_sub_fetch(&c->loop->out_bytes, n, __ATOMIC_RELAXED);
+}
+
+void conn_count_out(struct conn *c, struct outmsg *m)
+{
+    m->counted = true;
+    m->sent = 0;
+    m->total = 4 + xdrout_len(m->body);
+    __atomic_add_fetch(&c->out_bytes, m->total, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&c->loop->out_bytes, m->total, __ATOMIC_RELAXED);
+}
+
+void conn_uncount_out(struct conn *c, struct outmsg *m)
+{
+    if (m->counted)
+        sub_out(c, m->total);
+    m->counted = false;
+}
+
 static void out_pop(struct conn *c, struct outmsg *m)
 {
     list_del(&m->node);
-    __atomic_store_n(&c->out_bytes, c->out_bytes - (m->total - m->sent), __ATOMIC_RELAXED);
+    sub_out(c, m->total - m->sent);
     m->gone(m);
 }
 
@@ -154,8 +176,17 @@ static bool conn_full(const struct conn *c)
 {
     const struct rpcserver_conf *conf = &c->server->conf;
 
-    return c->inflight >= conf->max_inflight || c->out_bytes >= conf->max_out ||
-           c->rx_held >= CONN_RX_MAX || rpcserver_phase(c->server) != PHASE_RUN;
+    return c->inflight >= conf->max_inflight || conn_out_full(c) || c->rx_held >= CONN_RX_MAX ||
+           (c->rx_held && c->loop->rx_held >= c->server->loop_memory) ||
+           rpcserver_phase(c->server) != PHASE_RUN;
+}
+
+bool conn_out_full(const struct conn *c)
+{
+    size_t mine = __atomic_load_n(&c->out_bytes, __ATOMIC_RELAXED);
+    size_t all = __atomic_load_n(&c->loop->out_bytes, __ATOMIC_RELAXED);
+
+    return mine >= c->server->conf.max_out || (mine && all >= c->server->loop_memory);
 }
 
 void conn_eased(struct conn *c)
@@ -428,15 +459,12 @@ void conn_event(struct conn *c, uint32_t events)
 
 void conn_queue(struct conn *c, struct outmsg *m)
 {
-    size_t len = xdrout_len(m->body);
-
-    m->mark = htonl(LAST_FRAGMENT | (uint32_t)len);
-    m->sent = 0;
-    m->total = 4 + len;
+    if (!m->counted)
+        conn_count_out(c, m);
+    m->mark = htonl(LAST_FRAGMENT | (uint32_t)(m->total - 4));
     if (list_empty(&c->out))
         c->out_since = clock_mono_ms();
     list_add_tail(&c->out, &m->node);
-    __atomic_store_n(&c->out_bytes, c->out_bytes + m->total, __ATOMIC_RELAXED);
     if (list_empty(&c->dirty))
         list_add_tail(&c->loop->dirty, &c->dirty);
 }
@@ -470,7 +498,7 @@ static void sent(struct conn *c, size_t n)
 
         m->sent += step;
         n -= step;
-        __atomic_store_n(&c->out_bytes, c->out_bytes - step, __ATOMIC_RELAXED);
+        sub_out(c, step);
         if (m->sent < m->total)
             break;
         out_pop(c, m);
@@ -515,7 +543,7 @@ void conn_flush(struct conn *c)
     want_out(c, stuck);
     if (!stuck)
         c->out_since = 0;
-    if (!list_empty(&c->held) && c->out_bytes < c->server->conf.max_out)
+    if (!list_empty(&c->held) && !conn_out_full(c))
         request_release_held(c);
     conn_eased(c);
     conn_update_timed(c);

@@ -5,8 +5,9 @@
  * the loop until the connection is closed, one of each request under way, and those of conn_ref.
  *
  * Nothing is read while (conn_full) a limit is reached: requests under way, bytes to be sent, receive
- * memory in use. Whoever brings one of these down calls conn_eased, which puts the connection on the
- * loop's list `again`.
+ * memory in use. When all connections of the loop together have too much of the latter two, only those that
+ * have none go on; so each waits for nothing but its own. Whoever brings one of these down calls conn_eased,
+ * which puts the connection on the loop's list `again`.
  */
 #ifndef VOLNFS_RPC_CONN_H
 #define VOLNFS_RPC_CONN_H
@@ -27,6 +28,7 @@ struct outmsg {
     struct xdrout *body;
     uint32_t mark;       /* record mark, as it goes over the wire */
     size_t sent, total;  /* bytes, with the mark */
+    bool counted;        /* conn_count_out was called for it */
     void (*gone)(struct outmsg *m); /* it was sent, or the connection is closed */
 };
 
@@ -50,7 +52,7 @@ struct conn {
     bool readable, hup, paused, large;
 
     struct list out;
-    size_t out_bytes; /* atomic for reading: workers look */
+    size_t out_bytes; /* atomic */
     uint64_t out_since; /* last progress of output; 0: none waits */
     bool want_out;
 
@@ -77,6 +79,12 @@ void conn_flush(struct conn *c);
 /* Queues m, which has body and gone set. The connection must be open. */
 void conn_queue(struct conn *c, struct outmsg *m);
 void conn_eased(struct conn *c);
+/* Too much waits to be sent. Any thread. */
+bool conn_out_full(const struct conn *c);
+/* Counts m, whose body is complete, as waiting; and no more, if it will not be queued. Any thread: what workers
+ * have finished counts before the loop has seen it. */
+void conn_count_out(struct conn *c, struct outmsg *m);
+void conn_uncount_out(struct conn *c, struct outmsg *m);
 void conn_close(struct conn *c);
 void conn_tick(struct conn *c, uint64_t now);
 /* Keeps the connection in the loop's list `timed` while it has something that times out. */

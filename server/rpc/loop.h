@@ -36,6 +36,8 @@ struct loop {
     struct list free_requests;
     unsigned nfree_requests;
     unsigned requests; /* under way; read by others */
+    size_t out_bytes;  /* of all its connections; atomic */
+    size_t rx_held;    /* of all its connections */
     bool closed_all;   /* read by others */
 
     pthread_mutex_t lock; /* of the inbox */

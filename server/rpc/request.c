@@ -61,6 +61,7 @@ static struct call *call_new(struct conn *c)
     call->req.may_block = false;
     call->req.priv = NULL;
     call->req.finish = NULL;
+    call->out.counted = false;
     __atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
     c->inflight++;
     __atomic_store_n(&l->requests, l->requests + 1, __ATOMIC_RELEASE);
@@ -86,6 +87,7 @@ static void call_free(struct call *call)
     }
     c->inflight--;
     c->rx_held -= call->rx_held;
+    l->rx_held -= call->rx_held;
     if (list_empty(&call->job.node))
         free(call);
     __atomic_store_n(&l->requests, l->requests - 1, __ATOMIC_RELEASE);
@@ -114,6 +116,7 @@ static void reply_gone(struct outmsg *m)
 static void call_reply(struct call *call)
 {
     if (call->req.conn->closed) {
+        conn_uncount_out(call->req.conn, &call->out);
         call_free(call);
         return;
     }
@@ -142,6 +145,8 @@ void request_complete(struct request *req)
 {
     struct call *call = call_of(req);
 
+    call->out.body = req->out;
+    conn_count_out(req->conn, &call->out);
     call->job.run = complete_job;
     loop_post(req->conn->loop, &call->job);
 }
@@ -156,8 +161,7 @@ void request_drop(struct request *req)
 
 static bool output_is_full(const struct conn *c)
 {
-    return __atomic_load_n(&c->out_bytes, __ATOMIC_RELAXED) >= c->server->conf.max_out &&
-           !__atomic_load_n(&c->closed, __ATOMIC_RELAXED);
+    return conn_out_full(c) && !__atomic_load_n(&c->closed, __ATOMIC_RELAXED);
 }
 
 static void worker_run(struct job *job);
@@ -282,6 +286,7 @@ bool request_record(struct conn *c, struct rbuf *rb, const char *body, size_t le
     call->rb = rbuf_ref(rb);
     call->rx_held = rb->large ? rb->cap : 0;
     c->rx_held += call->rx_held;
+    c->loop->rx_held += call->rx_held;
     call->req.body = body;
     call->req.body_len = len;
     xdrin_init(&call->req.in, body, len);

@@ -21,6 +21,8 @@
 #define DEFAULT_CONNS    10000u
 #define DEFAULT_INFLIGHT 256u
 #define DEFAULT_OUT      (8u << 20)
+#define DEFAULT_MEMORY   (256u << 20)
+#define LOOP_MEMORY_MIN  (32u << 20)
 #define POLL_US          2000 /* how often a stop looks whether all is done */
 
 int rpcserver_new(const struct rpcserver_conf *conf, struct rpcserver **out)
@@ -43,6 +45,11 @@ int rpcserver_new(const struct rpcserver_conf *conf, struct rpcserver **out)
         s->conf.max_inflight = DEFAULT_INFLIGHT;
     if (!s->conf.max_out)
         s->conf.max_out = DEFAULT_OUT;
+    if (s->conf.max_memory)
+        s->loop_memory = s->conf.max_memory / s->conf.loops;
+    else
+        s->loop_memory = DEFAULT_MEMORY / s->conf.loops > LOOP_MEMORY_MIN ? DEFAULT_MEMORY / s->conf.loops
+                                                                         : LOOP_MEMORY_MIN;
     s->loops = calloc(s->conf.loops, sizeof(*s->loops));
     if (!s->loops)
         goto fail;

@@ -13,6 +13,9 @@ struct rpcserver_conf {
     unsigned max_conns;       /* further connections are closed at accept; 0 = 10000 */
     unsigned max_inflight;    /* requests of one connection under way before it is not read; 0 = 256 */
     size_t max_out;           /* bytes queued to one connection before it is not read; 0 = 8 MiB */
+    /* Bytes queued to all connections, and receive memory that requests of all hold. Beyond either, each
+     * connection gets one request at a time; 0 = 256 MiB, but 32 MiB for each loop */
+    size_t max_memory;
 };
 int rpcserver_new(const struct rpcserver_conf *conf, struct rpcserver **out);
 /* Listens on "ADDR:PORT" ("[::1]:2049" for IPv6, ":2049" for every address) or, when addr begins with

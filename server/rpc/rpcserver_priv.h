@@ -21,6 +21,7 @@ enum server_phase {
 
 struct rpcserver {
     struct rpcserver_conf conf; /* with the defaults filled in */
+    size_t loop_memory;         /* each loop's part of conf.max_memory */
     enum server_phase phase;    /* atomic */
     unsigned nconns;            /* atomic */
     unsigned next_loop;         /* of the first loop's thread: whose turn it is to get a connection */

@@ -191,6 +191,11 @@ static int setup_small(void **state)
         .loops = 1, .workers = 2, .max_inflight = 8, .max_out = 1 << 20, .max_conns = 20});
 }
 
+static int setup_little_memory(void **state)
+{
+    return setup_conf(&(struct rpcserver_conf){.loops = 1, .workers = 2, .max_memory = 4 << 20});
+}
+
 /* Whatever a test did: each request was finished once and each reference released once. */
 static int teardown(void **state)
 {
@@ -661,6 +666,44 @@ static void a_client_that_does_not_read(void **state)
     free(w);
 }
 
+/* What waits for all of them together is bounded, too, and nobody is forgotten. */
+static void many_clients_that_do_not_read(void **state)
+{
+    enum { CLIENTS = 16, CALLS = 30 };
+    uint32_t arg = htonl(1000000), *w = malloc(1100000), word = htonl(7);
+    char *large = calloc(1, 700000);
+    int fd[CLIENTS], small = 65536, waiting;
+
+    gate_open = 1;
+    memcpy(large, &word, 4);
+    for (int k = 0; k < CLIENTS; k++) {
+        fd[k] = dial();
+        setsockopt(fd[k], SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+        for (uint32_t i = 0; i < CALLS; i++)
+            call(fd[k], i, k % 2 ? P_GATE : P_REF, &arg, 4);
+    }
+    usleep(500000);
+    waiting = LOAD(refs_made) - LOAD(refs_released);
+    assert_in_range(waiting, 1, 4 + CLIENTS + 4);
+    for (uint32_t i = 0; i < CALLS; i++)
+        for (int k = 0; k < CLIENTS; k++) {
+            assert_int_equal(reply(fd[k], w, 1100000 / 4), k % 2 ? 24 + 1048576 : 28 + 1000000);
+            if (k % 2 == 0) /* workers finish in any order */
+                assert_int_equal(w[0], i);
+        }
+    /* large calls that block: each connection has at least one of them under way, all come to their end */
+    for (int k = 0; k < CLIENTS; k++)
+        for (uint32_t i = 0; i < 3; i++)
+            call(fd[k], i, P_BLOCK, large, 700000);
+    for (int k = 0; k < CLIENTS; k++) {
+        for (uint32_t i = 0; i < 3; i++)
+            assert_int_equal(reply(fd[k], w, 64), 28);
+        close(fd[k]);
+    }
+    free(large);
+    free(w);
+}
+
 /* Calls that block are not run for a client whose output is full, and all are when it drains. */
 static void workers_hold_back(void **state)
 {
@@ -953,6 +996,7 @@ int main(void)
         TEST(connection_closed_with_calls_in_flight),
         TEST(stop_lets_calls_finish),
         SMALL(a_client_that_does_not_read),
+        cmocka_unit_test_setup_teardown(many_clients_that_do_not_read, setup_little_memory, teardown),
         SMALL(workers_hold_back),
         SMALL(in_flight_is_capped),
         SMALL(connections_are_capped),
