@@ -154,8 +154,6 @@ nfsstat4 op_readdir(struct compound *c, READDIR4args *args, READDIR4res *res)
         return nfs4_status(err);
     if (l.src.va.a.type != IT_DIR)
         return NFS4ERR_NOTDIR;
-    if (!c->call.may_block)
-        return NFS4_BLOCK; /* before taking memory: listing always may wait */
     l.buf = compound_scratch(c, l.size + 4);
     if (!l.buf)
         return NFS4ERR_DELAY;

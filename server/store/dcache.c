@@ -217,6 +217,16 @@ out:
     return r < 0 ? r : RETRY;
 }
 
+int dir_load(struct volume *v, const struct store_call *call, struct inode *dir)
+{
+    if (!call->may_block)
+        return -EAGAIN;
+    if (!dir->dirloading)
+        return load_all(v, dir);
+    vol_wait(v, 0);
+    return RETRY;
+}
+
 int dent_get(struct volume *v, const struct store_call *call, struct inode *dir, const char *name,
              size_t len, struct dent **out)
 {

@@ -24,5 +24,6 @@ libstore_a_SOURCES = \
     server/store/tend.c server/store/txg.c \
     server/store/types.h \
     server/store/volume.c server/store/volume.h server/store/volume_int.h \
-    server/store/volume_attr.c server/store/volume_clone.c server/store/volume_io.c server/store/volume_names.c
+    server/store/volume_attr.c server/store/volume_clone.c server/store/volume_io.c server/store/volume_names.c \
+    server/store/volume_readdir.c
 STORE_LIBS = libstore.a $(SQLITE_LIBS) $(ZSTD_LIBS) $(XXHASH_LIBS)

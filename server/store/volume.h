@@ -174,7 +174,7 @@ struct volume_dirent {
 };
 /* Calls fn for entries with a cookie above `after`, in cookie order, until fn returns false, the
  * directory ends (*eof = true) or about `max` entries were seen. Every entry that exists during the
- * whole walk is seen exactly once. fn is called without locks. Always may block (-EAGAIN). */
+ * whole walk is seen exactly once. fn is called without locks. May block (before fn is called). */
 int volume_readdir(struct volume *v, struct store_call *call, uint64_t dir, uint64_t after,
                    unsigned max, bool (*fn)(void *arg, const struct volume_dirent *de), void *arg,
                    bool *eof);

@@ -260,6 +260,8 @@ int dent_get(struct volume *v, const struct store_call *call, struct inode *dir,
 void dent_set(struct dent *d, uint64_t ino);
 bool dent_cookie_free(const struct dent *d);
 void dent_clear(struct dent *d);
+/* Reads all names of a directory that is neither complete nor nocomplete: RETRY when it was tried, or waited for. */
+int dir_load(struct volume *v, const struct store_call *call, struct inode *dir);
 /* Is the directory empty? 0 or -ENOTEMPTY, RETRY, -EAGAIN. */
 int dir_check_empty(struct volume *v, const struct store_call *call, struct inode *dir);
 void dent_evict(struct volume *v);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * volume_names: names of a volume: lookup, create, link, unlink, rename, readdir, readlink.
+ * volume_names: names of a volume: lookup, create, link, unlink, rename, readlink.
  *
  * Each operation first gathers all it needs (which may end in RETRY or -EAGAIN), then checks, then
  * changes memory and the open txg without a pause: so it is atomic, and an error leaves no trace.
@@ -477,72 +477,4 @@ int volume_readlink(struct volume *v, struct store_call *call, uint64_t ino, cha
     while (r == RETRY);
     vol_leave(v);
     return r < 0 ? r : (int)strlen(buf);
-}
-
-struct walk {
-    struct volume *vol;
-    bool (*fn)(void *arg, const struct volume_dirent *de);
-    void *arg;
-    bool stopped;
-};
-
-/* Attributes in memory are newer than the index's. */
-static bool walk_one(void *arg, const struct volume_dirent *de)
-{
-    struct walk *w = arg;
-    struct volume_dirent d = *de;
-    struct inode *in;
-
-    pthread_mutex_lock(&w->vol->lock);
-    in = inode_find(w->vol, de->attr.ino);
-    if (in && !in->loading && in->a.nlink)
-        d.attr = in->a;
-    pthread_mutex_unlock(&w->vol->lock);
-    if (!w->fn(w->arg, &d))
-        w->stopped = true;
-    return !w->stopped;
-}
-
-/* Waits until what was done to the directory is in the index, where the walk goes. */
-static int settle_dir(struct volume *v, struct store_call *call, uint64_t dir)
-{
-    uint64_t need = 0;
-    struct inode *in;
-    int r;
-
-    do {
-        r = inode_get(v, call, dir, &in);
-        if (r == 0 && in->a.type != IT_DIR)
-            r = -ENOTDIR;
-        if (r == 0 && !need)
-            need = in->name_txg;
-        if (r == 0)
-            r = txg_wait_locked(v, call, need);
-    } while (r == RETRY);
-    return r;
-}
-
-int volume_readdir(struct volume *v, struct store_call *call, uint64_t dir, uint64_t after,
-                   unsigned max, bool (*fn)(void *arg, const struct volume_dirent *de), void *arg,
-                   bool *eof)
-{
-    struct walk w = {.vol = v, .fn = fn, .arg = arg};
-    int r;
-
-    *eof = false;
-    if (!call->may_block)
-        return -EAGAIN;
-    r = vol_enter(v);
-    if (r < 0)
-        return r;
-    r = settle_dir(v, call, dir);
-    if (r == 0) {
-        pthread_mutex_unlock(&v->lock);
-        r = index_list_dir(v->ix, dir, after, max, walk_one, &w, eof);
-        pthread_mutex_lock(&v->lock);
-        if (w.stopped)
-            *eof = false;
-    }
-    vol_leave(v);
-    return r < 0 ? r : 0;
 }

@@ -201,13 +201,20 @@ static void names(void **state)
         snprintf(name, sizeof(name), "n%u", i);
         assert_int_equal(vt_create(&T, &T.c, d.ino, name, IT_REG, &a), 0);
     }
-    assert_int_equal(volume_readdir(T.v, &T.n, d.ino, 0, 10, collect, seen, &eof), -EAGAIN);
-    assert_int_equal(volume_readdir(T.v, &T.c, d.ino, after, 5000, collect, seen, &eof), 0);
+    assert_int_equal(volume_readdir(T.v, &T.n, d.ino, after, 5000, collect, seen, &eof), 0); /* from memory */
     assert_true(eof);
     for (unsigned i = 0; i < 1000; i++)
         assert_int_equal(seen[i], 1);
     vt_sync(&T);
     vt_reopen(&T);
+    assert_int_equal(volume_readdir(T.v, &T.n, d.ino, 0, 10, collect, seen, &eof), -EAGAIN);
+    assert_int_equal(volume_readdir(T.v, &T.c, d.ino, after, 300, collect, seen, &eof), 0);
+    assert_false(eof);
+    memset(seen, 0, sizeof(seen));
+    assert_int_equal(volume_readdir(T.v, &T.n, d.ino, after, 5000, collect, seen, &eof), 0);
+    assert_true(eof);
+    for (unsigned i = 0; i < 1000; i++)
+        assert_int_equal(seen[i], 1);
     assert_int_equal(volume_readlink(T.v, &T.c, x.ino, buf), 11);
     assert_string_equal(buf, "some/target");
     assert_int_equal(vt_unlink(&T, ROOT, "e"), -ENOTEMPTY);

@@ -177,6 +177,16 @@ static void *meddler(void *arg)
             case 12:
                 r = volume_setxattr(T.v, &c, a.ino, "k", 1, w, 10, i & 1 ? 0 : 1, NULL);
                 break;
+            case 13: {
+                struct vattr b;
+                r = vt_lookup(&T, &c, STORE_ROOT_INO, name2, &b);
+                if (r == 0)
+                    r = volume_clone(T.v, &c, a.ino, off & ~4095u, b.ino, (off * 7) % 400000 & ~4095u,
+                                     i & 1 ? len & ~4095u : a.size - (off & ~4095u), NULL);
+                if (r == -EINVAL || r == -EBUSY || r == -EFBIG) /* too long, unaligned, overlapping; too busy */
+                    r = 0;
+                break;
+            }
             default:
                 r = volume_read(T.v, &c, a.ino, off, len, &rd);
                 volume_read_release(&rd);
