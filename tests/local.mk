@@ -7,6 +7,7 @@ AM_TESTS_ENVIRONMENT = CMOCKA_MESSAGE_OUTPUT=tap; export CMOCKA_MESSAGE_OUTPUT; 
     VOLNFS_BUILD='$(abs_top_builddir)'; export VOLNFS_BUILD; \
     VOLNFS_SRC='$(abs_top_srcdir)'; export VOLNFS_SRC;
 include $(top_srcdir)/tests/unit/local.mk
+include $(top_srcdir)/tests/shim/local.mk
 include $(top_srcdir)/tests/system/local.mk
 include $(top_srcdir)/tests/bench/local.mk
 include $(top_srcdir)/tests/conformance/local.mk

@@ -1,0 +1,30 @@
+# shim: the per-call suite; tests/system/0700 to 0702 run it and compare.
+check_PROGRAMS += tests/shim/suite
+# It hands nonsense to system calls on purpose.
+tests_shim_suite_CFLAGS = $(AM_CFLAGS) -Wno-unused-result -Wno-nonnull -Wno-stringop-overflow -Wno-stringop-overread
+tests_shim_suite_SOURCES = \
+    tests/shim/access.c \
+    tests/shim/attr.c \
+    tests/shim/copy.c \
+    tests/shim/dirs.c \
+    tests/shim/exec.c \
+    tests/shim/fds.c \
+    tests/shim/inherit.c \
+    tests/shim/link.c \
+    tests/shim/locks.c \
+    tests/shim/map.c \
+    tests/shim/misc.c \
+    tests/shim/open.c \
+    tests/shim/path.c \
+    tests/shim/poll.c \
+    tests/shim/readdir.c \
+    tests/shim/rename.c \
+    tests/shim/rw.c \
+    tests/shim/seek.c \
+    tests/shim/stat.c \
+    tests/shim/stdio.c \
+    tests/shim/suite.c tests/shim/suite.h \
+    tests/shim/threads.c \
+    tests/shim/trunc.c \
+    tests/shim/unlink.c
+EXTRA_DIST += tests/shim/compare.py tests/shim/differences

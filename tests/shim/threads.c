@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * threads: many threads on many files and on one; fork among threads; cancellation of none.
+ */
+#include "tests/shim/suite.h"
+
+#include <pthread.h>
+
+#define THREADS 8
+
+static int shared_fd;
+
+static void *own_files(void *arg)
+{
+    long id = (long)arg, wrong = 0;
+    char name[32], other[32], buf[3000];
+
+    for (int i = 0; i < 30; i++) {
+        snprintf(name, sizeof(name), "t%ld.%d", id, i);
+        snprintf(other, sizeof(other), "r%ld.%d", id, i);
+        int fd = open(P(name), O_RDWR | O_CREAT | O_EXCL, 0644);
+        suite_fill(buf, sizeof(buf), id * 1000 + i);
+        wrong += fd < 0 || write(fd, buf, sizeof(buf)) != sizeof(buf);
+        memset(buf, 0, sizeof(buf));
+        wrong += pread(fd, buf, sizeof(buf), 0) != sizeof(buf) || !suite_filled(buf, sizeof(buf), id * 1000 + i);
+        wrong += close(fd) != 0 || rename(P(name), P(other)) != 0;
+        if (i % 2 == 0)
+            wrong += unlink(P(other)) != 0;
+    }
+    return (void *)wrong;
+}
+
+static void *one_offset(void *arg)
+{
+    long wrong = 0;
+    char line[16];
+
+    for (int i = 0; i < 50; i++) {
+        snprintf(line, sizeof(line), "%03ld %03d line\n", (long)arg, i);
+        wrong += write(shared_fd, line, 13) != 13;
+    }
+    return (void *)wrong;
+}
+
+static void *forking(void *arg)
+{
+    long wrong = 0;
+
+    for (int i = 0; i < 3; i++) {
+        int status = -1;
+        pid_t pid = fork();
+
+        if (pid == 0) {
+            char name[32];
+
+            snprintf(name, sizeof(name), "f%ld.%d", (long)arg, i);
+            int fd = open(P(name), O_RDWR | O_CREAT, 0644);
+            _exit(fd < 0 || write(fd, "x", 1) != 1);
+        }
+        wrong += waitpid(pid, &status, 0) != pid || status != 0;
+    }
+    return (void *)wrong;
+}
+
+static long run(void *(*fn)(void *), void *(*odd)(void *))
+{
+    pthread_t threads[THREADS];
+    long wrong = 0;
+    void *got;
+
+    for (long i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, i % 2 == 1 ? odd : fn, (void *)i);
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], &got);
+        wrong += (long)got;
+    }
+    return wrong;
+}
+
+static void files(void)
+{
+    VAL(run(own_files, own_files));
+    suite_list(P(""));
+}
+
+static void offset(void)
+{
+    char data[THREADS * 50 * 13 + 1];
+    int good = 0;
+
+    shared_fd = open(P("f"), O_RDWR | O_CREAT, 0644);
+    VAL(run(one_offset, one_offset));
+    VAL(lseek(shared_fd, 0, SEEK_CUR));
+    VAL(pread(shared_fd, data, sizeof(data), 0));
+    for (int i = 0; i < THREADS * 50; i++)
+        good += data[i * 13 + 12] == '\n' && memcmp(data + i * 13 + 7, " line", 5) == 0;
+    VAL(good);
+}
+
+static void forks(void)
+{
+    VAL(run(forking, own_files));
+    suite_list(P(""));
+}
+
+SUITE_GROUP(threads) = {{"files", files}, {"offset", offset}, {"forks", forks}, {NULL, NULL}};
