@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "client/cli/cli.h"
+#include "client/cli/reap.h"
 #include "client/nfs/file.h"
 #include "client/shim/run.h"
 #include "client/shim/shim.h"
@@ -191,7 +192,7 @@ static void start(const struct run_conf *conf, char **command)
 }
 
 /* Waits for the command, keeping the lease meanwhile. Returns its wait status. */
-static int keep(struct nfs_client *client)
+static int keep(struct nfs_client *client, struct run *run)
 {
     int status = 0;
 
@@ -203,6 +204,7 @@ static int keep(struct nfs_client *client)
         if (pid == child || (pid < 0 && errno != EINTR))
             return status;
         nfs_client_renew(client, false);
+        reap_locks(run, client);
         /* SIGCHLD is blocked: it is taken here. */
         sigemptyset(&set);
         sigaddset(&set, SIGCHLD);
@@ -210,7 +212,7 @@ static int keep(struct nfs_client *client)
     }
 }
 
-static int run_command(struct run_conf *conf, struct nfs_client *client, char **command)
+static int run_command(struct run_conf *conf, struct nfs_client *client, struct run *run, char **command)
 {
     sigset_t set, old;
     int status;
@@ -226,7 +228,7 @@ static int run_command(struct run_conf *conf, struct nfs_client *client, char **
         start(conf, command);
     }
     pass_signals();
-    status = keep(client);
+    status = keep(client, run);
     if (WIFSIGNALED(status))
         return 128 + WTERMSIG(status);
     return WEXITSTATUS(status);
@@ -280,7 +282,7 @@ static int run_all(struct run_conf *conf, char **command)
         fprintf(stderr, "%s\n", strerror(-err));
         goto out;
     }
-    status = run_command(conf, client, command);
+    status = run_command(conf, client, run, command);
 out:
     nfs_client_close(client);
     run_remove(conf->dir);

@@ -24,6 +24,7 @@ volnfs_SOURCES = \
     client/cli/format.c client/cli/format.h \
     client/cli/pool.c client/cli/pool.h \
     client/cli/progress.c client/cli/progress.h \
+    client/cli/reap.c client/cli/reap.h \
     client/cli/remote.c client/cli/remote.h client/cli/show.c \
     client/cli/side.c client/cli/side.h client/cli/side_local.c client/cli/side_volume.c \
     client/cli/volnfs.c \

@@ -8,15 +8,6 @@
 
 #define NFS_OWNERS 16
 
-/* An open-owner: one request at a time, numbered. */
-struct nfs_owner {
-    struct vlock lock;
-    uint32_t name;  /* changes when the server and we no longer agree on the number */
-    uint32_t seqid; /* of the next request */
-    uint32_t epoch;
-    bool confirmed;
-};
-
 struct nfs_client {
     struct rpc_server *server;
     struct nfs_shared *shared;

@@ -38,8 +38,22 @@ struct nfs_open {
     bool valid;
 };
 
-/* A lock owner's state on one file. All zero: no lock taken yet. */
+/* An open-owner: one request at a time, numbered. */
+struct nfs_owner {
+    struct vlock lock;
+    uint32_t name;  /* changes when the server and we no longer agree on the number */
+    uint32_t seqid; /* of the next request */
+    uint32_t epoch;
+    bool confirmed;
+};
+
+/*
+ * A lock owner's state on one file. All zero: no lock taken yet. It has an open-owner of its own: two opens of one
+ * file by one owner are one open at the server, and closing the one would take the other's locks away.
+ */
 struct nfs_locker {
+    struct vlock busy; /* a request on it is under way */
+    struct nfs_owner owner;
     struct nfs_open open;
     struct nfs_stateid stateid;
     uint64_t name; /* unique within the client; chosen by nfs_lock at first */
@@ -138,6 +152,8 @@ int nfs_readdir(struct nfs_client *client, const struct nfs_fh *fh, uint64_t coo
 int nfs_lock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *dir, const char *name,
              const struct nfs_fh *fh, unsigned access, enum nfs_lock_type type, uint64_t offset, uint64_t length,
              bool wait);
+/* Called now and then by nfs_lock while it waits for others; an error ends the wait with it. */
+extern int (*nfs_wait_hook)(void);
 int nfs_unlock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, uint64_t offset,
                uint64_t length);
 /* Who would be in the way: 0 nobody, 1 with type, offset and length filled in. */

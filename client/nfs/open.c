@@ -13,12 +13,15 @@
 
 #define OPEN_CONFIRM_FLAG 2u
 
-static struct nfs_owner *owner_take(struct nfs_client *client, uint32_t epoch, uint32_t *slot)
+/* own, or one of the pool, locked. */
+static struct nfs_owner *owner_take(struct nfs_client *client, struct nfs_owner *own, uint32_t epoch, uint32_t *slot)
 {
-    struct nfs_owner *owner = NULL;
-    uint32_t i;
+    struct nfs_owner *owner = own;
+    uint32_t i = 0;
 
-    for (i = 0; i < NFS_OWNERS; i++) {
+    if (own != NULL)
+        vlock_lock(&own->lock);
+    for (; own == NULL && i < NFS_OWNERS; i++) {
         if (vlock_try(&client->owners[i].lock)) {
             owner = &client->owners[i];
             break;
@@ -120,9 +123,9 @@ static void open_encode(struct nfs_client *client, struct nfs_call *call, const 
     enc_getattr(enc);
 }
 
-int nfs_open_file(struct nfs_client *client, const struct nfs_fh *dir, const char *name, unsigned access,
-                  enum nfs_create create, const struct nfs_setattr *set, struct nfs_fh *fh, struct nfs_attr *attr,
-                  struct nfs_open *open)
+static int open_as(struct nfs_client *client, struct nfs_owner *own, const struct nfs_fh *dir, const char *name,
+                   unsigned access, enum nfs_create create, const struct nfs_setattr *set, struct nfs_fh *fh,
+                   struct nfs_attr *attr, struct nfs_open *open)
 {
     if (name[0] == 0)
         return -ENOENT;
@@ -137,7 +140,7 @@ int nfs_open_file(struct nfs_client *client, const struct nfs_fh *dir, const cha
 
         if (err != 0)
             return err;
-        owner = owner_take(client, epoch, &slot);
+        owner = owner_take(client, own, epoch, &slot);
         open_encode(client, &call, owner, clientid, dir, name, access, create, set);
         err = call_run(client, &call);
         if (err == 0)
@@ -178,9 +181,15 @@ int nfs_open_file(struct nfs_client *client, const struct nfs_fh *dir, const cha
     }
 }
 
-int nfs_close_file(struct nfs_client *client, const struct nfs_fh *fh, struct nfs_open *open)
+int nfs_open_file(struct nfs_client *client, const struct nfs_fh *dir, const char *name, unsigned access,
+                  enum nfs_create create, const struct nfs_setattr *set, struct nfs_fh *fh, struct nfs_attr *attr,
+                  struct nfs_open *open)
 {
-    struct nfs_owner *owner = &client->owners[open->owner % NFS_OWNERS];
+    return open_as(client, NULL, dir, name, access, create, set, fh, attr, open);
+}
+
+static int close_as(struct nfs_client *client, struct nfs_owner *owner, const struct nfs_fh *fh, struct nfs_open *open)
+{
     struct nfs_call call;
     uint32_t status = 0;
     int err;
@@ -215,6 +224,19 @@ int nfs_close_file(struct nfs_client *client, const struct nfs_fh *fh, struct nf
     return err;
 }
 
+int nfs_close_file(struct nfs_client *client, const struct nfs_fh *fh, struct nfs_open *open)
+{
+    return close_as(client, &client->owners[open->owner % NFS_OWNERS], fh, open);
+}
+
+static void locker_reset(struct nfs_locker *locker)
+{
+    memset(&locker->open, 0, sizeof(locker->open));
+    locker->valid = false;
+    locker->name = 0;
+    locker->seqid = 0;
+}
+
 static void lock_encode(struct nfs_client *client, struct nfs_call *call, struct nfs_locker *locker,
                         const struct nfs_owner *owner, uint64_t clientid, const struct nfs_fh *fh,
                         enum nfs_lock_type type, uint64_t offset, uint64_t length, bool wait)
@@ -246,7 +268,7 @@ static void lock_encode(struct nfs_client *client, struct nfs_call *call, struct
 static int lock_once(struct nfs_client *client, struct nfs_locker *locker, uint64_t clientid, const struct nfs_fh *fh,
                      enum nfs_lock_type type, uint64_t offset, uint64_t length, bool wait, uint32_t *status)
 {
-    struct nfs_owner *owner = &client->owners[locker->open.owner % NFS_OWNERS];
+    struct nfs_owner *owner = &locker->owner;
     struct nfs_call call;
     int err;
 
@@ -282,6 +304,57 @@ static int lock_once(struct nfs_client *client, struct nfs_locker *locker, uint6
     return err;
 }
 
+/* One try. On failure *status tells nfs_lock whether to try again. */
+static int lock_try(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *dir, const char *name,
+                    const struct nfs_fh *fh, unsigned access, enum nfs_lock_type type, uint64_t offset,
+                    uint64_t length, bool wait, unsigned n, uint32_t *status)
+{
+    uint64_t clientid;
+    uint32_t epoch;
+    int err = state_get(client, &clientid, &epoch);
+
+    *status = 0;
+    if (err != 0)
+        return err;
+    if (locker->open.valid && locker->open.epoch != epoch) {
+        bool held = locker->valid;
+
+        locker_reset(locker);
+        if (held)
+            return -EIO; /* somebody else may have had it meanwhile */
+    }
+    if (!locker->open.valid) {
+        struct nfs_attr attr;
+        struct nfs_fh got;
+
+        locker_reset(locker);
+        locker->name = state_new_name(client);
+        locker->seqid = 1;
+        err = open_as(client, &locker->owner, dir, name, access, NFS_CREATE_NO, NULL, &got, &attr, &locker->open);
+        if (err != 0)
+            return err;
+        if (!nfs_fh_same(&got, fh)) {
+            close_as(client, &locker->owner, &got, &locker->open);
+            return -ESTALE;
+        }
+        locker->epoch = locker->open.epoch;
+    }
+    err = lock_once(client, locker, clientid, fh, type, offset, length, wait, status);
+    if (*status == NFS_ERR_STALE_STATEID || *status == NFS_ERR_BAD_STATEID || *status == NFS_ERR_BAD_SEQID ||
+        *status == NFS_ERR_STALE_CLIENTID || *status == NFS_ERR_EXPIRED) {
+        bool held = locker->valid;
+
+        state_lost(client, *status == NFS_ERR_STALE_STATEID ? NFS_ERR_STALE_CLIENTID : *status, epoch);
+        locker_reset(locker);
+        if (held || n > 5)
+            *status = 0; /* give up */
+        return -EIO;
+    }
+    return err;
+}
+
+int (*nfs_wait_hook)(void);
+
 int nfs_lock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *dir, const char *name,
              const struct nfs_fh *fh, unsigned access, enum nfs_lock_type type, uint64_t offset, uint64_t length,
              bool wait)
@@ -289,64 +362,41 @@ int nfs_lock(struct nfs_client *client, struct nfs_locker *locker, const struct 
     unsigned pause = 1;
 
     for (unsigned n = 0;; n++) {
-        uint64_t clientid;
-        uint32_t epoch, status;
-        int err = state_get(client, &clientid, &epoch);
+        uint32_t status;
+        int err;
 
-        if (err != 0)
-            return err;
-        if (locker->open.valid && locker->open.epoch != epoch) {
-            bool held = locker->valid;
-
-            memset(locker, 0, sizeof(*locker));
-            if (held)
-                return -EIO; /* somebody else may have had it meanwhile */
-        }
-        if (!locker->open.valid) {
-            struct nfs_attr attr;
-            struct nfs_fh got;
-
-            memset(locker, 0, sizeof(*locker));
-            locker->name = state_new_name(client);
-            locker->seqid = 1;
-            err = nfs_open_file(client, dir, name, access, NFS_CREATE_NO, NULL, &got, &attr, &locker->open);
-            if (err != 0)
-                return err;
-            if (!nfs_fh_same(&got, fh)) {
-                nfs_close_file(client, &got, &locker->open);
-                return -ESTALE;
-            }
-            locker->epoch = locker->open.epoch;
-        }
-        err = lock_once(client, locker, clientid, fh, type, offset, length, wait, &status);
-        if (err == 0)
-            return 0;
-        if (status == NFS_ERR_DENIED || status == NFS_ERR_LOCKED) {
+        vlock_lock(&locker->busy);
+        err = lock_try(client, locker, dir, name, fh, access, type, offset, length, wait, n, &status);
+        vlock_unlock(&locker->busy);
+        switch (err == 0 ? 0 : status) {
+        case NFS_ERR_DENIED:
+        case NFS_ERR_LOCKED:
             if (!wait)
                 return -EAGAIN;
             sys_sleep_ms(pause);
             if (pause < 100)
                 pause *= 2;
-            if (rpc_idle_hook != NULL && (err = rpc_idle_hook()) != 0)
+            if (nfs_wait_hook != NULL && (err = nfs_wait_hook()) != 0)
                 return err;
-        } else if (status == NFS_ERR_DELAY || status == NFS_ERR_GRACE) {
+            break;
+        case NFS_ERR_DELAY:
+        case NFS_ERR_GRACE:
             sys_sleep_ms(call_pause(n));
-        } else if (status == NFS_ERR_STALE_STATEID || status == NFS_ERR_BAD_STATEID || status == NFS_ERR_BAD_SEQID ||
-                   status == NFS_ERR_STALE_CLIENTID || status == NFS_ERR_EXPIRED) {
-            bool held = locker->valid;
-
-            state_lost(client, status == NFS_ERR_STALE_STATEID ? NFS_ERR_STALE_CLIENTID : status, epoch);
-            memset(locker, 0, sizeof(*locker));
-            if (held || n > 5)
-                return -EIO;
-        } else {
+            break;
+        case NFS_ERR_STALE_STATEID:
+        case NFS_ERR_BAD_STATEID:
+        case NFS_ERR_BAD_SEQID:
+        case NFS_ERR_STALE_CLIENTID:
+        case NFS_ERR_EXPIRED:
+            break;
+        default:
             return err;
         }
     }
 }
 
-int nfs_unlock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, uint64_t offset,
-               uint64_t length)
+static int unlock_locked(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, uint64_t offset,
+                         uint64_t length)
 {
     struct nfs_call call;
     uint32_t status = 0;
@@ -424,10 +474,23 @@ int nfs_lock_test(struct nfs_client *client, const struct nfs_locker *locker, co
     }
 }
 
+int nfs_unlock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, uint64_t offset,
+               uint64_t length)
+{
+    int err;
+
+    vlock_lock(&locker->busy);
+    err = unlock_locked(client, locker, fh, offset, length);
+    vlock_unlock(&locker->busy);
+    return err;
+}
+
 void nfs_lock_end(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh)
 {
+    vlock_lock(&locker->busy);
     if (locker->valid && locker->epoch == client->shared->epoch)
-        nfs_unlock(client, locker, fh, 0, UINT64_MAX);
-    nfs_close_file(client, fh, &locker->open);
-    memset(locker, 0, sizeof(*locker));
+        unlock_locked(client, locker, fh, 0, UINT64_MAX);
+    close_as(client, &locker->owner, fh, &locker->open);
+    locker_reset(locker);
+    vlock_unlock(&locker->busy);
 }

@@ -70,6 +70,44 @@ static int dispatch_idle(void)
     return 0;
 }
 
+long shim_blocking(long nr, long a, long b, long c, long d)
+{
+    uint64_t all = ~0ull;
+    long ret;
+
+    shim_inside = 0;
+    sys4(SYS_rt_sigprocmask, SIG_SETMASK, &dispatch_mask, NULL, SIGSET_SIZE);
+    ret = sys4(nr, a, b, c, d);
+    sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, SIGSET_SIZE);
+    shim_inside = 1;
+    return ret;
+}
+
+/* The kernel's struct sigaction. */
+struct dispatch_action {
+    void *handler;
+    unsigned long flags;
+    void *restorer;
+    uint64_t mask;
+};
+
+/* While a lock is waited for: -EINTR when a signal came whose handler does not want the call restarted. */
+static int dispatch_wait(void)
+{
+    struct dispatch_action action;
+    uint64_t pending = 0;
+    int err = 0;
+
+    sys2(SYS_rt_sigpending, &pending, SIGSET_SIZE);
+    pending &= ~dispatch_mask;
+    for (int number = 1; number <= 64 && pending != 0; number++, pending >>= 1)
+        if ((pending & 1) && sys4(SYS_rt_sigaction, number, NULL, &action, SIGSET_SIZE) == 0 &&
+            action.handler != SIG_DFL && action.handler != SIG_IGN && !(action.flags & SA_RESTART))
+            err = -EINTR;
+    dispatch_idle();
+    return err;
+}
+
 long shim_handler(long nr, const long args[6])
 {
     const struct call_row *row = &call_table[nr];
@@ -87,6 +125,7 @@ long shim_handler(long nr, const long args[6])
     shim_inside = 1;
     shim_vforked = sys0(SYS_getpid) != shim.pid;
     rpc_idle_hook = dispatch_idle;
+    nfs_wait_hook = dispatch_wait;
     old_errno = errno;
     dispatch_pass.nr = nr;
     ret = row->run(args);

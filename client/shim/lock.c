@@ -13,69 +13,158 @@
 
 #include "client/shim/shim.h"
 
-#define LOCK_HASH 64
+/* Is this process among those with fcntl locks? -1: not looked yet, an exec keeps them. */
+static int lock_any = -1;
 
-/* This process's fcntl locks on one file. */
-struct plock {
-    struct plock *next;
-    struct nfs_fh fh;
-    struct vlock lock;
-    struct nfs_locker locker;
-};
-
+/* What tells this process from others, as of its first lock. */
 static struct {
     struct vlock lock;
-    struct plock *hash[LOCK_HASH];
-    int count;
-} plocks;
+    int32_t pid;
+    uint64_t start, space;
+} lock_me;
 
-static struct plock *plock_get(const struct nfs_fh *fh, bool make)
+/* The number after the last ')' and skip more words of /proc/self/stat. */
+static uint64_t lock_stat_word(const char *text, int skip)
 {
-    unsigned i = file_slot(fh) % LOCK_HASH;
-    struct plock *p;
+    const char *at = strrchr(text, ')');
+    uint64_t value = 0;
 
-    vlock_lock(&plocks.lock);
-    for (p = plocks.hash[i]; p != NULL && !nfs_fh_same(&p->fh, fh); p = p->next)
-        ;
-    if (p == NULL && make && (p = heap_zalloc(1, sizeof(*p))) != NULL) {
-        p->fh = *fh;
-        p->next = plocks.hash[i];
-        plocks.hash[i] = p;
-        plocks.count++;
+    if (at == NULL)
+        return 0;
+    for (at++; *at != 0 && skip > 0; at++)
+        skip -= *at == ' ';
+    for (; *at >= '0' && *at <= '9'; at++)
+        value = value * 10 + (uint64_t)(*at - '0');
+    return value;
+}
+
+static void lock_know_me(void)
+{
+    char text[512] = "";
+    struct stat st;
+    int32_t pid = (int32_t)sys0(SYS_getpid);
+    long fd, n;
+
+    if (lock_me.pid == pid)
+        return;
+    lock_me.space = sys4(SYS_newfstatat, AT_FDCWD, "/proc/self/ns/pid", &st, 0) == 0 ? st.st_ino : 0;
+    fd = sys3(SYS_open, "/proc/self/stat", O_RDONLY | O_CLOEXEC, 0);
+    n = fd >= 0 ? sys3(SYS_read, fd, text, sizeof(text) - 1) : 0;
+    if (fd >= 0)
+        sys1(SYS_close, fd);
+    text[n > 0 ? n : 0] = 0;
+    lock_me.start = lock_stat_word(text, 20);
+    lock_me.pid = pid;
+}
+
+static bool row_mine(const struct run_lock *row)
+{
+    return __atomic_load_n(&row->used, __ATOMIC_ACQUIRE) == 2 && row->ofd == 0 && row->pid == lock_me.pid &&
+           row->start == lock_me.start && row->space == lock_me.space;
+}
+
+static struct run_lock *row_new(const struct nfs_fh *fh, uint64_t ofd)
+{
+    for (unsigned i = 0; i < SHIM_LOCKS; i++) {
+        struct run_lock *row = &shim.run->locks[i];
+        int32_t zero = 0;
+
+        if (row->used != 0 ||
+            !__atomic_compare_exchange_n(&row->used, &zero, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+            continue;
+        row->pid = lock_me.pid;
+        row->start = lock_me.start;
+        row->space = lock_me.space;
+        row->ofd = ofd;
+        row->fh = *fh;
+        memset(&row->locker, 0, sizeof(row->locker));
+        __atomic_store_n(&row->used, 2, __ATOMIC_RELEASE);
+        return row;
     }
-    vlock_unlock(&plocks.lock);
-    return p;
+    return NULL;
+}
+
+/* This process's fcntl locks on a file. */
+static struct run_lock *plock_get(const struct nfs_fh *fh, bool make)
+{
+    struct run_lock *row = NULL;
+
+    if (lock_any == 0 && !make)
+        return NULL;
+    vlock_lock(&lock_me.lock);
+    lock_know_me();
+    for (unsigned i = 0; i < SHIM_LOCKS && row == NULL; i++)
+        if (row_mine(&shim.run->locks[i])) {
+            lock_any = 1;
+            if (nfs_fh_same(&shim.run->locks[i].fh, fh))
+                row = &shim.run->locks[i];
+        }
+    if (lock_any < 0)
+        lock_any = 0;
+    if (row == NULL && make) {
+        row = row_new(fh, 0);
+        if (row != NULL)
+            lock_any = 1;
+    }
+    vlock_unlock(&lock_me.lock);
+    return row;
 }
 
 void lock_closed(const struct nfs_fh *fh)
 {
-    struct plock *p;
+    struct run_lock *row;
 
-    if (plocks.count == 0 || (p = plock_get(fh, false)) == NULL)
+    if (shim_is_vfork_child() || (row = plock_get(fh, false)) == NULL)
         return;
-    vlock_lock(&p->lock);
-    if (p->locker.open.valid)
-        nfs_lock_end(shim.client, &p->locker, fh);
-    vlock_unlock(&p->lock);
+    nfs_lock_end(shim.client, &row->locker, fh);
+    __atomic_store_n(&row->used, 0, __ATOMIC_RELEASE);
 }
 
 void lock_exit(void)
 {
-    for (unsigned i = 0; i < LOCK_HASH; i++)
-        for (struct plock *p = plocks.hash[i]; p != NULL; p = p->next)
-            lock_closed(&p->fh);
+    if (lock_any == 0 || shim_is_vfork_child())
+        return;
+    lock_know_me();
+    for (unsigned i = 0; i < SHIM_LOCKS; i++)
+        if (row_mine(&shim.run->locks[i]))
+            lock_closed(&shim.run->locks[i].fh);
 }
 
 void lock_last_close(struct ofd *ofd)
 {
     if (ofd->locker.open.valid)
         nfs_lock_end(shim.client, &ofd->locker, &ofd->fh);
+    if (ofd->lock_row != 0)
+        __atomic_store_n(&shim.run->locks[(ofd->lock_row - 1) % SHIM_LOCKS].used, 0, __ATOMIC_RELEASE);
+    ofd->lock_row = 0;
+}
+
+/* Keeps the run's copy of an open's locker, for the day when nobody is left to close it. */
+static void lock_note(struct ofd *ofd)
+{
+    struct run_lock *row;
+
+    lock_know_me();
+    if (ofd->lock_row == 0) {
+        row = row_new(&ofd->fh, ofd->id);
+        if (row == NULL)
+            return;
+        ofd->lock_row = (uint32_t)(row - shim.run->locks) + 1;
+    }
+    row = &shim.run->locks[(ofd->lock_row - 1) % SHIM_LOCKS];
+    if (row->ofd != ofd->id)
+        return;
+    row->pid = lock_me.pid;
+    row->start = lock_me.start;
+    row->space = lock_me.space;
+    row->locker = ofd->locker;
 }
 
 void lock_after_fork(void)
 {
     /* fcntl locks are not inherited. */
-    memset(&plocks, 0, sizeof(plocks));
+    lock_any = 0;
+    memset(&lock_me, 0, sizeof(lock_me));
 }
 
 /* NFS opens by name: where is the file now? */
@@ -159,7 +248,7 @@ long lock_fcntl(struct ofd *ofd, int cmd, void *arg)
     bool wait = cmd == F_SETLKW || cmd == F_OFD_SETLKW;
     struct flock *fl = arg;
     struct nfs_locker *locker;
-    struct plock *p = NULL;
+    struct run_lock *row;
     uint64_t offset, length;
     int err;
 
@@ -173,11 +262,10 @@ long lock_fcntl(struct ofd *ofd, int cmd, void *arg)
     if (ofd_owned) {
         locker = &ofd->locker;
     } else {
-        p = plock_get(&ofd->fh, true);
-        if (p == NULL)
+        row = plock_get(&ofd->fh, true);
+        if (row == NULL)
             return -ENOLCK;
-        locker = &p->locker;
-        vlock_lock(&p->lock);
+        locker = &row->locker;
     }
     if (cmd == F_GETLK || cmd == F_OFD_GETLK) {
         enum nfs_lock_type type = fl->l_type == F_RDLCK ? NFS_LOCK_READ : NFS_LOCK_WRITE;
@@ -203,8 +291,8 @@ long lock_fcntl(struct ofd *ofd, int cmd, void *arg)
     } else {
         err = lock_take(ofd, locker, (ofd->flags & O_ACCMODE) + 1, fl->l_type, offset, length, wait);
     }
-    if (p != NULL)
-        vlock_unlock(&p->lock);
+    if (ofd_owned)
+        lock_note(ofd);
     return err;
 }
 
@@ -223,7 +311,9 @@ long sc_flock(const long a[6])
     }
     switch (op & ~LOCK_NB) {
     case LOCK_UN:
-        return lock_give(ofd, &ofd->locker, 0, UINT64_MAX);
+        err = lock_give(ofd, &ofd->locker, 0, UINT64_MAX);
+        lock_note(ofd);
+        return err;
     case LOCK_SH:
     case LOCK_EX:
         /* flock does not ask how the file was opened; an exclusive lock at the server wants it open for writing. */
@@ -231,6 +321,7 @@ long sc_flock(const long a[6])
                         !(op & LOCK_NB));
         if ((err == -EACCES || err == -EROFS) && (op & ~LOCK_NB) == LOCK_SH)
             err = lock_take(ofd, &ofd->locker, 1, F_RDLCK, 0, UINT64_MAX, !(op & LOCK_NB));
+        lock_note(ofd);
         return err;
     default:
         return -EINVAL;

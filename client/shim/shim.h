@@ -45,6 +45,17 @@ struct mount {
     struct nfs_fh root;
 };
 
+/* Locks somebody in the run holds on a file. The launcher gives them back when their holder is gone (cli/reap.c). */
+#define SHIM_LOCKS 512
+struct run_lock {
+    int32_t used; /* 0 free, 1 being filled in, 2 good */
+    int32_t pid;
+    uint64_t start, space; /* when the process started, and which numbers it goes by */
+    uint64_t ofd;          /* 0: a process's fcntl locks; else flock or OFD locks of this open, a copy of its locker */
+    struct nfs_fh fh;
+    struct nfs_locker locker;
+};
+
 /* Shared by the processes of a run. */
 struct run {
     uint32_t magic, size;
@@ -54,8 +65,9 @@ struct run {
     int32_t opens[SHIM_SLOTS];  /* by file: how many open descriptions there are */
     struct vlock mounts_lock;
     struct mount mounts[SHIM_MOUNTS];
+    struct run_lock locks[SHIM_LOCKS];
 };
-#define RUN_MAGIC 0x766e7231u
+#define RUN_MAGIC 0x766e7232u
 
 /* The process's view. Set up by shim_init. */
 struct shim {
@@ -87,6 +99,8 @@ extern uint8_t shim_serve[];
 
 /* dispatch.c */
 long shim_handler(long nr, const long args[6]);
+/* A system call on something of the program's that may wait: with its own signal mask meanwhile. */
+long shim_blocking(long nr, long a, long b, long c, long d);
 /* What a served call does with its arguments. */
 enum { ARG_FD = 1, ARG_PATH = 2, ARG_AT = 4, ARG_ALWAYS = 8, ARG_CLOSES = 16, ARG_PATH2 = 32 };
 struct call_row {
@@ -128,7 +142,7 @@ struct ofd {
     struct nfs_attr attr; /* as last seen */
     uint64_t attr_ms;     /* when; 0: not to be used */
     uint32_t attr_gen;
-    uint32_t lock_held; /* flock or OFD locks were taken through it */
+    uint32_t lock_row; /* of run->locks, plus one: flock or OFD locks were taken through it */
     struct nfs_locker locker;
     char path[SHIM_PATH]; /* where it was opened: absolute; directories are resolved against it */
 };
@@ -160,6 +174,7 @@ struct vpath {
     struct nfs_attr attr;
     bool is_root;              /* of the volume */
     bool slash;                /* the path ended in one: must be a directory */
+    bool links;                /* without VP_FOLLOW: the last name is a link that a slash behind it made us follow */
     struct nfs_fh dir;         /* the directory it lies in (unless is_root) */
     char name[NFS_NAME_MAX + 1];
     char path[SHIM_PATH];      /* absolute; VP_LOCAL: for the kernel */
