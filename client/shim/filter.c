@@ -54,8 +54,8 @@ static bool filter_special(const char *path)
 
 static bool filter_path(const char *path, int dirfd)
 {
-    if (path == NULL)
-        return false;
+    if ((unsigned long)path < 4096)
+        return false; /* NULL and near it: EFAULT, from the kernel */
     if (path[0] == '/') {
         if (path[1] == '/' || path[1] == '.')
             return true; /* unusual: let the resolver take it apart */

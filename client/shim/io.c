@@ -21,6 +21,7 @@
 #define IO_ATTR_MS 1000
 #define IO_FIRST (128u << 10) /* window of a new reader */
 #define IO_WINDOW (4u << 20)
+#define SPLICE_MAX (64u << 10) /* a pipe's size */
 #define IO_MAX 0x7ffff000 /* MAX_RW_COUNT */
 
 struct window {
@@ -194,6 +195,17 @@ long file_read(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offset)
     return (long)done;
 }
 
+/* A system call answers EFAULT where a library would crash; the common mistake is a pointer near NULL. */
+static bool iov_wild(const struct iovec *iov, int n)
+{
+    if (n > 0 && (uintptr_t)iov < 4096)
+        return true;
+    for (int i = 0; i < n; i++)
+        if ((uintptr_t)iov[i].iov_base < 4096 && iov[i].iov_len > 0)
+            return true;
+    return false;
+}
+
 static long readable(const struct ofd *ofd)
 {
     if (ofd->type == NFS_DIR)
@@ -212,6 +224,8 @@ static long read_at_offset(struct ofd *ofd, const struct iovec *iov, int n)
 
     if (ret != 0)
         return ret;
+    if (iov_wild(iov, n))
+        return -EFAULT;
     ofd_lock(ofd);
     ret = file_read(ofd, iov, n, (uint64_t)ofd->offset);
     if (ret > 0)
@@ -238,6 +252,8 @@ static long write_at_offset(struct ofd *ofd, const struct iovec *iov, int n)
 
     if (ret != 0)
         return ret;
+    if (iov_wild(iov, n))
+        return -EFAULT;
     ofd_lock(ofd);
     ret = vnode_write(ofd, iov, n, (uint64_t)ofd->offset, (ofd->flags & O_APPEND) != 0, &end);
     if (ret > 0)
@@ -253,6 +269,8 @@ static long write_at(struct ofd *ofd, const struct iovec *iov, int n, int64_t of
 
     if (ret != 0)
         return ret;
+    if (iov_wild(iov, n))
+        return -EFAULT;
     if (offset < 0)
         return -EINVAL;
     /* As Linux does: with O_APPEND the offset is ignored. */
@@ -266,6 +284,8 @@ static long read_at(struct ofd *ofd, const struct iovec *iov, int n, int64_t off
 
     if (ret != 0)
         return ret;
+    if (iov_wild(iov, n))
+        return -EFAULT;
     return offset < 0 ? -EINVAL : file_read(ofd, iov, n, (uint64_t)offset);
 }
 
@@ -323,23 +343,42 @@ long sc_writev(const long a[6])
     return iov_check((int)a[2]) != 0 ? -EINVAL : write_at_offset(ofd, (const struct iovec *)a[1], (int)a[2]);
 }
 
-/* preadv2's offset -1 means the file offset; its flags are hints, but for RWF_APPEND which we refuse. */
+/* For preadv and preadv2, whose offset -1 means the file offset and whose flags are hints. */
 long sc_preadv(const long a[6])
 {
-    OURS(ofd, a[0], SYS_preadv2);
+    long nr = shim_nr();
+
+    OURS(ofd, a[0], nr);
     if (iov_check((int)a[2]) != 0)
         return -EINVAL;
-    return a[3] == -1 ? read_at_offset(ofd, (const struct iovec *)a[1], (int)a[2])
-                      : read_at(ofd, (const struct iovec *)a[1], (int)a[2], a[3]);
+    return a[3] == -1 && nr == SYS_preadv2
+               ? read_at_offset(ofd, (const struct iovec *)a[1], (int)a[2])
+               : read_at(ofd, (const struct iovec *)a[1], (int)a[2], a[3]);
 }
 
 long sc_pwritev(const long a[6])
 {
-    OURS(ofd, a[0], SYS_pwritev2);
+    long nr = shim_nr(), ret;
+
+    OURS(ofd, a[0], nr);
     if (iov_check((int)a[2]) != 0)
         return -EINVAL;
-    return a[3] == -1 ? write_at_offset(ofd, (const struct iovec *)a[1], (int)a[2])
-                      : write_at(ofd, (const struct iovec *)a[1], (int)a[2], a[3]);
+    if (nr == SYS_pwritev2 && ((int)a[5] & RWF_APPEND) && !(ofd->flags & O_APPEND)) {
+        uint64_t end;
+
+        if (writable(ofd) != 0)
+            return -EBADF;
+        ret = vnode_write(ofd, (const struct iovec *)a[1], (int)a[2], 0, true, &end);
+        if (ret > 0 && a[3] == -1)
+            ofd->offset = (int64_t)end;
+        return ret < 0 ? vol_error((int)ret) : written(ofd, ret);
+    }
+    ret = a[3] == -1 && nr == SYS_pwritev2
+              ? write_at_offset(ofd, (const struct iovec *)a[1], (int)a[2])
+              : write_at(ofd, (const struct iovec *)a[1], (int)a[2], a[3]);
+    if (ret > 0 && nr == SYS_pwritev2 && ((int)a[5] & (RWF_SYNC | RWF_DSYNC)))
+        return vnode_flush(&ofd->fh, false) != 0 ? -EIO : ret;
+    return ret;
 }
 
 long sc_lseek(const long a[6])
@@ -465,6 +504,8 @@ long sc_fallocate(const long a[6])
         return -EBADF;
     if (a[2] < 0 || a[3] <= 0)
         return -EINVAL;
+    if (a[2] > INT64_MAX - a[3])
+        return -EFBIG;
     if ((int)a[1] != 0) {
         shim_say("fallocate mode %d is not served", (int)a[1]);
         return -EOPNOTSUPP;
@@ -479,7 +520,7 @@ long sc_fallocate(const long a[6])
 long sc_fadvise64(const long a[6])
 {
     OURS(ofd, a[0], SYS_fadvise64);
-    return 0;
+    return (int)a[3] < 0 || (int)a[3] > POSIX_FADV_NOREUSE ? -EINVAL : 0;
 }
 
 long sc_readahead(const long a[6])
@@ -525,7 +566,8 @@ static long side_read(const struct side *s, void *buf, size_t size)
     long n;
 
     if (s->ofd == NULL)
-        return s->at != NULL ? sys4(SYS_pread64, s->fd, buf, size, *s->at) : sys3(SYS_read, s->fd, buf, size);
+        return s->at != NULL ? sys4(SYS_pread64, s->fd, buf, size, *s->at)
+                             : shim_blocking(SYS_read, s->fd, SYS_ARG(buf), (long)size, 0);
     n = s->at != NULL ? read_at(s->ofd, &iov, 1, *s->at) : read_at_offset(s->ofd, &iov, 1);
     return n;
 }
@@ -535,7 +577,8 @@ static long side_write(const struct side *s, const void *buf, size_t size)
     struct iovec iov = {(void *)buf, size};
 
     if (s->ofd == NULL)
-        return s->at != NULL ? sys4(SYS_pwrite64, s->fd, buf, size, *s->at) : sys3(SYS_write, s->fd, buf, size);
+        return s->at != NULL ? sys4(SYS_pwrite64, s->fd, buf, size, *s->at)
+                             : shim_blocking(SYS_write, s->fd, SYS_ARG(buf), (long)size, 0);
     return s->at != NULL ? write_at(s->ofd, &iov, 1, *s->at) : write_at_offset(s->ofd, &iov, 1);
 }
 
@@ -573,6 +616,8 @@ static long side_copy(struct side *in, struct side *out, size_t size)
             n = w;
             break;
         }
+        if (in->ofd == NULL && in->at == NULL && sys3(SYS_lseek, in->fd, 0, SEEK_CUR) < 0)
+            break; /* a pipe: what was there is enough */
     }
     heap_free(buf);
     return done > 0 ? (long)done : n;
@@ -585,8 +630,12 @@ long sc_copy_file_range(const long a[6])
 
     if (in.ofd == NULL && out.ofd == NULL)
         return shim_pass(SYS_copy_file_range, a);
+    if (sys2(SYS_fcntl, in.fd, F_GETFD) < 0 || sys2(SYS_fcntl, out.fd, F_GETFD) < 0)
+        return -EBADF;
     if ((in.ofd == NULL) != (out.ofd == NULL))
         return -EXDEV; /* programs fall back to read and write */
+    if (out.ofd->type == NFS_DIR)
+        return -EISDIR;
     if ((out.ofd->flags & O_APPEND) || readable(in.ofd) != 0)
         return out.ofd->flags & O_APPEND ? -EBADF : readable(in.ofd);
     if (writable(out.ofd) != 0 || (unsigned)a[5] != 0)
@@ -601,6 +650,12 @@ long sc_sendfile(const long a[6])
 
     if (in.ofd == NULL && out.ofd == NULL)
         return shim_pass(SYS_sendfile, a);
+    if (sys2(SYS_fcntl, in.fd, F_GETFD) < 0 || (in.ofd != NULL && in.ofd->type != NFS_DIR && readable(in.ofd) != 0) ||
+        sys2(SYS_fcntl, out.fd, F_GETFD) < 0 || (out.ofd != NULL && writable(out.ofd) != 0))
+        return -EBADF;
+    if ((in.ofd != NULL && in.ofd->type != NFS_REG) || (out.ofd != NULL && (out.ofd->flags & O_APPEND)) ||
+        (in.ofd == NULL && sys3(SYS_lseek, in.fd, 0, SEEK_CUR) < 0))
+        return -EINVAL; /* sendfile reads what can be mapped */
     return side_copy(&in, &out, (size_t)a[3] < IO_MAX ? (size_t)a[3] : IO_MAX);
 }
 
@@ -611,5 +666,14 @@ long sc_splice(const long a[6])
 
     if (in.ofd == NULL && out.ofd == NULL)
         return shim_pass(SYS_splice, a);
-    return -EINVAL; /* as file systems without splice; every caller has a fallback */
+    if (sys2(SYS_fcntl, in.fd, F_GETFD) < 0 || sys2(SYS_fcntl, out.fd, F_GETFD) < 0)
+        return -EBADF;
+    /* One side must be a pipe. What is read from it is less than it holds, so a write back never waits. */
+    if ((in.ofd != NULL && out.ofd != NULL) || sys2(SYS_fcntl, in.ofd != NULL ? out.fd : in.fd, F_GETPIPE_SZ) < 0)
+        return -EINVAL;
+    if ((in.ofd != NULL ? out.at : in.at) != NULL)
+        return -ESPIPE;
+    if (in.ofd != NULL ? readable(in.ofd) != 0 : writable(out.ofd) != 0)
+        return in.ofd != NULL && in.ofd->type == NFS_DIR ? -EINVAL : -EBADF;
+    return side_copy(&in, &out, (size_t)a[4] < SPLICE_MAX ? (size_t)a[4] : SPLICE_MAX);
 }

@@ -28,6 +28,8 @@ static int name_free(int dirfd, const char *path, struct vpath *vp, bool dir)
         return -EEXIST;
     if (vp->mount == NULL)
         return -EACCES;
+    if (vp->links) /* only a dangling link with a slash behind it is followed here */
+        return -EEXIST;
     if (vp->slash && !dir)
         return -ENOENT;
     return vp->mount->readonly ? -EROFS : 0;
@@ -98,6 +100,8 @@ static long remove_at(long nr, const long a[6], int d, int i, int dirfd, bool di
     }
     if (vp.is_root)
         return dir ? -EBUSY : -EISDIR;
+    if (vp.links) /* a link with a slash behind it: the link is no directory */
+        return -ENOTDIR;
     if (dir != (vp.attr.type == NFS_DIR))
         return dir ? -ENOTDIR : -EISDIR;
     if (vp.mount->readonly)
@@ -133,8 +137,10 @@ long sc_unlinkat(const long a[6])
 static int name_pair(long nr, const long a[6], int d1, int i1, int d2, int i2, unsigned flags1, struct vpath *from,
                      struct vpath *to, long *ret)
 {
-    int err = path_resolve(d1 >= 0 ? (int)a[d1] : AT_FDCWD, (const char *)a[i1], flags1, from);
+    int err = ((const char *)a[i1])[0] == 0 || ((const char *)a[i2])[0] == 0 ? -ENOENT : 0;
 
+    if (err == 0)
+        err = path_resolve(d1 >= 0 ? (int)a[d1] : AT_FDCWD, (const char *)a[i1], flags1, from);
     if (err == 0)
         err = path_resolve(d2 >= 0 ? (int)a[d2] : AT_FDCWD, (const char *)a[i2], 0, to);
     if (err != 0)
@@ -174,6 +180,17 @@ static int name_pair(long nr, const long a[6], int d1, int i1, int d2, int i2, u
     return from->mount->readonly ? -EROFS : 0;
 }
 
+/* Does the path end in "." or ".."? */
+static bool name_dots(const char *path)
+{
+    size_t len = strlen(path);
+
+    while (len > 1 && path[len - 1] == '/')
+        len--;
+    return (len >= 1 && path[len - 1] == '.' && (len == 1 || path[len - 2] == '/')) ||
+           (len >= 2 && path[len - 1] == '.' && path[len - 2] == '.' && (len == 2 || path[len - 3] == '/'));
+}
+
 static bool name_inside(const char *path, const char *top)
 {
     size_t len = strlen(top);
@@ -201,7 +218,7 @@ static long rename_at(long nr, const long a[6], int d1, int i1, int d2, int i2, 
     if (ret != 0)
         goto out;
     ret = -EBUSY;
-    if (from->is_root || to->is_root)
+    if (from->is_root || to->is_root || name_dots((const char *)a[i1]) || name_dots((const char *)a[i2]))
         goto out;
     ret = -EINVAL;
     if (flags & ~(unsigned)RENAME_NOREPLACE) {
@@ -260,10 +277,12 @@ static long link_at(long nr, const long a[6], int d1, int i1, int d2, int i2, in
 {
     struct vpath *from = heap_alloc(2 * sizeof(*from)), *to = from + 1;
     struct ofd *ofd;
-    long ret = 0, passed = 0;
+    long ret = flags & ~(AT_EMPTY_PATH | AT_SYMLINK_FOLLOW) ? -EINVAL : 0, passed = 0;
 
     if (from == NULL)
         return -ENOMEM;
+    if (ret != 0)
+        goto out;
     if ((flags & AT_EMPTY_PATH) && ((const char *)a[i1])[0] == 0 && (ofd = ofd_get((int)a[d1])) != NULL) {
         ret = path_resolve((int)a[d2], (const char *)a[i2], 0, to);
         if (ret == 0 && (to->kind == VP_LOCAL || to->mount != ofd_mount(ofd)))
@@ -283,6 +302,8 @@ static long link_at(long nr, const long a[6], int d1, int i1, int d2, int i2, in
         goto out;
     if (to->kind != VP_MISSING)
         ret = -EEXIST;
+    else if (to->slash)
+        ret = -ENOENT;
     else if (from->attr.type == NFS_DIR)
         ret = -EPERM;
     else
@@ -358,6 +379,8 @@ static long mknod_at(long nr, const long a[6], int d, int i, int dirfd, mode_t m
     case S_IFCHR:
         type = NFS_CHR;
         break;
+    case S_IFDIR:
+        return -EPERM;
     default:
         return -EINVAL;
     }

@@ -431,6 +431,8 @@ static int path_round(unsigned flags, struct vpath *out)
     if (out->attr.type == NFS_LNK && ((flags & VP_FOLLOW) || out->slash)) {
         bool slash = out->slash;
 
+        if (!(flags & VP_FOLLOW))
+            out->links = true;
         err = path_link(path, strlen(path), mount, &out->fh);
         if (err == 0 && slash && strlen(path) + 2 < SHIM_PATH)
             strcat(path, "/");
@@ -506,6 +508,7 @@ int path_resolve(int dirfd, const char *path, unsigned flags, struct vpath *out)
 
     out->mount = NULL;
     out->is_root = false;
+    out->links = false;
     out->name[0] = 0;
     if (path[0] == 0) {
         out->kind = VP_LOCAL;
@@ -521,7 +524,7 @@ int path_resolve(int dirfd, const char *path, unsigned flags, struct vpath *out)
         out->path[0] = 0; /* pass as it was */
         return 0;
     }
-    for (int links = 0; links < PATH_LINKS; links++) {
+    for (int links = 0; links <= PATH_LINKS; links++) {
         char *up;
 
         fd = path_names_fd(out->path, &rest);

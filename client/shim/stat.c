@@ -12,6 +12,8 @@
 
 #include "client/shim/shim.h"
 
+/* Every AT_ flag that any of the calls takes: what is beyond them is wrong for all. */
+#define STAT_FLAGS 0x7b00
 #define STAT_BLKSIZE (128 << 10)
 #define NFS_SUPER_MAGIC_VALUE 0x6969
 
@@ -67,11 +69,11 @@ static int stat_find(int dirfd, const char *path, int flags, struct ofd **ofd, s
         }
     }
     err = path_resolve(dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? 0 : VP_FOLLOW, vp);
-    if (err != 0)
-        return err;
-    if (vp->kind == VP_MISSING)
-        return -ENOENT;
-    return vp->kind == VP_LOCAL;
+    if (err == 0 && vp->kind == VP_LOCAL)
+        return 1;
+    if (flags & ~STAT_FLAGS)
+        return -EINVAL;
+    return err == 0 && vp->kind == VP_MISSING ? -ENOENT : err;
 }
 
 static int stat_get(struct ofd *ofd, struct vpath *vp, struct stat *st)
@@ -79,6 +81,8 @@ static int stat_get(struct ofd *ofd, struct vpath *vp, struct stat *st)
     struct nfs_attr attr;
     int err;
 
+    if ((uintptr_t)st < 4096)
+        return -EFAULT;
     if (ofd != NULL && ofd->fh.size != 0) {
         err = file_attr(ofd, &attr, false);
         if (err != 0)
@@ -150,7 +154,7 @@ long sc_statx(const long a[6])
     if (err == 1)
         return path_pass(SYS_statx, a, 0, 1, &vp);
     if (err == 0)
-        err = stat_get(ofd, &vp, &st);
+        err = (unsigned)a[3] & 0x80000000u ? -EINVAL : stat_get(ofd, &vp, &st); /* STATX__RESERVED */
     if (err != 0)
         return err;
     memset(x, 0, sizeof(*x));
@@ -461,6 +465,8 @@ long sc_utimensat(const long a[6])
 
     if (err != 0)
         return err;
+    if (set.valid == 0)
+        return 0; /* as the kernel: nothing to set, nothing looked at */
     return set_at(SYS_utimensat, a, 0, 1, (int)a[0], (const char *)a[1], (int)a[3], &set);
 }
 
