@@ -57,8 +57,9 @@ def split(line):
 def same_line(case, local, volume, rows):
     if local == volume:
         return True
-    text, a = split(local)
-    other, b = split(volume)
+    (text, a), (other, b) = split(local), split(volume)
+    text, a = (other, "(nothing)") if local == "" else (text, a)
+    other, b = (text, "(nothing)") if volume == "" else (other, b)
     return text == other and any(
         fnmatch.fnmatchcase("%s: %s" % (case, text), row[0]) and fnmatch.fnmatchcase(a, row[1]) and
         fnmatch.fnmatchcase(b, row[2]) for row in rows)
@@ -74,7 +75,8 @@ def differences(case, local, volume, rows):
                 if not same_line(case, local[a + i], volume[b + i], rows):
                     out += ["local:  " + local[a + i], "volume: " + volume[b + i]]
         else:
-            out += ["local:  " + line for line in local[a:to_a]] + ["volume: " + line for line in volume[b:to_b]]
+            out += ["local:  " + line for line in local[a:to_a] if not same_line(case, line, "", rows)]
+            out += ["volume: " + line for line in volume[b:to_b] if not same_line(case, "", line, rows)]
     return out
 
 
