@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * flush: dirty slots become chunks, and the chunks maps in the open txg.
  *
- * What is encoded: if at least half of the slot's pages are dirty, or the slot has many fragments, and
- * all of it is in memory, the whole slot as one chunk; else each run of dirty pages as a chunk. Zeros
+ * What is encoded: if at least half of the slot's pages are dirty, or the slot was written in many
+ * fragments since that was last done, and all of it is in memory, the whole slot as one chunk; else each run of dirty pages as a chunk. Zeros
  * become a punch. Chunks go to the pack, or along in the txg when there is little.
  *
  * A slot written in full is encoded by a worker at once (prep); the map enters the txg at the file's
@@ -19,6 +19,7 @@
 #include "common/log.h"
 
 #define MANY_FRAGMENTS 8
+#define MANY_BLOBS     SLOT_PAGES /* somebody waits for these, and all of the slot would go through the index */
 
 /* What slot_encode works on; read under the lock once. */
 struct job {
@@ -119,7 +120,7 @@ int slot_encode(struct slot *s, bool blob)
     s->busy = SLOT_FLUSHING;
     j.tail = &j.ops;
     if ((s->valid & all) == all && (__builtin_popcount(mask) * 2 >= __builtin_popcount(all) ||
-                                    s->nfrag > MANY_FRAGMENTS))
+                                    s->nfrag > (blob ? MANY_BLOBS : MANY_FRAGMENTS)))
         mask = all;
     if (!blob) {
         low = packset_current(v->ps);
