@@ -95,9 +95,10 @@ static int read_chunk(struct volume *v, const struct chunk *c, struct decoded *d
     return d->err;
 }
 
-/* Reads the extents into buf; *bad gets pages of damaged ones. -ENOENT: look them up again. */
+/* Reads the extents into buf; *bad gets pages of damaged ones. -ENOENT: look them up again; with last set, what
+ * is not there is damaged. */
 static int read_extents(struct volume *v, uint64_t start, const struct index_extent *x, int n,
-                        unsigned char *buf, uint32_t need, uint32_t *bad)
+                        unsigned char *buf, uint32_t need, bool last, uint32_t *bad)
 {
     struct decoded d = {0, 0};
 
@@ -109,6 +110,11 @@ static int read_extents(struct volume *v, uint64_t start, const struct index_ext
         if (!pages)
             continue;
         r = read_chunk(v, &x[i].chunk, &d);
+        if (r == -ENOENT && last) {
+            log_error("%s: chunk %llu: pack %u is missing", v->label, (unsigned long long)x[i].chunk.id,
+                      x[i].chunk.pack);
+            r = -EUCLEAN;
+        }
         if (r == -EUCLEAN)
             *bad |= pages;
         else if (r < 0)
@@ -148,14 +154,14 @@ int slot_load(struct slot *s)
             for (uint32_t p = 0; p < s->buf->pages; p++)
                 if (need & 1u << p)
                     memset(s->buf->data + p * STORE_PAGE, 0, STORE_PAGE);
-            r = read_extents(v, start, x, n, s->buf->data, need, &bad);
+            r = read_extents(v, start, x, n, s->buf->data, need, i >= LOOKUP_TRIES, &bad);
         } else if (s->buf) {
             for (uint32_t p = 0; p < s->buf->pages; p++)
                 if (need & 1u << p)
                     memset(s->buf->data + p * STORE_PAGE, 0, STORE_PAGE);
         }
         pthread_mutex_lock(&v->lock);
-        if (r != -ENOENT || i >= LOOKUP_TRIES)
+        if (r != -ENOENT)
             break;
     }
     free(x);

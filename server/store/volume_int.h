@@ -419,7 +419,7 @@ int vol_enter_change(struct volume *v, struct store_call *call);
 void vol_wake(struct volume *v);
 /* Waits on v->cond, at most ms (0 = no bound). Lock held. */
 void vol_wait(struct volume *v, unsigned ms);
-/* May a change go into the open txg? grow: bytes it will need on disk, 0 for one that frees. */
+/* May a change go into the open txg? kind: what it may use up. 0, RETRY, -EAGAIN, -ENOSPC, -EROFS. */
 enum vol_change { CHANGE_FREE, CHANGE_NAMES, CHANGE_DATA };
 int vol_admit(struct volume *v, const struct store_call *call, enum vol_change kind);
 uint64_t vol_space(struct volume *v, bool fresh);

@@ -99,6 +99,34 @@ static bool damage_pack(const char *dir)
     return true;
 }
 
+/* A pack that is not there is damage like any other: an error for its data, not for the file. */
+static void missing_pack(void **state)
+{
+    unsigned char *w = malloc(300000), *r = malloc(300000);
+    struct vattr a;
+    char cmd[256];
+
+    vt_fill(w, 300000, 5);
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "f", IT_REG, &a), 0);
+    assert_int_equal(volume_write(T.v, &T.c, a.ino, 0, w, 262144, false, NULL, NULL), 0);
+    assert_int_equal(volume_commit(T.v, &T.c, a.ino), 0);
+    assert_int_equal(volume_write(T.v, &T.c, a.ino, 262144, w + 262144, 20000, true, NULL, NULL), 0);
+    vt_sync(&T);
+    vt_close(&T);
+    snprintf(cmd, sizeof(cmd), "find '%s/packs' -name '*.pack' -delete", T.dir);
+    assert_int_equal(system(cmd), 0);
+    vt_open(&T);
+    assert_int_equal(vt_read(&T, &T.c, a.ino, 0, r, 100), -EUCLEAN);
+    assert_int_equal(vt_read(&T, &T.c, a.ino, 131072 + 5000, r, 100), -EUCLEAN);
+    assert_int_equal(vt_read(&T, &T.c, a.ino, 262144, r, 20000), 20000); /* in the index */
+    assert_memory_equal(r, w + 262144, 20000);
+    assert_int_equal(volume_write(T.v, &T.c, a.ino, 0, w, 262144, false, NULL, NULL), 0);
+    assert_int_equal(vt_read(&T, &T.c, a.ino, 0, r, 262144), 262144);
+    assert_memory_equal(r, w, 262144);
+    free(w);
+    free(r);
+}
+
 static void damage_stays_local(void **state)
 {
     struct vattr a;
@@ -388,6 +416,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(full_disk, setup_made, teardown),
         cmocka_unit_test_setup_teardown(cold_calls_have_no_effect, setup, teardown),
+        cmocka_unit_test_setup_teardown(missing_pack, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_stays_local, setup, teardown),
         cmocka_unit_test_setup_teardown(failed_encode_keeps_data, setup, teardown),
         cmocka_unit_test_setup_teardown(old_data_is_written_unasked, setup, teardown),
