@@ -20,7 +20,6 @@
 #include <unistd.h>
 
 #include "client/cli/cli.h"
-#include "client/cli/reap.h"
 #include "client/nfs/file.h"
 #include "client/shim/run.h"
 #include "client/shim/shim.h"
@@ -191,20 +190,22 @@ static void start(const struct run_conf *conf, char **command)
     _exit(errno == ENOENT ? 127 : 126);
 }
 
-/* Waits for the command, keeping the lease meanwhile. Returns its wait status. */
+/* Waits for the command, keeping the lease and clearing up after killed processes. Returns its wait status. */
 static int keep(struct nfs_client *client, struct run *run)
 {
     int status = 0;
 
     for (;;) {
-        struct timespec span = {.tv_sec = 2};
+        struct timespec span = {.tv_sec = 1};
         sigset_t set;
         pid_t pid = waitpid(child, &status, WNOHANG);
 
-        if (pid == child || (pid < 0 && errno != EINTR))
+        if (pid == child || (pid < 0 && errno != EINTR)) {
+            hold_reap(&run->holds, client, 0);
             return status;
+        }
         nfs_client_renew(client, false);
-        reap_locks(run, client);
+        hold_reap(&run->holds, client, 0);
         /* SIGCHLD is blocked: it is taken here. */
         sigemptyset(&set);
         sigaddset(&set, SIGCHLD);

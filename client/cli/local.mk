@@ -24,9 +24,9 @@ volnfs_SOURCES = \
     client/cli/format.c client/cli/format.h \
     client/cli/pool.c client/cli/pool.h \
     client/cli/progress.c client/cli/progress.h \
-    client/cli/reap.c client/cli/reap.h \
     client/cli/remote.c client/cli/remote.h client/cli/show.c \
     client/cli/side.c client/cli/side.h client/cli/side_local.c client/cli/side_volume.c \
     client/cli/volnfs.c \
+    client/shim/hold.c client/shim/hold.h \
     client/shim/run.c client/shim/run.h
 volnfs_LDADD = $(NFS_CLIENT_LIBS) $(STORE_LIBS) $(PROTO_LIBS) $(COMMON_LIBS) $(JANSSON_LIBS)

@@ -6,16 +6,14 @@
 #include "client/nfs/file.h"
 #include "client/nfs/rpc.h"
 
-#define NFS_OWNERS 16
-
 struct nfs_client {
     struct rpc_server *server;
     struct nfs_shared *shared;
     struct nfs_shared own; /* when not shared with other processes */
-    uint64_t tag;          /* random, new after fork: makes owners unique */
-    uint32_t names;        /* owner names given out */
+    struct nfs_self *self;
+    struct nfs_self alone; /* when it is of no interest to other processes */
+    uint32_t avoid; /* bit per owner: not for opens made through this record */
     uint32_t lane;
-    struct nfs_owner owners[NFS_OWNERS];
 };
 
 /* A synchronous compound. About 5 KiB: on the stack is fine. */

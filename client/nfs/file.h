@@ -19,7 +19,7 @@ struct nfs_client;
  * client: all zero means "not yet". Kept by nfs_client_renew.
  */
 struct nfs_shared {
-    struct vlock lock;
+    struct rlock lock;
     uint32_t epoch; /* grows whenever the server has forgotten us */
     uint32_t confirmed;
     uint32_t lease; /* seconds */
@@ -38,28 +38,34 @@ struct nfs_open {
     bool valid;
 };
 
-/* An open-owner: one request at a time, numbered. */
-struct nfs_owner {
-    struct vlock lock;
-    uint32_t name;  /* changes when the server and we no longer agree on the number */
-    uint32_t seqid; /* of the next request */
-    uint32_t epoch;
-    bool confirmed;
-};
-
-/*
- * A lock owner's state on one file. All zero: no lock taken yet. It has an open-owner of its own: two opens of one
- * file by one owner are one open at the server, and closing the one would take the other's locks away.
- */
+/* A lock owner's state on one file. All zero: no lock taken yet. */
 struct nfs_locker {
-    struct vlock busy; /* a request on it is under way */
-    struct nfs_owner owner;
     struct nfs_open open;
     struct nfs_stateid stateid;
     uint64_t name; /* unique within the client; chosen by nfs_lock at first */
     uint32_t seqid;
     uint32_t epoch;
     bool valid;
+    /* The LOCK request that is under way, so that whoever clears up after a dead process can repeat it. */
+    uint32_t asked; /* its lock type; 0: none */
+    uint64_t asked_offset, asked_length;
+};
+
+#define NFS_OWNERS 32
+
+/* An open-owner: one request at a time, numbered. */
+struct nfs_owner {
+    struct rlock lock;
+    uint32_t name;  /* changes when the server and we no longer agree on the number */
+    uint32_t seqid; /* of the next request */
+    uint32_t epoch;
+};
+
+/* One process's owners. In memory shared with others if they are to finish its business after its death. */
+struct nfs_self {
+    uint64_t tag;   /* random: makes owners unique; 0: not set up */
+    uint32_t names; /* owner names given out */
+    struct nfs_owner owners[NFS_OWNERS];
 };
 
 enum nfs_lock_type { NFS_LOCK_READ = 1, NFS_LOCK_WRITE = 2 };
@@ -69,7 +75,10 @@ int nfs_client_open(struct nfs_client **out, const char *host, unsigned port, un
                     struct nfs_shared *shared);
 void nfs_client_close(struct nfs_client *client);
 
-/* In the child after fork, before anything else. */
+/* Uses self (set up if its tag is 0) for the opens and locks made from now on. */
+void nfs_client_set_self(struct nfs_client *client, struct nfs_self *self);
+
+/* In the child after fork, before anything else. Its self is one of its own memory. */
 void nfs_client_after_fork(struct nfs_client *client);
 
 /* Renews the lease if a third of it has passed (or always, with force). Makes no client id where there is none. */
@@ -147,20 +156,23 @@ typedef bool (*nfs_entry_fn)(void *arg, uint64_t cookie, const char *name, size_
 int nfs_readdir(struct nfs_client *client, const struct nfs_fh *fh, uint64_t cookie, uint64_t *verf,
                 nfs_entry_fn entry, void *arg);
 
-/* Locks length bytes at offset (length UINT64_MAX: to the end) of name in dir, which must still be fh (-ESTALE).
- * wait: poll until it is free. -EAGAIN when held by somebody else. -EIO when earlier locks of it were lost. */
-int nfs_lock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *dir, const char *name,
-             const struct nfs_fh *fh, unsigned access, enum nfs_lock_type type, uint64_t offset, uint64_t length,
-             bool wait);
-/* Called now and then by nfs_lock while it waits for others; an error ends the wait with it. */
-extern int (*nfs_wait_hook)(void);
+/* Opens name in dir for a locker that has no open; it must still be fh (-ESTALE). The client's next nfs_lock must be made
+ * with the same self. */
+int nfs_lock_open(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *dir, const char *name,
+                  const struct nfs_fh *fh, unsigned access);
+/* Locks length bytes at offset (length UINT64_MAX: to the end). -EAGAIN when held by somebody else; wait: the caller
+ * will ask again soon, and the server may keep it a place in the queue. -EIO when earlier locks of it were lost,
+ * -EBADF when only its open was: the locker is empty again then. */
+int nfs_lock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, enum nfs_lock_type type,
+             uint64_t offset, uint64_t length, bool wait);
 int nfs_unlock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, uint64_t offset,
                uint64_t length);
 /* Who would be in the way: 0 nobody, 1 with type, offset and length filled in. */
 int nfs_lock_test(struct nfs_client *client, const struct nfs_locker *locker, const struct nfs_fh *fh,
                   enum nfs_lock_type *type, uint64_t *offset, uint64_t *length);
-/* Gives back everything the locker holds, and its open. */
-void nfs_lock_end(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh);
+/* Gives back everything the locker holds, and its open. dead: the process that used it ended at any point: what it
+ * may have asked for is asked for again, to learn what there is to give back. */
+void nfs_lock_end(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, bool dead);
 
 /* Two handles of the same file? */
 static inline bool nfs_fh_same(const struct nfs_fh *a, const struct nfs_fh *b)

@@ -13,30 +13,33 @@
 
 #define OPEN_CONFIRM_FLAG 2u
 
-/* own, or one of the pool, locked. */
-static struct nfs_owner *owner_take(struct nfs_client *client, struct nfs_owner *own, uint32_t epoch, uint32_t *slot)
+/*
+ * A free owner, locked; NULL when all are to be avoided. Opens of one file by one owner are one open at the server:
+ * whoever closes his closes it for all.
+ */
+static struct nfs_owner *owner_take(struct nfs_client *client, uint32_t epoch, uint32_t *slot)
 {
-    struct nfs_owner *owner = own;
-    uint32_t i = 0;
+    struct nfs_owner *owner = NULL;
+    uint32_t i, first = (uint32_t)call_lane(client) % NFS_OWNERS;
 
-    if (own != NULL)
-        vlock_lock(&own->lock);
-    for (; own == NULL && i < NFS_OWNERS; i++) {
-        if (vlock_try(&client->owners[i].lock)) {
-            owner = &client->owners[i];
+    if (client->avoid == UINT32_MAX)
+        return NULL;
+    for (i = 0; i < NFS_OWNERS; i++) {
+        if (!(client->avoid >> i & 1) && rlock_try(&client->self->owners[i].lock)) {
+            owner = &client->self->owners[i];
             break;
         }
     }
     if (owner == NULL) {
-        i = (uint32_t)call_lane(client) % NFS_OWNERS;
-        owner = &client->owners[i];
-        vlock_lock(&owner->lock);
+        for (i = first; client->avoid >> i & 1; i = (i + 1) % NFS_OWNERS)
+            ;
+        owner = &client->self->owners[i];
+        rlock_lock(&owner->lock);
     }
     *slot = i;
     if (owner->name == 0 || owner->epoch != epoch) {
         owner->name = (uint32_t)state_new_name(client);
         owner->seqid = 1;
-        owner->confirmed = false;
         owner->epoch = epoch;
     }
     return owner;
@@ -123,9 +126,9 @@ static void open_encode(struct nfs_client *client, struct nfs_call *call, const 
     enc_getattr(enc);
 }
 
-static int open_as(struct nfs_client *client, struct nfs_owner *own, const struct nfs_fh *dir, const char *name,
-                   unsigned access, enum nfs_create create, const struct nfs_setattr *set, struct nfs_fh *fh,
-                   struct nfs_attr *attr, struct nfs_open *open)
+int nfs_open_file(struct nfs_client *client, const struct nfs_fh *dir, const char *name, unsigned access,
+                  enum nfs_create create, const struct nfs_setattr *set, struct nfs_fh *fh, struct nfs_attr *attr,
+                  struct nfs_open *open)
 {
     if (name[0] == 0)
         return -ENOENT;
@@ -140,7 +143,9 @@ static int open_as(struct nfs_client *client, struct nfs_owner *own, const struc
 
         if (err != 0)
             return err;
-        owner = owner_take(client, own, epoch, &slot);
+        owner = owner_take(client, epoch, &slot);
+        if (owner == NULL)
+            return -ENOLCK;
         open_encode(client, &call, owner, clientid, dir, name, access, create, set);
         err = call_run(client, &call);
         if (err == 0)
@@ -170,7 +175,7 @@ static int open_as(struct nfs_client *client, struct nfs_owner *own, const struc
         if (err == 0 && (flags & OPEN_CONFIRM_FLAG))
             err = open_confirm(client, owner, fh, open);
         call_end(&call);
-        vlock_unlock(&owner->lock);
+        rlock_unlock(&owner->lock);
         if (err == 0)
             return 0;
         open->valid = false;
@@ -181,15 +186,9 @@ static int open_as(struct nfs_client *client, struct nfs_owner *own, const struc
     }
 }
 
-int nfs_open_file(struct nfs_client *client, const struct nfs_fh *dir, const char *name, unsigned access,
-                  enum nfs_create create, const struct nfs_setattr *set, struct nfs_fh *fh, struct nfs_attr *attr,
-                  struct nfs_open *open)
+int nfs_close_file(struct nfs_client *client, const struct nfs_fh *fh, struct nfs_open *open)
 {
-    return open_as(client, NULL, dir, name, access, create, set, fh, attr, open);
-}
-
-static int close_as(struct nfs_client *client, struct nfs_owner *owner, const struct nfs_fh *fh, struct nfs_open *open)
-{
+    struct nfs_owner *owner = &client->self->owners[open->owner % NFS_OWNERS];
     struct nfs_call call;
     uint32_t status = 0;
     int err;
@@ -197,9 +196,9 @@ static int close_as(struct nfs_client *client, struct nfs_owner *owner, const st
     if (!open->valid)
         return 0;
     open->valid = false;
-    vlock_lock(&owner->lock);
+    rlock_lock(&owner->lock);
     if (owner->name != open->owner_name || open->epoch != client->shared->epoch) {
-        vlock_unlock(&owner->lock);
+        rlock_unlock(&owner->lock);
         return 0; /* gone with its owner; the server drops it with the lease at the latest */
     }
     call_start(&call);
@@ -220,21 +219,8 @@ static int close_as(struct nfs_client *client, struct nfs_owner *owner, const st
         owner->name = 0;
     }
     call_end(&call);
-    vlock_unlock(&owner->lock);
+    rlock_unlock(&owner->lock);
     return err;
-}
-
-int nfs_close_file(struct nfs_client *client, const struct nfs_fh *fh, struct nfs_open *open)
-{
-    return close_as(client, &client->owners[open->owner % NFS_OWNERS], fh, open);
-}
-
-static void locker_reset(struct nfs_locker *locker)
-{
-    memset(&locker->open, 0, sizeof(locker->open));
-    locker->valid = false;
-    locker->name = 0;
-    locker->seqid = 0;
 }
 
 static void lock_encode(struct nfs_client *client, struct nfs_call *call, struct nfs_locker *locker,
@@ -268,19 +254,22 @@ static void lock_encode(struct nfs_client *client, struct nfs_call *call, struct
 static int lock_once(struct nfs_client *client, struct nfs_locker *locker, uint64_t clientid, const struct nfs_fh *fh,
                      enum nfs_lock_type type, uint64_t offset, uint64_t length, bool wait, uint32_t *status)
 {
-    struct nfs_owner *owner = &locker->owner;
+    struct nfs_owner *owner = &client->self->owners[locker->open.owner % NFS_OWNERS];
     struct nfs_call call;
     int err;
 
     *status = 0;
-    vlock_lock(&owner->lock);
+    rlock_lock(&owner->lock);
     if (!locker->valid && owner->name != locker->open.owner_name) {
-        vlock_unlock(&owner->lock);
+        rlock_unlock(&owner->lock);
         locker->open.valid = false;
         *status = NFS_ERR_BAD_SEQID;
         return -EIO;
     }
     lock_encode(client, &call, locker, owner, clientid, fh, type, offset, length, wait);
+    locker->asked_offset = offset;
+    locker->asked_length = length;
+    __atomic_store_n(&locker->asked, type + (wait ? 2u : 0u), __ATOMIC_RELEASE);
     err = call_run(client, &call);
     if (err == 0)
         err = call_op(&call, NFS_OP_PUTFH);
@@ -299,86 +288,51 @@ static int lock_once(struct nfs_client *client, struct nfs_locker *locker, uint6
         err = call_check(&call, 0);
         locker->valid = err == 0;
     }
+    locker->asked = 0;
     call_end(&call);
-    vlock_unlock(&owner->lock);
+    rlock_unlock(&owner->lock);
     return err;
 }
 
-/* One try. On failure *status tells nfs_lock whether to try again. */
-static int lock_try(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *dir, const char *name,
-                    const struct nfs_fh *fh, unsigned access, enum nfs_lock_type type, uint64_t offset,
-                    uint64_t length, bool wait, unsigned n, uint32_t *status)
+int nfs_lock_open(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *dir, const char *name,
+                  const struct nfs_fh *fh, unsigned access)
 {
-    uint64_t clientid;
-    uint32_t epoch;
-    int err = state_get(client, &clientid, &epoch);
+    struct nfs_attr attr;
+    struct nfs_fh got;
+    int err;
 
-    *status = 0;
-    if (err != 0)
-        return err;
-    if (locker->open.valid && locker->open.epoch != epoch) {
-        bool held = locker->valid;
-
-        locker_reset(locker);
-        if (held)
-            return -EIO; /* somebody else may have had it meanwhile */
+    memset(locker, 0, sizeof(*locker));
+    locker->name = state_new_name(client);
+    locker->seqid = 1;
+    err = nfs_open_file(client, dir, name, access, NFS_CREATE_NO, NULL, &got, &attr, &locker->open);
+    if (err == 0 && !nfs_fh_same(&got, fh)) {
+        nfs_close_file(client, &got, &locker->open);
+        err = -ESTALE;
     }
-    if (!locker->open.valid) {
-        struct nfs_attr attr;
-        struct nfs_fh got;
+    locker->epoch = locker->open.epoch;
+    return err;
+}
 
-        locker_reset(locker);
-        locker->name = state_new_name(client);
-        locker->seqid = 1;
-        err = open_as(client, &locker->owner, dir, name, access, NFS_CREATE_NO, NULL, &got, &attr, &locker->open);
+int nfs_lock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, enum nfs_lock_type type,
+             uint64_t offset, uint64_t length, bool wait)
+{
+    for (unsigned n = 0;; n++) {
+        uint64_t clientid;
+        uint32_t epoch, status;
+        bool held = locker->valid;
+        int err = state_get(client, &clientid, &epoch);
+
         if (err != 0)
             return err;
-        if (!nfs_fh_same(&got, fh)) {
-            close_as(client, &locker->owner, &got, &locker->open);
-            return -ESTALE;
+        if (locker->open.epoch != epoch) {
+            memset(locker, 0, sizeof(*locker));
+            return held ? -EIO : -EBADF; /* somebody else may have had it meanwhile */
         }
-        locker->epoch = locker->open.epoch;
-    }
-    err = lock_once(client, locker, clientid, fh, type, offset, length, wait, status);
-    if (*status == NFS_ERR_STALE_STATEID || *status == NFS_ERR_BAD_STATEID || *status == NFS_ERR_BAD_SEQID ||
-        *status == NFS_ERR_STALE_CLIENTID || *status == NFS_ERR_EXPIRED) {
-        bool held = locker->valid;
-
-        state_lost(client, *status == NFS_ERR_STALE_STATEID ? NFS_ERR_STALE_CLIENTID : *status, epoch);
-        locker_reset(locker);
-        if (held || n > 5)
-            *status = 0; /* give up */
-        return -EIO;
-    }
-    return err;
-}
-
-int (*nfs_wait_hook)(void);
-
-int nfs_lock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *dir, const char *name,
-             const struct nfs_fh *fh, unsigned access, enum nfs_lock_type type, uint64_t offset, uint64_t length,
-             bool wait)
-{
-    unsigned pause = 1;
-
-    for (unsigned n = 0;; n++) {
-        uint32_t status;
-        int err;
-
-        vlock_lock(&locker->busy);
-        err = lock_try(client, locker, dir, name, fh, access, type, offset, length, wait, n, &status);
-        vlock_unlock(&locker->busy);
-        switch (err == 0 ? 0 : status) {
+        err = lock_once(client, locker, clientid, fh, type, offset, length, wait, &status);
+        switch (status) {
         case NFS_ERR_DENIED:
         case NFS_ERR_LOCKED:
-            if (!wait)
-                return -EAGAIN;
-            sys_sleep_ms(pause);
-            if (pause < 100)
-                pause *= 2;
-            if (nfs_wait_hook != NULL && (err = nfs_wait_hook()) != 0)
-                return err;
-            break;
+            return -EAGAIN;
         case NFS_ERR_DELAY:
         case NFS_ERR_GRACE:
             sys_sleep_ms(call_pause(n));
@@ -388,15 +342,17 @@ int nfs_lock(struct nfs_client *client, struct nfs_locker *locker, const struct 
         case NFS_ERR_BAD_SEQID:
         case NFS_ERR_STALE_CLIENTID:
         case NFS_ERR_EXPIRED:
-            break;
+            state_lost(client, status == NFS_ERR_STALE_STATEID ? NFS_ERR_STALE_CLIENTID : status, epoch);
+            memset(locker, 0, sizeof(*locker));
+            return held ? -EIO : -EBADF;
         default:
             return err;
         }
     }
 }
 
-static int unlock_locked(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, uint64_t offset,
-                         uint64_t length)
+int nfs_unlock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, uint64_t offset,
+               uint64_t length)
 {
     struct nfs_call call;
     uint32_t status = 0;
@@ -474,23 +430,38 @@ int nfs_lock_test(struct nfs_client *client, const struct nfs_locker *locker, co
     }
 }
 
-int nfs_unlock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, uint64_t offset,
-               uint64_t length)
+/* The process that used the locker is dead, perhaps between a request and its answer. */
+static void lock_settle(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh)
 {
-    int err;
+    uint32_t asked = locker->asked, status, epoch;
+    uint64_t clientid;
 
-    vlock_lock(&locker->busy);
-    err = unlock_locked(client, locker, fh, offset, length);
-    vlock_unlock(&locker->busy);
-    return err;
+    locker->asked = 0;
+    if (state_get(client, &clientid, &epoch) != 0 || locker->epoch != epoch)
+        return;
+    /* The same request with the same number: the server answers as it did, or does it now. */
+    if (asked != 0)
+        lock_once(client, locker, clientid, fh, asked & 1 ? NFS_LOCK_READ : NFS_LOCK_WRITE, locker->asked_offset,
+                  locker->asked_length, asked > 2, &status);
+    /* An unlock may have been under way too: this one may get the answer to that. */
+    if (locker->valid && nfs_unlock(client, locker, fh, 0, UINT64_MAX) != 0)
+        locker->seqid++;
 }
 
-void nfs_lock_end(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh)
+void nfs_lock_end(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, bool dead)
 {
-    vlock_lock(&locker->busy);
+    struct nfs_open again;
+
+    if (dead && locker->open.valid)
+        lock_settle(client, locker, fh);
     if (locker->valid && locker->epoch == client->shared->epoch)
-        unlock_locked(client, locker, fh, 0, UINT64_MAX);
-    close_as(client, &locker->owner, fh, &locker->open);
-    locker_reset(locker);
-    vlock_unlock(&locker->busy);
+        nfs_unlock(client, locker, fh, 0, UINT64_MAX);
+    again = locker->open;
+    if (nfs_close_file(client, fh, &locker->open) != 0 && dead) {
+        /* An OPEN of the same owner was under way and used up the number. */
+        client->self->owners[again.owner % NFS_OWNERS].name = again.owner_name;
+        client->self->owners[again.owner % NFS_OWNERS].seqid++;
+        nfs_close_file(client, fh, &again);
+    }
+    memset(locker, 0, sizeof(*locker));
 }

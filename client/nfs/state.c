@@ -132,7 +132,7 @@ int state_get(struct nfs_client *client, uint64_t *clientid, uint32_t *epoch)
     struct nfs_shared *shared = client->shared;
     int err = 0;
 
-    vlock_lock(&shared->lock);
+    rlock_lock(&shared->lock);
     for (int n = 0; n < 3 && !shared->confirmed; n++) {
         err = state_make_locked(client);
         if (err == 0)
@@ -140,7 +140,7 @@ int state_get(struct nfs_client *client, uint64_t *clientid, uint32_t *epoch)
     }
     *clientid = shared->clientid;
     *epoch = shared->epoch;
-    vlock_unlock(&shared->lock);
+    rlock_unlock(&shared->lock);
     return err;
 }
 
@@ -150,12 +150,12 @@ bool state_lost(struct nfs_client *client, uint32_t status, uint32_t epoch)
 
     if (status != NFS_ERR_STALE_CLIENTID && status != NFS_ERR_EXPIRED)
         return false;
-    vlock_lock(&shared->lock);
+    rlock_lock(&shared->lock);
     if (shared->epoch == epoch) {
         shared->epoch++;
         shared->confirmed = 0;
     }
-    vlock_unlock(&shared->lock);
+    rlock_unlock(&shared->lock);
     return true;
 }
 
@@ -178,7 +178,8 @@ bool state_seqid_used(uint32_t status)
 
 uint64_t state_new_name(struct nfs_client *client)
 {
-    return (client->tag & 0xffffffff00000000u) | __atomic_add_fetch(&client->names, 1, __ATOMIC_RELAXED);
+    return (client->self->tag & 0xffffffff00000000u) |
+           __atomic_add_fetch(&client->self->names, 1, __ATOMIC_RELAXED);
 }
 
 void state_enc_owner(struct nfs_client *client, struct nfs_enc *enc, char kind, uint64_t name)
@@ -186,7 +187,7 @@ void state_enc_owner(struct nfs_client *client, struct nfs_enc *enc, char kind, 
     char text[33];
 
     text[0] = kind;
-    state_hex(text + 1, kind == 'o' ? client->tag : 0);
+    state_hex(text + 1, kind == 'o' ? client->self->tag : 0);
     state_hex(text + 17, name);
     enc_bytes(enc, text, sizeof(text));
 }
@@ -217,6 +218,13 @@ int nfs_client_renew(struct nfs_client *client, bool force)
     return err;
 }
 
+void nfs_client_set_self(struct nfs_client *client, struct nfs_self *self)
+{
+    if (self->tag == 0)
+        self->tag = state_random() | 1;
+    client->self = self;
+}
+
 int nfs_client_open(struct nfs_client **out, const char *host, unsigned port, unsigned soft_ms,
                     struct nfs_shared *shared)
 {
@@ -231,7 +239,7 @@ int nfs_client_open(struct nfs_client **out, const char *host, unsigned port, un
         return err;
     }
     client->shared = shared != NULL ? shared : &client->own;
-    client->tag = state_random();
+    nfs_client_set_self(client, &client->alone);
     *out = client;
     return 0;
 }
@@ -247,8 +255,8 @@ void nfs_client_close(struct nfs_client *client)
 void nfs_client_after_fork(struct nfs_client *client)
 {
     rpc_after_fork(client->server);
-    client->tag = state_random();
-    memset(client->owners, 0, sizeof(client->owners));
+    memset(&client->alone, 0, sizeof(client->alone));
+    nfs_client_set_self(client, &client->alone);
     if (client->shared == &client->own) {
         /* The identity stays the parent's: it goes on renewing it, and opens made before the fork are in its name. */
         memset(&client->own.lock, 0, sizeof(client->own.lock));

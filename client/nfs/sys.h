@@ -63,6 +63,47 @@ static inline void vlock_unlock(struct vlock *lock)
         vlock_wake(lock);
 }
 
+/* A lock in memory that several processes share: one that was held by a thread that died is taken over, so what it
+ * guards must make sense at every step. All zero is unlocked. Not recursive. */
+struct rlock {
+    int word; /* thread id of the holder, with RLOCK_WAITED */
+};
+
+void rlock_wait(struct rlock *lock, int me);
+void rlock_wake(struct rlock *lock);
+
+static inline bool rlock_try_as(struct rlock *lock, int me)
+{
+    int zero = 0;
+
+    return __atomic_compare_exchange_n(&lock->word, &zero, me, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+static inline bool rlock_try(struct rlock *lock)
+{
+    return rlock_try_as(lock, (int)sys0(SYS_gettid));
+}
+
+static inline void rlock_lock(struct rlock *lock)
+{
+    int me = (int)sys0(SYS_gettid);
+
+    if (!rlock_try_as(lock, me))
+        rlock_wait(lock, me);
+}
+
+#define RLOCK_WAITED 0x40000000
+
+static inline void rlock_unlock(struct rlock *lock)
+{
+    if (__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) & RLOCK_WAITED)
+        rlock_wake(lock);
+}
+
+/* Whether a process or thread of this pid namespace lives: 1 yes (and *start, which may be NULL, is when it was started, in ticks), 0 no
+ * (or it is dead and only not yet waited for), -1 when /proc does not tell. */
+int sys_alive(int pid, uint64_t *start);
+
 /* Waits until *word is no longer value, at most ms milliseconds (negative: no limit). May return early. */
 void sys_futex_wait(int *word, int value, int ms);
 

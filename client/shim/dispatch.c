@@ -91,21 +91,33 @@ struct dispatch_action {
     uint64_t mask;
 };
 
-/* While a lock is waited for: -EINTR when a signal came whose handler does not want the call restarted. */
-static int dispatch_wait(void)
+/*
+ * All signals are blocked but in the one ppoll here, so what is pending before it is what its handlers ran for; only
+ * when one comes in between may the guess be wrong.
+ */
+int shim_signals(void)
 {
+    struct timespec none = {0, 0};
     struct dispatch_action action;
+    bool again = false, stop = false;
     uint64_t pending = 0;
-    int err = 0;
+    long ran;
 
     sys2(SYS_rt_sigpending, &pending, SIGSET_SIZE);
     pending &= ~dispatch_mask;
-    for (int number = 1; number <= 64 && pending != 0; number++, pending >>= 1)
-        if ((pending & 1) && sys4(SYS_rt_sigaction, number, NULL, &action, SIGSET_SIZE) == 0 &&
-            action.handler != SIG_DFL && action.handler != SIG_IGN && !(action.flags & SA_RESTART))
-            err = -EINTR;
-    dispatch_idle();
-    return err;
+    if (pending == 0)
+        return 0;
+    for (int number = 1; number <= 64; number++) {
+        if (!(pending >> (number - 1) & 1) || sys4(SYS_rt_sigaction, number, NULL, &action, SIGSET_SIZE) != 0 ||
+            action.handler == SIG_DFL || action.handler == SIG_IGN)
+            continue;
+        again |= (action.flags & SA_RESTART) != 0;
+        stop |= (action.flags & SA_RESTART) == 0;
+    }
+    shim_inside = 0;
+    ran = sys5(SYS_ppoll, NULL, 0, &none, &dispatch_mask, SIGSET_SIZE);
+    shim_inside = 1;
+    return ran == -EINTR && (stop || !again) ? -EINTR : 0;
 }
 
 long shim_handler(long nr, const long args[6])
@@ -125,7 +137,6 @@ long shim_handler(long nr, const long args[6])
     shim_inside = 1;
     shim_vforked = sys0(SYS_getpid) != shim.pid;
     rpc_idle_hook = dispatch_idle;
-    nfs_wait_hook = dispatch_wait;
     old_errno = errno;
     dispatch_pass.nr = nr;
     ret = row->run(args);

@@ -19,7 +19,7 @@
 #include <sys/random.h>
 
 #include "client/door/door.h"
-#include "client/nfs/rpc.h"
+#include "client/nfs/call.h"
 #include "client/shim/run.h"
 #include "client/shim/shim.h"
 
@@ -56,8 +56,8 @@ void shim_after_fork(void)
     path_after_fork();
     vnode_after_fork();
     file_after_fork();
-    lock_after_fork();
     nfs_client_after_fork(shim.client);
+    lock_after_fork();
 }
 
 static void shim_prepare(void)
@@ -91,9 +91,10 @@ int mount_ready(struct mount *mount)
     uint64_t dev;
     int err;
 
+    lock_proc();
     if (__atomic_load_n(&mount->known, __ATOMIC_ACQUIRE))
         return 0;
-    vlock_lock(&shim.run->mounts_lock);
+    rlock_lock(&shim.run->mounts_lock);
     err = 0;
     if (mount->known)
         goto out;
@@ -111,7 +112,7 @@ int mount_ready(struct mount *mount)
     mount->dev = 0x76000000u | (dev & 0xffffff); /* a major number of its own, above those in use */
     __atomic_store_n(&mount->known, 1, __ATOMIC_RELEASE);
 out:
-    vlock_unlock(&shim.run->mounts_lock);
+    rlock_unlock(&shim.run->mounts_lock);
     return err;
 }
 
@@ -202,6 +203,7 @@ __attribute__((constructor(101))) static void shim_init(void)
     err = nfs_client_open(&shim.client, host, port, soft != NULL ? (unsigned)atoi(soft) * 1000 : 0, &shim.run->nfs);
     if (err != 0)
         shim_die("no client", strerror(-err));
+    shim.client->avoid = ~((1u << HOLD_PASSING) - 1);
     for (unsigned nr = 0; nr < DOOR_NR_MAX; nr++)
         shim_serve[nr] = call_table[nr].run != NULL;
     shim_umask = (uint32_t)sys1(SYS_umask, 077);
@@ -211,6 +213,7 @@ __attribute__((constructor(101))) static void shim_init(void)
     conf.filter = shim_filter;
     conf.handler = shim_handler;
     conf.cache_dir = shim.dir;
+    lock_start();
     err = door_open(&conf, &why);
     if (err != 0)
         shim_die(why, strerror(-err));

@@ -11,6 +11,7 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/dir.c \
     client/shim/dispatch.c \
     client/shim/exec.c \
+    client/shim/hold.c client/shim/hold.h \
     client/shim/init.c \
     client/shim/io.c \
     client/shim/lock.c \

@@ -11,160 +11,157 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "client/nfs/call.h"
 #include "client/shim/shim.h"
 
-/* Is this process among those with fcntl locks? -1: not looked yet, an exec keeps them. */
-static int lock_any = -1;
+#define LOCK_HASH 64
+#define LOCK_PAUSE_MS 64      /* between tries of a waiting lock */
+#define LOCK_REAP_MS 300      /* between looks for killed holders, before a lock is refused */
+#define LOCK_REAP_WAIT_MS 700 /* and while it waits */
 
-/* What tells this process from others, as of its first lock. */
+/* This process's fcntl locks on one file. */
+struct plock {
+    struct plock *next;
+    struct nfs_fh fh;
+    struct rlock lock;
+    struct hold *hold; /* NULL: none taken */
+};
+
 static struct {
     struct vlock lock;
-    int32_t pid;
-    uint64_t start, space;
-} lock_me;
+    struct plock *hash[LOCK_HASH];
+    int count;
+} plocks;
 
-/* The number after the last ')' and skip more words of /proc/self/stat. */
-static uint64_t lock_stat_word(const char *text, int skip)
+/* Where locks are written down, and whom they belong to. */
+struct lock_slot {
+    struct rlock *lock; /* over what follows */
+    struct plock *plock;
+    struct ofd *ofd; /* when there is no plock */
+};
+
+static struct plock *plock_get(const struct nfs_fh *fh, bool make)
 {
-    const char *at = strrchr(text, ')');
-    uint64_t value = 0;
+    unsigned i = file_slot(fh) % LOCK_HASH;
+    struct plock *p;
 
-    if (at == NULL)
-        return 0;
-    for (at++; *at != 0 && skip > 0; at++)
-        skip -= *at == ' ';
-    for (; *at >= '0' && *at <= '9'; at++)
-        value = value * 10 + (uint64_t)(*at - '0');
-    return value;
+    vlock_lock(&plocks.lock);
+    for (p = plocks.hash[i]; p != NULL && !nfs_fh_same(&p->fh, fh); p = p->next)
+        ;
+    if (p == NULL && make && (p = heap_zalloc(1, sizeof(*p))) != NULL) {
+        p->fh = *fh;
+        p->next = plocks.hash[i];
+        plocks.hash[i] = p;
+        plocks.count++;
+    }
+    vlock_unlock(&plocks.lock);
+    return p;
 }
 
-static void lock_know_me(void)
+int lock_proc(void)
 {
-    char text[512] = "";
-    struct stat st;
-    int32_t pid = (int32_t)sys0(SYS_getpid);
-    long fd, n;
+    int row;
 
-    if (lock_me.pid == pid)
+    if (__atomic_load_n(&shim.proc, __ATOMIC_ACQUIRE) != -1 || shim_is_vfork_child())
+        return shim.proc;
+    vlock_lock(&plocks.lock);
+    if (shim.proc == -1) {
+        row = hold_attach(&shim.run->holds);
+        if (row >= 0)
+            nfs_client_set_self(shim.client, &shim.run->holds.proc[row].self);
+        else
+            shim_say("no row for this process: locks it leaves behind last until the run ends");
+        __atomic_store_n(&shim.proc, row >= 0 ? row : -2, __ATOMIC_RELEASE);
+    }
+    vlock_unlock(&plocks.lock);
+    return shim.proc;
+}
+
+void lock_start(void)
+{
+    struct hold_table *table = &shim.run->holds;
+
+    shim.proc = -1;
+    if (table->procs == 0)
         return;
-    lock_me.space = sys4(SYS_newfstatat, AT_FDCWD, "/proc/self/ns/pid", &st, 0) == 0 ? st.st_ino : 0;
-    fd = sys3(SYS_open, "/proc/self/stat", O_RDONLY | O_CLOEXEC, 0);
-    n = fd >= 0 ? sys3(SYS_read, fd, text, sizeof(text) - 1) : 0;
-    if (fd >= 0)
-        sys1(SYS_close, fd);
-    text[n > 0 ? n : 0] = 0;
-    lock_me.start = lock_stat_word(text, 20);
-    lock_me.pid = pid;
-}
+    /* There is something to inherit. fcntl's locks outlive an exec. */
+    if (lock_proc() < 0)
+        return;
+    for (uint32_t i = 0; i < table->top && i < HOLD_ROWS; i++) {
+        struct hold *hold = &table->rows[i];
+        struct plock *p;
 
-static bool row_mine(const struct run_lock *row)
-{
-    return __atomic_load_n(&row->used, __ATOMIC_ACQUIRE) == 2 && row->ofd == 0 && row->pid == lock_me.pid &&
-           row->start == lock_me.start && row->space == lock_me.space;
-}
-
-static struct run_lock *row_new(const struct nfs_fh *fh, uint64_t ofd)
-{
-    for (unsigned i = 0; i < SHIM_LOCKS; i++) {
-        struct run_lock *row = &shim.run->locks[i];
-        int32_t zero = 0;
-
-        if (row->used != 0 ||
-            !__atomic_compare_exchange_n(&row->used, &zero, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-            continue;
-        row->pid = lock_me.pid;
-        row->start = lock_me.start;
-        row->space = lock_me.space;
-        row->ofd = ofd;
-        row->fh = *fh;
-        memset(&row->locker, 0, sizeof(row->locker));
-        __atomic_store_n(&row->used, 2, __ATOMIC_RELEASE);
-        return row;
+        if (hold->state == 1 && hold->kind == HOLD_PROC && hold->proc == shim.proc &&
+            (p = plock_get(&hold->fh, true)) != NULL)
+            p->hold = hold;
     }
-    return NULL;
-}
-
-/* This process's fcntl locks on a file. */
-static struct run_lock *plock_get(const struct nfs_fh *fh, bool make)
-{
-    struct run_lock *row = NULL;
-
-    if (lock_any == 0 && !make)
-        return NULL;
-    vlock_lock(&lock_me.lock);
-    lock_know_me();
-    for (unsigned i = 0; i < SHIM_LOCKS && row == NULL; i++)
-        if (row_mine(&shim.run->locks[i])) {
-            lock_any = 1;
-            if (nfs_fh_same(&shim.run->locks[i].fh, fh))
-                row = &shim.run->locks[i];
-        }
-    if (lock_any < 0)
-        lock_any = 0;
-    if (row == NULL && make) {
-        row = row_new(fh, 0);
-        if (row != NULL)
-            lock_any = 1;
-    }
-    vlock_unlock(&lock_me.lock);
-    return row;
 }
 
 void lock_closed(const struct nfs_fh *fh)
 {
-    struct run_lock *row;
+    struct plock *p;
 
-    if (shim_is_vfork_child() || (row = plock_get(fh, false)) == NULL)
+    if (plocks.count == 0 || (p = plock_get(fh, false)) == NULL)
         return;
-    nfs_lock_end(shim.client, &row->locker, fh);
-    __atomic_store_n(&row->used, 0, __ATOMIC_RELEASE);
+    rlock_lock(&p->lock);
+    if (p->hold != NULL)
+        hold_end(&shim.run->holds, shim.client, p->hold, false);
+    p->hold = NULL;
+    rlock_unlock(&p->lock);
 }
 
 void lock_exit(void)
 {
-    if (lock_any == 0 || shim_is_vfork_child())
-        return;
-    lock_know_me();
-    for (unsigned i = 0; i < SHIM_LOCKS; i++)
-        if (row_mine(&shim.run->locks[i]))
-            lock_closed(&shim.run->locks[i].fh);
+    for (unsigned i = 0; i < LOCK_HASH; i++)
+        for (struct plock *p = plocks.hash[i]; p != NULL; p = p->next)
+            lock_closed(&p->fh);
+    if (shim.proc >= 0)
+        hold_detach(&shim.run->holds, shim.proc);
+    shim.proc = -2;
+}
+
+/* The row of a description's locks; NULL when it has none. */
+static struct hold *lock_ofd_hold(const struct ofd *ofd)
+{
+    struct hold *hold = ofd->hold == 0 ? NULL : &shim.run->holds.rows[(ofd->hold - 1) % HOLD_ROWS];
+
+    return hold != NULL && hold->state == 1 && hold->kind == HOLD_OFD && hold->ofd == ofd->id ? hold : NULL;
 }
 
 void lock_last_close(struct ofd *ofd)
 {
-    if (ofd->locker.open.valid)
-        nfs_lock_end(shim.client, &ofd->locker, &ofd->fh);
-    if (ofd->lock_row != 0)
-        __atomic_store_n(&shim.run->locks[(ofd->lock_row - 1) % SHIM_LOCKS].used, 0, __ATOMIC_RELEASE);
-    ofd->lock_row = 0;
-}
+    struct hold *hold = lock_ofd_hold(ofd);
 
-/* Keeps the run's copy of an open's locker, for the day when nobody is left to close it. */
-static void lock_note(struct ofd *ofd)
-{
-    struct run_lock *row;
-
-    lock_know_me();
-    if (ofd->lock_row == 0) {
-        row = row_new(&ofd->fh, ofd->id);
-        if (row == NULL)
-            return;
-        ofd->lock_row = (uint32_t)(row - shim.run->locks) + 1;
-    }
-    row = &shim.run->locks[(ofd->lock_row - 1) % SHIM_LOCKS];
-    if (row->ofd != ofd->id)
-        return;
-    row->pid = lock_me.pid;
-    row->start = lock_me.start;
-    row->space = lock_me.space;
-    row->locker = ofd->locker;
+    if (hold != NULL)
+        hold_end(&shim.run->holds, shim.client, hold, false);
+    ofd->hold = 0;
 }
 
 void lock_after_fork(void)
 {
     /* fcntl locks are not inherited. */
-    lock_any = 0;
-    memset(&lock_me, 0, sizeof(lock_me));
+    memset(&plocks, 0, sizeof(plocks));
+    if (shim.proc != -1) {
+        shim.proc = -1;
+        lock_proc();
+    }
+}
+
+static struct hold *slot_hold(const struct lock_slot *slot, bool make)
+{
+    struct hold *hold = slot->plock != NULL ? slot->plock->hold : lock_ofd_hold(slot->ofd);
+
+    if (hold != NULL || !make)
+        return hold;
+    hold = hold_new(&shim.run->holds, slot->plock != NULL ? HOLD_PROC : HOLD_OFD, lock_proc(),
+                    slot->plock != NULL ? 0 : slot->ofd->id, slot->plock != NULL ? &slot->plock->fh : &slot->ofd->fh);
+    if (hold == NULL)
+        shim_say("more files are locked in this run than there is room for (%d)", HOLD_ROWS);
+    else if (slot->plock != NULL)
+        slot->plock->hold = hold;
+    else
+        slot->ofd->hold = (uint32_t)(hold - shim.run->holds.rows) + 1;
+    return hold;
 }
 
 /* NFS opens by name: where is the file now? */
@@ -175,35 +172,107 @@ static int lock_place(const struct ofd *ofd, struct vpath *vp)
     return err != 0 ? err : vp->kind == VP_MISSING && vp->mount != NULL ? 0 : -ENOENT;
 }
 
-static int lock_take(struct ofd *ofd, struct nfs_locker *locker, unsigned access, int type, uint64_t offset,
-                     uint64_t length, bool wait)
+/* The row's own open at the server, with an owner that no other row uses for this file. */
+static int lock_open(struct ofd *ofd, struct hold *hold, struct vpath *vp, unsigned access)
+{
+    static struct vlock opening;
+    struct nfs_client as = *shim.client;
+    int err = lock_place(ofd, vp);
+
+    if (err != 0)
+        return err;
+    vlock_lock(&opening);
+    hold->proc = lock_proc();
+    as.avoid = hold_owners(&shim.run->holds, hold->proc, &ofd->fh);
+    err = nfs_lock_open(&as, &hold->locker, &vp->dir, vp->name, &ofd->fh, access);
+    vlock_unlock(&opening);
+    return err;
+}
+
+/* One try. */
+static int lock_try(struct ofd *ofd, const struct lock_slot *slot, unsigned access, int type, uint64_t offset,
+                    uint64_t length, bool wait)
 {
     struct vpath *vp = heap_alloc(sizeof(*vp));
+    struct nfs_client as = *shim.client;
+    struct hold *hold;
+    int err = vp == NULL ? -ENOMEM : 0;
+
+    rlock_lock(slot->lock);
+    hold = slot_hold(slot, true);
+    if (err == 0 && hold == NULL)
+        err = -ENOLCK;
+    for (int n = 0; err == 0; n++) {
+        if (!hold->locker.open.valid)
+            err = lock_open(ofd, hold, vp, access);
+        if (err != 0)
+            break;
+        if (hold->proc >= 0)
+            as.self = &shim.run->holds.proc[hold->proc].self;
+        err = nfs_lock(&as, &hold->locker, &ofd->fh, type == F_RDLCK ? NFS_LOCK_READ : NFS_LOCK_WRITE, offset, length,
+                       wait);
+        if (err != -EBADF || n > 5)
+            break;
+        err = 0; /* the open was lost, and no lock with it */
+    }
+    rlock_unlock(slot->lock);
+    heap_free(vp);
+    return err;
+}
+
+/*
+ * Takes a lock. Nothing of ours is locked while it waits: another thread may have to give back what the holder waits
+ * for. A holder in this run that was killed is cleared away first.
+ */
+static int lock_take(struct ofd *ofd, const struct lock_slot *slot, unsigned access, int type, uint64_t offset,
+                     uint64_t length, bool wait)
+{
+    unsigned pause = 1;
     int err;
 
-    if (vp == NULL)
-        return -ENOMEM;
-    err = lock_place(ofd, vp);
-    if (err == 0)
-        err = nfs_lock(shim.client, locker, &vp->dir, vp->name, &ofd->fh, access,
-                       type == F_RDLCK ? NFS_LOCK_READ : NFS_LOCK_WRITE, offset, length, wait);
+    for (bool looked = false;;) {
+        err = lock_try(ofd, slot, access, type, offset, length, wait);
+        if (err != -EAGAIN)
+            break;
+        if (!looked) {
+            looked = true;
+            hold_reap(&shim.run->holds, shim.client, LOCK_REAP_MS);
+            continue;
+        }
+        if (!wait)
+            break;
+        sys_sleep_ms(pause);
+        if (pause < LOCK_PAUSE_MS)
+            pause *= 2;
+        else
+            hold_reap(&shim.run->holds, shim.client, LOCK_REAP_WAIT_MS);
+        err = shim_signals();
+        if (err != 0)
+            break;
+    }
     if (err == -ENOENT || err == -ESTALE) {
         shim_say("%s: no longer has this name, so it cannot be locked", ofd->path);
         err = -ENOLCK;
     }
     if (err == 0)
         file_drop_cache(&ofd->fh);
-    heap_free(vp);
     return err;
 }
 
-static int lock_give(struct ofd *ofd, struct nfs_locker *locker, uint64_t offset, uint64_t length)
+static int lock_give(struct ofd *ofd, const struct lock_slot *slot, uint64_t offset, uint64_t length)
 {
-    if (!locker->valid)
-        return 0;
+    struct nfs_client as = *shim.client;
+    struct hold *hold;
+    int err = 0;
+
     map_file_closing(&ofd->fh);
     vnode_flush(&ofd->fh, false);
-    return nfs_unlock(shim.client, locker, &ofd->fh, offset, length);
+    rlock_lock(slot->lock);
+    hold = slot_hold(slot, false);
+    if (hold != NULL && hold->locker.valid)
+        err = nfs_unlock(&as, &hold->locker, &ofd->fh, offset, length);
+    rlock_unlock(slot->lock);
+    return err;
 }
 
 /* struct flock's range as offset and length. */
@@ -247,8 +316,7 @@ long lock_fcntl(struct ofd *ofd, int cmd, void *arg)
     bool ofd_owned = cmd == F_OFD_GETLK || cmd == F_OFD_SETLK || cmd == F_OFD_SETLKW;
     bool wait = cmd == F_SETLKW || cmd == F_OFD_SETLKW;
     struct flock *fl = arg;
-    struct nfs_locker *locker;
-    struct run_lock *row;
+    struct lock_slot slot = {&ofd->locking, NULL, ofd};
     uint64_t offset, length;
     int err;
 
@@ -259,18 +327,22 @@ long lock_fcntl(struct ofd *ofd, int cmd, void *arg)
     err = lock_range(ofd, fl, &offset, &length);
     if (err != 0)
         return err;
-    if (ofd_owned) {
-        locker = &ofd->locker;
-    } else {
-        row = plock_get(&ofd->fh, true);
-        if (row == NULL)
+    if (!ofd_owned) {
+        slot.plock = plock_get(&ofd->fh, true);
+        if (slot.plock == NULL)
             return -ENOLCK;
-        locker = &row->locker;
+        slot.lock = &slot.plock->lock;
     }
     if (cmd == F_GETLK || cmd == F_OFD_GETLK) {
+        static const struct nfs_locker nobody;
+        struct hold *hold;
         enum nfs_lock_type type = fl->l_type == F_RDLCK ? NFS_LOCK_READ : NFS_LOCK_WRITE;
 
-        err = nfs_lock_test(shim.client, locker, &ofd->fh, &type, &offset, &length);
+        hold_reap(&shim.run->holds, shim.client, LOCK_REAP_MS);
+        rlock_lock(slot.lock);
+        hold = slot_hold(&slot, false);
+        err = nfs_lock_test(shim.client, hold != NULL ? &hold->locker : &nobody, &ofd->fh, &type, &offset, &length);
+        rlock_unlock(slot.lock);
         if (err == 0) {
             fl->l_type = F_UNLCK;
         } else if (err == 1) {
@@ -282,23 +354,22 @@ long lock_fcntl(struct ofd *ofd, int cmd, void *arg)
             err = 0;
         }
     } else if (fl->l_type == F_UNLCK) {
-        err = lock_give(ofd, locker, offset, length);
+        err = lock_give(ofd, &slot, offset, length);
     } else if (fl->l_type != F_RDLCK && fl->l_type != F_WRLCK) {
         err = -EINVAL;
     } else if ((fl->l_type == F_RDLCK && (ofd->flags & O_ACCMODE) == O_WRONLY) ||
                (fl->l_type == F_WRLCK && (ofd->flags & O_ACCMODE) == O_RDONLY)) {
         err = -EBADF;
     } else {
-        err = lock_take(ofd, locker, (ofd->flags & O_ACCMODE) + 1, fl->l_type, offset, length, wait);
+        err = lock_take(ofd, &slot, (ofd->flags & O_ACCMODE) + 1, fl->l_type, offset, length, wait);
     }
-    if (ofd_owned)
-        lock_note(ofd);
     return err;
 }
 
 long sc_flock(const long a[6])
 {
     struct ofd *ofd = ofd_get((int)a[0]);
+    struct lock_slot slot = {NULL, NULL, ofd};
     int op = (int)a[1], err;
 
     if (ofd == NULL)
@@ -309,19 +380,17 @@ long sc_flock(const long a[6])
         shim_say("%s: flock of a directory is not served", ofd->path);
         return -ENOLCK;
     }
+    slot.lock = &ofd->locking;
     switch (op & ~LOCK_NB) {
     case LOCK_UN:
-        err = lock_give(ofd, &ofd->locker, 0, UINT64_MAX);
-        lock_note(ofd);
-        return err;
+        return lock_give(ofd, &slot, 0, UINT64_MAX);
     case LOCK_SH:
     case LOCK_EX:
         /* flock does not ask how the file was opened; an exclusive lock at the server wants it open for writing. */
-        err = lock_take(ofd, &ofd->locker, 3, (op & ~LOCK_NB) == LOCK_SH ? F_RDLCK : F_WRLCK, 0, UINT64_MAX,
+        err = lock_take(ofd, &slot, 3, (op & ~LOCK_NB) == LOCK_SH ? F_RDLCK : F_WRLCK, 0, UINT64_MAX,
                         !(op & LOCK_NB));
         if ((err == -EACCES || err == -EROFS) && (op & ~LOCK_NB) == LOCK_SH)
-            err = lock_take(ofd, &ofd->locker, 1, F_RDLCK, 0, UINT64_MAX, !(op & LOCK_NB));
-        lock_note(ofd);
+            err = lock_take(ofd, &slot, 1, F_RDLCK, 0, UINT64_MAX, !(op & LOCK_NB));
         return err;
     default:
         return -EINVAL;

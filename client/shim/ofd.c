@@ -18,8 +18,6 @@
 #define OFD_MAGIC 0x766f6664u
 #define OFD_SIZE 8192
 #define OFD_HASH 1024
-#define OFD_PREFIX "/memfd:volnfs-"
-#define OFD_PREFIX_LEN 14
 
 _Static_assert(sizeof(struct ofd) <= OFD_SIZE, "the record fits its memfd");
 
@@ -37,23 +35,6 @@ static struct {
     struct ofd_map *hash[OFD_HASH];
     struct ofd_map *byfd[SHIM_FDS];
 } ofds;
-
-static uint64_t ofd_hex(const char *text)
-{
-    uint64_t id = 0;
-
-    for (int i = 0; i < 16; i++) {
-        char c = text[i];
-
-        if (c >= '0' && c <= '9')
-            id = id << 4 | (uint64_t)(c - '0');
-        else if (c >= 'a' && c <= 'f')
-            id = id << 4 | (uint64_t)(c - 'a' + 10);
-        else
-            return 0;
-    }
-    return id;
-}
 
 static void ofd_name(char *to, uint64_t id)
 {
@@ -140,11 +121,10 @@ struct ofd *ofd_get(int fd)
         return NULL;
     fd_path(path, fd);
     n = sys3(SYS_readlink, path, target, sizeof(target) - 1);
-    if (n < OFD_PREFIX_LEN + 16 || memcmp(target, OFD_PREFIX, OFD_PREFIX_LEN) != 0)
-        goto local;
-    id = ofd_hex(target + OFD_PREFIX_LEN);
+    id = hold_ofd_id(target, n);
     if (id == 0)
         goto local;
+    lock_proc();
     vlock_lock(&ofds.lock);
     map = ofd_find_locked(id);
     if (map == NULL) {
@@ -199,6 +179,8 @@ int ofd_new(const struct ofd *init, int low, struct ofd **out)
     ofd->id = id;
     ofd->refs = 1;
     ofd->holder = 0;
+    ofd->hold = 0;
+    memset(&ofd->locking, 0, sizeof(ofd->locking));
     fd_path(path, (int)mem);
     fd = sys3(SYS_open, path, O_PATH | (init->flags & O_CLOEXEC), 0);
     sys1(SYS_close, mem);
@@ -253,7 +235,7 @@ void ofd_lock(struct ofd *ofd)
         holder = zero;
         zero = 0;
         sys_futex_wait(&ofd->holder, holder, 100);
-        if (holder != 0 && sys2(SYS_kill, holder, 0) == -ESRCH)
+        if (holder != 0 && holder != me && sys_alive(holder, NULL) == 0)
             __atomic_compare_exchange_n(&ofd->holder, &holder, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
     }
 }

@@ -149,6 +149,7 @@ int run_attach(const char *dir, const char *server, const char *volumes, struct 
     if (fd < 0 && errno == ENOENT) {
         char made[320];
         struct run *fresh = calloc(1, sizeof(*fresh));
+        const size_t head = offsetof(struct run, holds);
 
         if (fresh == NULL)
             return -ENOMEM;
@@ -164,7 +165,7 @@ int run_attach(const char *dir, const char *server, const char *volumes, struct 
         snprintf(made, sizeof(made), "%s.%d", path, (int)getpid());
         fd = open(made, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         err = fd < 0 ? -errno : 0;
-        if (err == 0 && write(fd, fresh, sizeof(*fresh)) != (ssize_t)sizeof(*fresh))
+        if (err == 0 && (write(fd, fresh, head) != (ssize_t)head || ftruncate(fd, sizeof(*fresh)) != 0))
             err = -ENOSPC;
         free(fresh);
         /* Whoever links first wins; the others take what is there. */

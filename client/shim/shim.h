@@ -25,6 +25,7 @@
 #include "client/nfs/file.h"
 #include "client/nfs/heap.h"
 #include "client/nfs/sys.h"
+#include "client/shim/hold.h"
 
 #define SHIM_PATH 4096
 #define SHIM_MOUNTS 32
@@ -45,17 +46,6 @@ struct mount {
     struct nfs_fh root;
 };
 
-/* Locks somebody in the run holds on a file. The launcher gives them back when their holder is gone (cli/reap.c). */
-#define SHIM_LOCKS 512
-struct run_lock {
-    int32_t used; /* 0 free, 1 being filled in, 2 good */
-    int32_t pid;
-    uint64_t start, space; /* when the process started, and which numbers it goes by */
-    uint64_t ofd;          /* 0: a process's fcntl locks; else flock or OFD locks of this open, a copy of its locker */
-    struct nfs_fh fh;
-    struct nfs_locker locker;
-};
-
 /* Shared by the processes of a run. */
 struct run {
     uint32_t magic, size;
@@ -63,11 +53,11 @@ struct run {
     uint32_t gens[SHIM_SLOTS];  /* by file: grows with every change made here, so that caches of others notice */
     uint32_t names;             /* grows with every rename, removal and rmdir */
     int32_t opens[SHIM_SLOTS];  /* by file: how many open descriptions there are */
-    struct vlock mounts_lock;
+    struct rlock mounts_lock;
     struct mount mounts[SHIM_MOUNTS];
-    struct run_lock locks[SHIM_LOCKS];
+    struct hold_table holds; /* large and mostly never touched: from here on the file begins as a hole */
 };
-#define RUN_MAGIC 0x766e7232u
+#define RUN_MAGIC 0x766e7233u
 
 /* The process's view. Set up by shim_init. */
 struct shim {
@@ -81,6 +71,7 @@ struct shim {
     char mirror[280]; /* dir + "/cwd" */
     uint32_t mirror_len;
     pid_t pid;            /* whose fd_state this is */
+    int proc;             /* its row among the holds; -1: not asked for yet; -2: there is none */
     volatile int *alive;  /* 1; a page that reads 0 in a forked child */
     int debug;
     char *env[6]; /* what the next program needs, as NAME=value */
@@ -115,6 +106,8 @@ long shim_pass(long nr, const long a[6]);
 long shim_nr(void); /* the number the call came with */
 long shim_pass_same(const long a[6]); /* under the number it came with */
 uint64_t shim_mask(void); /* the signals the program had blocked when it called */
+/* In a call that waits for others: lets signals in. -EINTR when a handler ran that does not want the call restarted. */
+int shim_signals(void);
 
 /* init.c */
 void shim_after_fork(void);
@@ -142,8 +135,8 @@ struct ofd {
     struct nfs_attr attr; /* as last seen */
     uint64_t attr_ms;     /* when; 0: not to be used */
     uint32_t attr_gen;
-    uint32_t lock_row; /* of run->locks, plus one: flock or OFD locks were taken through it */
-    struct nfs_locker locker;
+    struct rlock locking;
+    uint32_t hold; /* row of its flock and OFD locks, from 1; 0: none */
     char path[SHIM_PATH]; /* where it was opened: absolute; directories are resolved against it */
 };
 
@@ -214,7 +207,9 @@ void stat_fill(struct stat *st, const struct mount *mount, const struct nfs_attr
 long map_sync_all(void);              /* writes back shared mappings */
 void map_file_closing(const struct nfs_fh *fh);
 void lock_closed(const struct nfs_fh *fh); /* POSIX: closing any descriptor of a file drops the process's locks */
-void lock_last_close(struct ofd *ofd);
+void lock_last_close(struct ofd *ofd); /* refs is 0 */
+int lock_proc(void);                   /* this process's row among the holds, or -1; made at first */
+void lock_start(void);                 /* at the start of a program */
 void lock_exit(void);
 void lock_after_fork(void);
 int vol_error(int err); /* -ESTALE and such as programs expect them */
