@@ -58,7 +58,7 @@ static void test_no_stale_memory(void **state)
     leak_stop = false;
     leak_seen = leak_reads = 0;
     assert_int_equal(pthread_create(&th, NULL, leak_reader, NULL), 0);
-    for (unsigned i = 0; i < LEAK_ROUNDS; i++) {
+    for (unsigned i = 0; i < LEAK_ROUNDS || leak_reads < 20; i++) { /* until the reader had its turns */
         struct vset s = {.mask = VSET_SIZE, .size = LEAK_LEN};
         struct vattr a, b;
         /* buffers that had something in them go back to the pool */
@@ -73,7 +73,6 @@ static void test_no_stale_memory(void **state)
     }
     leak_stop = true;
     pthread_join(th, NULL);
-    assert_true(leak_reads > 0);
     assert_int_equal(leak_seen, 0);
     vt_close(&T);
     vt_remove(&T);
