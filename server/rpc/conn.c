@@ -77,6 +77,12 @@ static void conn_arrive(struct job *job)
 int conn_new(struct rpcserver *server, const struct oncrpc_program *prog, int fd,
              const struct sockaddr_storage *peer)
 {
+    return conn_new_ref(server, prog, fd, peer, NULL);
+}
+
+int conn_new_ref(struct rpcserver *server, const struct oncrpc_program *prog, int fd,
+                 const struct sockaddr_storage *peer, struct conn **ref)
+{
     struct conn *c = calloc(1, sizeof(*c));
     struct conn_arrival *a = malloc(sizeof(*a));
 
@@ -88,10 +94,10 @@ int conn_new(struct rpcserver *server, const struct oncrpc_program *prog, int fd
     }
     c->source = SOURCE_CONN;
     c->fd = fd;
-    c->refs = 1;
+    c->refs = ref ? 2 : 1;
     c->id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
     c->server = server;
-    c->loop = &server->loops[server->next_loop++ % server->nloops];
+    c->loop = &server->loops[__atomic_fetch_add(&server->next_loop, 1, __ATOMIC_RELAXED) % server->nloops];
     c->prog = prog;
     c->peer = *peer;
     list_init(&c->all);
@@ -105,6 +111,8 @@ int conn_new(struct rpcserver *server, const struct oncrpc_program *prog, int fd
     __atomic_add_fetch(&server->nconns, 1, __ATOMIC_RELAXED);
     a->conn = c;
     a->job.run = conn_arrive;
+    if (ref)
+        *ref = c;
     loop_post(c->loop, &a->job);
     return 0;
 }

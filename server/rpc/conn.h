@@ -70,6 +70,9 @@ struct conn {
 /* Takes fd over (also when it fails) and hands the connection to one of the server's loops. */
 int conn_new(struct rpcserver *server, const struct oncrpc_program *prog, int fd,
              const struct sockaddr_storage *peer);
+/* As conn_new, from any thread, also for a socket that still connects; *ref is the caller's reference. */
+int conn_new_ref(struct rpcserver *server, const struct oncrpc_program *prog, int fd,
+                 const struct sockaddr_storage *peer, struct conn **ref);
 void conn_unref(struct conn *c); /* any thread */
 void conn_event(struct conn *c, uint32_t events);
 /* Goes on reading. */

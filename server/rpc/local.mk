@@ -1,7 +1,7 @@
 noinst_LIBRARIES += librpc.a
 librpc_a_SOURCES = \
     server/rpc/conn.c server/rpc/conn.h \
-    server/rpc/conncall.c \
+    server/rpc/conncall.c server/rpc/connect.c \
     server/rpc/listener.c server/rpc/listener.h \
     server/rpc/loop.c server/rpc/loop.h \
     server/rpc/rbuf.c server/rpc/rbuf.h \

@@ -28,6 +28,11 @@ int rpcserver_start(struct rpcserver *s);
 /* Stops accepting and reading, lets requests in flight finish for at most drain_ms, closes. */
 void rpcserver_stop(struct rpcserver *s, unsigned drain_ms);
 void rpcserver_free(struct rpcserver *s);
+/* Connects to a client (NFSv4.0 callbacks); *out is the caller's reference for conn_call(). Never waits: calls
+ * go out when the connection stands, and fail when it does not come to that. prog answers what the peer calls;
+ * borrowed. -errno. */
+int rpcserver_connect(struct rpcserver *s, const struct sockaddr_storage *addr,
+                      const struct oncrpc_program *prog, struct conn_ref **out);
 /* Runs fn(arg) on a worker thread (expiry scans, purges). */
 int rpcserver_run(struct rpcserver *s, void (*fn)(void *arg), void *arg);
 /* Peer credentials of a Unix socket request: 0 or -ENOTCONN. */

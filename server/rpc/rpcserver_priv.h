@@ -24,7 +24,7 @@ struct rpcserver {
     size_t loop_memory;         /* each loop's part of conf.max_memory */
     enum server_phase phase;    /* atomic */
     unsigned nconns;            /* atomic */
-    unsigned next_loop;         /* of the first loop's thread: whose turn it is to get a connection */
+    unsigned next_loop;         /* atomic: whose turn it is to get a connection */
     int reserve_fd;             /* given up for a moment to refuse a connection when descriptors run out */
     bool started;
     unsigned nlisteners;
