@@ -79,7 +79,7 @@ static const char *set_cache(uint64_t *to, const char *value)
     return NULL;
 }
 
-static const char *set_debug(bool *to, const char *value)
+static const char *set_switch(bool *to, const char *value)
 {
     bool on = !strcmp(value, "on");
     if (!on && strcmp(value, "off"))
@@ -103,7 +103,9 @@ static const char *set_key(struct options *o, const char *key, const char *value
     if (!strcmp(key, "cache-size"))
         return set_cache(&o->cache_size, value);
     if (!strcmp(key, "debug"))
-        return set_debug(&o->debug, value);
+        return set_switch(&o->debug, value);
+    if (!strcmp(key, "delegations"))
+        return set_switch(&o->delegations, value);
     *known = false;
     return NULL;
 }
@@ -146,7 +148,7 @@ static int take_line(void *arg, const char *section, const char *key, const char
     f->said = true;
     if (!known)
         fprintf(stderr, "volnfsd: %s:%d: there is no key '%s'; there are store, listen, lease-time, "
-                "grace-time, cache-size and debug\n", f->path, f->line, key);
+                "grace-time, cache-size, delegations and debug\n", f->path, f->line, key);
     else
         fprintf(stderr, "volnfsd: %s:%d: '%s' is not a value of %s: %s\n", f->path, f->line, value, key,
                 wrong);
@@ -186,6 +188,7 @@ static void print_help(FILE *to)
           "      --grace-time SECONDS  how long clients may reclaim after a restart (the lease time)\n"
           "      --cache-size BYTES    memory for file data, with K, M or G (a quarter of the machine's\n"
           "                            memory, at most 4 GiB)\n"
+          "      --delegations on|off  let clients keep files for themselves until others want them (on)\n"
           "      --config FILE         lines 'KEY = VALUE' with the options above as keys\n"
           "      --check-config        only see that the options and the file are right\n"
           "      --debug               log much\n"
@@ -198,6 +201,7 @@ static const struct option longs[] = {{"store", required_argument, NULL, 'k'},
                                       {"lease-time", required_argument, NULL, 'k'},
                                       {"grace-time", required_argument, NULL, 'k'},
                                       {"cache-size", required_argument, NULL, 'k'},
+                                      {"delegations", required_argument, NULL, 'k'},
                                       {"config", required_argument, NULL, 'c'},
                                       {"check-config", no_argument, NULL, 'C'},
                                       {"debug", no_argument, NULL, 'd'},
@@ -269,6 +273,7 @@ int options_parse(struct options *o, int argc, char **argv)
     int status;
     memset(o, 0, sizeof(*o));
     o->lease_time = 90;
+    o->delegations = true;
     o->cache_size = default_cache();
     if ((status = parse_pass(o, argc, argv, false)) != -1 ||
         (status = parse_pass(o, argc, argv, true)) != -1)

@@ -19,6 +19,7 @@ struct options {
     unsigned nlisten;
     uint32_t lease_time, grace_time; /* seconds; grace 0: as the lease */
     uint64_t cache_size;             /* bytes */
+    bool delegations;
     bool debug;
     bool check_config;
 };

@@ -19,6 +19,7 @@
 #include "common/log.h"
 #include "config.h"
 #include "server/control/control.h"
+#include "server/nfs4/callback.h"
 #include "server/nfs4/server.h"
 #include "server/options.h"
 #include "server/rpc/rpcserver.h"
@@ -172,6 +173,7 @@ static int state_init(struct daemon *d)
     struct state_conf conf = {.lease_seconds = d->opt.lease_time,
                               .grace_seconds = d->opt.grace_time,
                               .db = d->db,
+                              .delegations = d->opt.delegations,
                               .epoch = statedb_epoch(d->db),
                               .drop_hold = drop_hold,
                               .grace_over = grace_over,
@@ -225,6 +227,11 @@ static int listen_init(struct daemon *d)
     int err = 0;
     d->nfs = (struct nfs4_server){.vfs = d->vfs, .state = d->state, .epoch = statedb_epoch(d->db)};
     memcpy(d->nfs.handle_key, statedb_handle_key(d->db), sizeof(d->nfs.handle_key));
+    err = nfs4_callbacks_start(&d->nfs, d->rpc);
+    if (err) {
+        log_error("cannot set up callbacks: %s", strerror(-err));
+        return err;
+    }
     nfs4_program(&d->nfs, &d->nfs_prog);
     for (unsigned i = 0; i < d->opt.nlisten; i++)
         if ((err = rpcserver_listen(d->rpc, d->opt.listen[i], &d->nfs_prog)) ||
@@ -242,6 +249,7 @@ static int listen_init(struct daemon *d)
 out:
     free(path);
     if (err) {
+        nfs4_callbacks_stop(&d->nfs);
         nfs4_server_release(&d->nfs);
         free(d->addrs);
         d->addrs = NULL;
@@ -256,6 +264,7 @@ static void listen_fini(struct daemon *d)
         unlink(path);
         free(path);
     }
+    nfs4_callbacks_stop(&d->nfs);
     nfs4_server_release(&d->nfs);
     free(d->addrs);
     d->addrs = NULL;

@@ -71,6 +71,7 @@ static const struct {
     {FATTR4_CHANGE_ATTR_TYPE, 2, GET},
     {FATTR4_MODE_UMASK, 2, SET | EXCL},
     {FATTR4_XATTR_SUPPORT, 2, GET},
+    {FATTR4_OPEN_ARGUMENTS, 2, GET},
 };
 #define NATTRS (sizeof(table) / sizeof(table[0]))
 

@@ -96,6 +96,13 @@ static void put_handle(struct writer *w, const struct attr_source *s)
 }
 
 /* False: not an attribute that has a value. */
+/* A bitmap of one word. */
+static void put_word(struct writer *w, uint32_t bits)
+{
+    put32(w, 1);
+    put32(w, bits);
+}
+
 static bool put_attr(struct writer *w, const struct attr_source *s, unsigned attr)
 {
     const struct vattr *a = &s->va.a;
@@ -235,6 +242,13 @@ static bool put_attr(struct writer *w, const struct attr_source *s, unsigned att
         break;
     case FATTR4_XATTR_SUPPORT:
         put32(w, s->fh.kind == VOBJ_FILE);
+        break;
+    case FATTR4_OPEN_ARGUMENTS: /* what op_open.c takes: five bitmaps of a word (RFC 9754 section 3) */
+        put_word(w, 0xe);  /* access: read, write, both */
+        put_word(w, 0xf);  /* deny: none, read, write, both */
+        put_word(w, 0x38); /* wants: any delegation, none, cancel */
+        put_word(w, 0x37); /* claims: all but CLAIM_DELEGATE_PREV and CLAIM_DELEG_PREV_FH */
+        put_word(w, 0xf);  /* all create modes */
         break;
     default:
         return false;

@@ -3,20 +3,28 @@
  */
 #include "server/nfs4/attr.h"
 #include "server/nfs4/ops.h"
+#include "server/state/deleg.h"
 
 nfsstat4 op_getattr(struct compound *c, GETATTR4args *args, GETATTR4res *res)
 {
     fattr4 *out = &res->GETATTR4res_u.resok4.obj_attributes;
+    struct deleg_attrs held;
     struct attr_source s;
+    nfsstat4 st;
     char *buf;
     int err;
 
     if (xbitmap_has(&args->attr_request, FATTR4_TIME_ACCESS_SET) ||
         xbitmap_has(&args->attr_request, FATTR4_TIME_MODIFY_SET))
         return NFS4ERR_INVAL; /* these can only be set */
+    st = deleg_ask(c, &args->attr_request, &held);
+    if (st != NFS4_OK)
+        return st;
     err = attr_source_of(c, &c->cur.obj, &args->attr_request, &s);
     if (err)
         return nfs4_status(err);
+    if (held.modified)
+        s.va.a.size = held.size;
     buf = compound_scratch(c, ATTR_BYTES_MAX);
     if (!buf)
         return NFS4ERR_DELAY;

@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "server/nfs4/callback.h"
 #include "server/nfs4/ident.h"
 #include "server/nfs4/ops.h"
 #include "server/state/client.h"
@@ -34,9 +35,12 @@ nfsstat4 op_setclientid(struct compound *c, SETCLIENTID4args *args, SETCLIENTID4
         .addr = args->callback.cb_location.na_r_addr.data,
         .addr_len = args->callback.cb_location.na_r_addr.len,
     };
+    struct sockaddr_storage peer;
     char who[IDENT_PRINCIPAL];
     nfsstat4 status;
 
+    request_peer(c->req, &peer);
+    callback_address(a.netid, a.netid_len, a.addr, a.addr_len, &peer, &a.cb_addr);
     ident_principal(c->req, who);
     status = client_set40(c->srv->state, who, &a, c->call.may_block);
     if (status == NFS4ERR_CLID_INUSE)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * op_lock: LOCK LOCKT LOCKU RELEASE_LOCKOWNER (RFC 7530 sections 16.10 to 16.12 and 16.37, RFC 8881 sections
- * 18.10 to 18.12). A blocking lock type is tried like the others: the client asks again.
+ * 18.10 to 18.12). A blocking lock type is tried like the others: the client asks again, in 4.1+ when it is
+ * told to.
  */
 #include <string.h>
 
+#include "server/nfs4/fh.h"
 #include "server/nfs4/ops.h"
 #include "server/state/openstate.h"
 
@@ -51,6 +53,8 @@ struct kept {
 static nfsstat4 run_lock(struct compound *c, LOCK4args *args, struct lock_request *r)
 {
     bool new_owner = args->locker.new_lock_owner;
+    char *fh = compound_scratch(c, FH_SIZE);
+    struct fh_parts parts;
     open_to_lock_owner4 *n = &args->locker.locker4_u.open_owner;
     nfsstat4 status;
 
@@ -64,6 +68,13 @@ static nfsstat4 run_lock(struct compound *c, LOCK4args *args, struct lock_reques
     r->file = compound_key(&c->cur.obj);
     r->new_owner = new_owner;
     r->reclaim = args->reclaim;
+    r->wait = c->minor && fh && (args->locktype == READW_LT || args->locktype == WRITEW_LT);
+    if (r->wait) {
+        fh_parts_of(&c->cur.obj, &parts);
+        fh_encode(c->srv->handle_key, &parts, fh);
+        r->fh = fh;
+        r->fh_len = FH_SIZE;
+    }
     r->offset = args->offset;
     r->length = args->length;
     if (new_owner) {

@@ -32,6 +32,7 @@ struct opening {
     struct vfs_attr attr;
     struct vset set;
     xbitmap applied;
+    char fh[FH_SIZE];
     uint64_t verf;
     bool create, created, exclusive, truncate;
     struct dir_change dc;
@@ -46,6 +47,8 @@ static nfsstat4 check_shares(uint32_t minor, uint32_t access, uint32_t deny)
     uint32_t flags = OPEN4_SHARE_ACCESS_WANT_SIGNAL_DELEG_WHEN_RESRC_AVAIL |
                      OPEN4_SHARE_ACCESS_WANT_PUSH_DELEG_WHEN_UNCONTENDED;
 
+    if (minor >= 2) /* wishes that we do not grant */
+        flags |= OPEN4_SHARE_ACCESS_WANT_DELEG_TIMESTAMPS | OPEN4_SHARE_ACCESS_WANT_OPEN_XOR_DELEGATION;
     if (!(access & OPEN4_SHARE_ACCESS_BOTH) || deny > OPEN4_SHARE_DENY_BOTH)
         return NFS4ERR_INVAL;
     if (minor == 0)
@@ -56,21 +59,40 @@ static nfsstat4 check_shares(uint32_t minor, uint32_t access, uint32_t deny)
     return NFS4_OK;
 }
 
-static nfsstat4 check_claim(const struct opening *o)
+/* The name that the claim opens; NULL: the current object itself. */
+static const xname *claim_name(const struct opening *o)
 {
+    const open_claim4 *c = &o->args->claim;
+
+    switch (c->claim) {
+    case CLAIM_NULL:
+        return &c->open_claim4_u.file;
+    case CLAIM_DELEGATE_CUR:
+        return &c->open_claim4_u.delegate_cur_info.file;
+    default:
+        return NULL;
+    }
+}
+
+static nfsstat4 check_claim(struct opening *o)
+{
+    open_claim4 *claim = &o->args->claim;
     bool v40 = o->c->minor == 0;
 
-    switch (o->args->claim.claim) {
+    switch (claim->claim) {
     case CLAIM_NULL:
-        return compound_name(&o->args->claim.open_claim4_u.file);
+        return compound_name(&claim->open_claim4_u.file);
     case CLAIM_PREVIOUS:
         return o->create ? NFS4ERR_INVAL : NFS4_OK;
     case CLAIM_FH:
         return v40 || o->create ? NFS4ERR_INVAL : NFS4_OK;
-    case CLAIM_DELEGATE_CUR: /* no delegation was ever granted */
-        return NFS4ERR_BAD_STATEID;
+    case CLAIM_DELEGATE_CUR:
+        o->req.cur = &claim->open_claim4_u.delegate_cur_info.delegate_stateid;
+        return o->create ? NFS4ERR_INVAL : compound_name(&claim->open_claim4_u.delegate_cur_info.file);
     case CLAIM_DELEG_CUR_FH:
-        return v40 ? NFS4ERR_INVAL : NFS4ERR_BAD_STATEID;
+        o->req.cur = &claim->open_claim4_u.oc_delegate_stateid;
+        return v40 || o->create ? NFS4ERR_INVAL
+                                : compound_stateid_in(o->c, &claim->open_claim4_u.oc_delegate_stateid);
     case CLAIM_DELEGATE_PREV:
         return NFS4ERR_NOTSUPP;
     case CLAIM_DELEG_PREV_FH:
@@ -78,6 +100,31 @@ static nfsstat4 check_claim(const struct opening *o)
     default:
         return NFS4ERR_INVAL;
     }
+}
+
+/* What the client says of delegations (RFC 8881 18.16.3). */
+static void read_wants(struct opening *o)
+{
+    struct open_request *r = &o->req;
+    open_delegation_type4 before = o->args->claim.open_claim4_u.delegate_type;
+
+    switch (o->c->minor ? o->args->share_access & OPEN4_SHARE_ACCESS_WANT_DELEG_MASK : 0) {
+    case OPEN4_SHARE_ACCESS_WANT_ANY_DELEG:
+        r->want_write = true;
+        /* fall through */
+    case OPEN4_SHARE_ACCESS_WANT_READ_DELEG:
+        r->want_read = true;
+        break;
+    case OPEN4_SHARE_ACCESS_WANT_WRITE_DELEG:
+        r->want_write = true;
+        break;
+    case OPEN4_SHARE_ACCESS_WANT_NO_DELEG:
+    case OPEN4_SHARE_ACCESS_WANT_CANCEL:
+        r->want_none = true;
+        break;
+    }
+    r->prev_read = r->reclaim && before == OPEN_DELEGATE_READ;
+    r->prev_write = r->reclaim && before == OPEN_DELEGATE_WRITE;
 }
 
 static uint64_t verifier_of(const char *v)
@@ -158,7 +205,7 @@ static nfsstat4 by_handle(struct opening *o)
 
 static nfsstat4 by_name(struct opening *o)
 {
-    const xname *name = &o->args->claim.open_claim4_u.file;
+    const xname *name = claim_name(o);
     struct compound *c = o->c;
     struct vfs_attr dir;
     int err;
@@ -245,6 +292,7 @@ static nfsstat4 reserve(struct opening *o)
     struct compound *c = o->c;
     bool may_block = c->call.may_block;
     struct vfs_hold *hold = NULL;
+    struct fh_parts fh;
     nfsstat4 status;
     int err;
 
@@ -258,6 +306,12 @@ static nfsstat4 reserve(struct opening *o)
         goto out;
     }
     o->req.file = compound_key(&o->obj);
+    o->req.truncate = o->truncate;
+    o->req.change = o->attr.a.change;
+    fh_parts_of(&o->obj, &fh);
+    fh_encode(c->srv->handle_key, &fh, o->fh);
+    o->req.fh = o->fh;
+    o->req.fh_len = sizeof o->fh;
     o->req.hold = hold;
     status = open_grant(c->srv->state, &o->req, c->call.may_block);
     vfs_hold_drop(o->req.hold); /* unless the open took it */
@@ -297,9 +351,31 @@ static void no_delegation(const struct opening *o, open_delegation4 *d)
         why->ond_why = WND4_NOT_WANTED;
     } else if (want == OPEN4_SHARE_ACCESS_WANT_CANCEL) {
         why->ond_why = WND4_CANCELLED;
+    } else if (o->req.deleg_contended) {
+        why->ond_why = WND4_CONTENTION;
+        why->open_none_delegation4_u.ond_server_will_push_deleg = FALSE;
     } else {
         why->ond_why = WND4_RESOURCE;
         why->open_none_delegation4_u.ond_server_will_signal_avail = FALSE;
+    }
+}
+
+static void delegation(const struct opening *o, open_delegation4 *d)
+{
+    /* Nobody but the opener may take the delegation's word for permissions: everybody else asks with ACCESS. */
+    nfsace4 nobody = {.type = ACE4_ACCESS_ALLOWED_ACE_TYPE};
+
+    if (o->req.deleg == DELEG_READ) {
+        d->delegation_type = OPEN_DELEGATE_READ;
+        d->open_delegation4_u.read =
+            (open_read_delegation4){.stateid = o->req.deleg_stateid, .permissions = nobody};
+    } else if (o->req.deleg == DELEG_WRITE) {
+        d->delegation_type = OPEN_DELEGATE_WRITE;
+        d->open_delegation4_u.write = (open_write_delegation4){
+            .stateid = o->req.deleg_stateid, .permissions = nobody, .space_limit.limitby = NFS_LIMIT_SIZE};
+        d->open_delegation4_u.write.space_limit.nfs_space_limit4_u.filesize = UINT64_MAX;
+    } else {
+        no_delegation(o, d);
     }
 }
 
@@ -309,7 +385,7 @@ static void fill(const struct opening *o, OPEN4resok *ok)
     ok->cinfo = compound_cinfo(&o->dc);
     ok->rflags = o->rflags;
     ok->attrset = o->applied;
-    no_delegation(o, &ok->delegation);
+    delegation(o, &ok->delegation);
 }
 
 static nfsstat4 run_open(struct opening *o, OPEN4resok *ok)
@@ -325,6 +401,7 @@ static nfsstat4 run_open(struct opening *o, OPEN4resok *ok)
     status = check_shares(c->minor, o->args->share_access, o->args->share_deny);
     if (!status)
         status = check_claim(o);
+    read_wants(o);
     if (!status)
         status = check_how(o);
     if (!status)
@@ -332,7 +409,7 @@ static nfsstat4 run_open(struct opening *o, OPEN4resok *ok)
     if (!status)
         status = client_record(c->srv->state, o->req.clientid, may_block);
     if (!status)
-        status = o->args->claim.claim != CLAIM_NULL ? by_handle(o) : o->create ? by_creation(o) : by_name(o);
+        status = !claim_name(o) ? by_handle(o) : o->create ? by_creation(o) : by_name(o);
     if (!status)
         status = check_rights(o);
     if (!status)
@@ -343,7 +420,7 @@ static nfsstat4 run_open(struct opening *o, OPEN4resok *ok)
         return status;
     o->rflags = OPEN4_RESULT_LOCKTYPE_POSIX;
     if (c->minor)
-        o->rflags |= OPEN4_RESULT_PRESERVE_UNLINKED;
+        o->rflags |= OPEN4_RESULT_PRESERVE_UNLINKED | OPEN4_RESULT_MAY_NOTIFY_LOCK;
     if (o->oc.fresh)
         o->rflags |= OPEN4_RESULT_CONFIRM;
     fill(o, ok);

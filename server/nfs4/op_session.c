@@ -128,6 +128,7 @@ nfsstat4 op_create_session(struct compound *c, CREATE_SESSION4args *args, CREATE
         .flags = args->csa_flags,
         .fore = attrs_in(&args->csa_fore_chan_attrs),
         .back = attrs_in(&args->csa_back_chan_attrs),
+        .minor = c->minor,
         .cb_program = args->csa_cb_program,
     };
     char who[IDENT_PRINCIPAL];

@@ -72,6 +72,9 @@ nfsstat4 op_release_lockowner(struct compound *c, RELEASE_LOCKOWNER4args *args, 
 /* op_deleg.c */
 nfsstat4 op_delegreturn(struct compound *c, DELEGRETURN4args *args, DELEGRETURN4res *res);
 nfsstat4 op_delegpurge(struct compound *c, DELEGPURGE4args *args, DELEGPURGE4res *res);
+/* For GETATTR: what another client holds of the current object's data and has not written yet. */
+struct deleg_attrs;
+nfsstat4 deleg_ask(struct compound *c, const xbitmap *want, struct deleg_attrs *da);
 
 /* op_client40.c */
 nfsstat4 op_setclientid(struct compound *c, SETCLIENTID4args *args, SETCLIENTID4res *res);

@@ -9,11 +9,13 @@
 
 struct state;
 struct drc;
+struct cb_hub;
 struct nfs4_server {
     struct vfs *vfs;
     struct state *state;       /* server/state/state.h */
     uint8_t handle_key[16];
     uint64_t epoch;
+    struct cb_hub *callbacks;  /* callback.c's */
     struct drc *drc;           /* zero at first; made by nfs4_program */
 };
 /* The ONC RPC program 100003 version 4 of srv, for rpcserver_listen. Static storage in srv's lifetime. */

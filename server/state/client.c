@@ -66,7 +66,7 @@ bool client_pinned(const struct client *cl)
 
 bool client_has_state_locked(const struct client *cl)
 {
-    return cl->nopens || cl->nsessions;
+    return cl->nopens || cl->nsessions || cl->ndelegs;
 }
 
 void client_limit_log_locked(struct client *cl, const char *what)
@@ -101,7 +101,7 @@ static bool make_room_locked(struct state *s)
     list_for_each_safe (it, &s->all) {
         struct client *cl = list_entry(it, struct client, in_all);
 
-        if (!client_pinned(cl) && (!cl->confirmed || (client_expired_locked(s, cl) && !cl->nopens &&
+        if (!client_pinned(cl) && (!cl->confirmed || (client_expired_locked(s, cl) && !cl->nopens && !cl->ndelegs &&
                                               !cl->recorded))) {
             client_destroy_locked(s, cl);
             return true;
@@ -135,6 +135,9 @@ static struct client *make_locked(struct state *s, uint32_t minor, const uint8_t
     list_init(&cl->sessions);
     list_init(&cl->owners);
     list_init(&cl->stids);
+    list_init(&cl->delegs);
+    list_init(&cl->to_recall);
+    list_init(&cl->waits);
     list_init(&cl->in_all);
     client_renew_locked(cl);
     htab_add(&s->clients, &cl->by_id, htab_hash_u64(id ^ s->seed));
@@ -176,6 +179,11 @@ void client_destroy_locked(struct state *s, struct client *cl)
         owner_free_locked(s, o);
     next:;
     }
+    while (!list_empty(&cl->delegs))
+        deleg_free_locked(s, list_first(&cl->delegs, struct deleg, in_holder));
+    while (!list_empty(&cl->waits))
+        wait_free_locked(list_first(&cl->waits, struct lock_wait, in_client));
+    cb_drop40_locked(s, cl);
     htab_del(&s->clients, &cl->by_id);
     htab_del(&s->names, &cl->by_name);
     list_del(&cl->in_all);
@@ -225,6 +233,23 @@ uint64_t client_mark(struct state *s, uint64_t clientid)
     return mark;
 }
 
+bool client_forget_locked(struct state *s, struct client *cl)
+{
+    int rc;
+
+    if (client_pinned(cl))
+        return false;
+    cl->recording = true; /* keeps cl */
+    st_unlock(s);
+    rc = statedb_del_client(s->conf.db, cl->minor, cl->owner, cl->owner_len);
+    st_lock(s);
+    cl->recording = false;
+    if (rc && rc != -ENOENT)
+        return false;
+    cl->recorded = false;
+    return true;
+}
+
 nfsstat4 client_record(struct state *s, uint64_t clientid, bool may_block)
 {
     struct client_row row;
@@ -266,6 +291,7 @@ static void set_callback(struct client *cl, const struct client_set40 *a)
     size_t m = a->addr_len < sizeof cl->cb.addr ? a->addr_len : sizeof cl->cb.addr - 1;
 
     memset(&cl->cb, 0, sizeof cl->cb);
+    cl->cb.to = a->cb_addr;
     cl->cb.program = a->cb_program;
     cl->cb.ident = a->cb_ident;
     if (n)
@@ -344,10 +370,13 @@ again:
         goto out;
     }
     if (conf) {
+        cb_drop40_locked(s, conf);
+        unconf->cb.calls = conf->cb.calls;
         conf->cb = unconf->cb;
         memcpy(conf->confirm, unconf->confirm, 8);
         client_destroy_locked(s, unconf);
         client_renew_locked(conf);
+        cb_probe40_locked(s, conf);
         goto out;
     }
     old = find_name(s, 0, unconf->owner, unconf->owner_len, true);
@@ -370,6 +399,7 @@ again:
         client_destroy_locked(s, old);
     }
     client_confirm_locked(s, unconf);
+    cb_probe40_locked(s, unconf);
 out:
     st_unlock(s);
     return status;
@@ -382,6 +412,8 @@ nfsstat4 client_renew40(struct state *s, uint64_t clientid)
 
     st_lock(s);
     status = client_use_locked(s, clientid, 0, &cl);
+    if (!status && cl->ndelegs && cl->cb.path == CB40_DOWN)
+        status = NFS4ERR_CB_PATH_DOWN; /* the lease is renewed all the same: RFC 7530 section 16.30.5 */
     st_unlock(s);
     return status;
 }

@@ -9,6 +9,7 @@
 #define VOLNFS_STATE_CLIENT_H
 
 #include <stdbool.h>
+#include <sys/socket.h>
 
 #include "server/state/state.h"
 
@@ -23,6 +24,7 @@ struct client_set40 {
     uint32_t cb_program, cb_ident;
     const char *netid, *addr; /* not NUL-terminated */
     size_t netid_len, addr_len;
+    struct sockaddr_storage cb_addr; /* the same for callbacks; AF_UNSPEC: none */
     uint64_t clientid;    /* out */
     uint8_t confirm[8];   /* out */
     char using_netid[16], using_addr[64]; /* out with NFS4ERR_CLID_INUSE */
@@ -57,7 +59,7 @@ nfsstat4 client_record(struct state *s, uint64_t clientid, bool may_block);
 uint64_t client_mark(struct state *s, uint64_t clientid);
 /* Counts for tests and the control interface. */
 struct state_counts {
-    unsigned clients, sessions, opens, locks, owners, files;
+    unsigned clients, sessions, opens, locks, owners, files, delegs, waits;
 };
 void state_count(struct state *s, struct state_counts *out);
 

@@ -9,7 +9,7 @@
  * 3. What must run without the lock (dropping a hold or a connection) is put on state.trash and run by
  *    st_unlock().
  * 4. A client whose lease ran out keeps its state until somebody conflicts with it (client_evict_locked) or
- *    a day has passed. `going` says that its durable record is being removed: it is refused from then on.
+ *    a day has passed (a delegation that is to come back counts as a conflict). `going` says that its durable record is being removed: it is refused from then on.
  */
 #ifndef VOLNFS_STATE_INTERNAL_H
 #define VOLNFS_STATE_INTERNAL_H
@@ -19,7 +19,9 @@
 
 #include "common/htab.h"
 #include "common/list.h"
+#include "server/state/callback.h"
 #include "server/state/client.h"
+#include "server/state/deleg.h"
 #include "server/state/grace.h"
 #include "server/state/lockrange.h"
 #include "server/state/openstate.h"
@@ -38,6 +40,11 @@ enum {
     STATE_STIDS_MAX = 1048576,
     STATE_RANGES_MAX = 1048576,
     STATE_KEPT_MAX = 256 << 20, /* bytes that replies in the slots of all sessions may come to */
+    CLIENT_DELEGS_MAX = 16384, /* three times what a Linux client keeps by itself */
+    CLIENT_WAITS_MAX = 1024,   /* blocking locks that wait */
+    CB_SLOTS_MAX = 16,
+    DELEG_WAITERS_MAX = 2,     /* requests that wait for a callback while they hold a worker thread */
+    SEEN_SLOTS = 4096,
 };
 #define COURTESY_MS (24ull * 3600 * 1000)
 
@@ -73,12 +80,31 @@ struct state {
     uint64_t grace_until;
     struct list grace_recs;
     unsigned grace_pending; /* records not done */
+    /* callback.c, deleg.c, lockwait.c */
+    const struct callback_ops *cb_ops;
+    void *cb_ctx;
+    pthread_cond_t deleg_changed; /* a delegation went, or a holder answered CB_GETATTR */
+    unsigned deleg_waiters;
+    uint64_t deleg_gen;           /* how often */
+    unsigned ndelegs, nwrite; /* not revoked ones; of them write delegations. Read without the lock */
+    struct list recalled; /* delegations to come back */
+    struct list notify;   /* waiting locks whose CB_NOTIFY_LOCK is to be sent */
+    struct list told;     /* waiting locks whose turn it is, by time */
+    /* Which file was opened by which client, and which delegation was recalled, not long ago: hashes. */
+    struct seen {
+        uint64_t hash, at;
+    } opened[SEEN_SLOTS], contended[SEEN_SLOTS];
 };
 
 /* A 4.0 client's callback path. */
 struct cb40 {
     uint32_t program, ident;
     char netid[16], addr[64];
+    struct sockaddr_storage to; /* AF_UNSPEC: no callbacks */
+    enum { CB40_UNKNOWN, CB40_UP, CB40_DOWN } path;
+    unsigned calls; /* under way */
+    void *conn; /* NULL: not connected */
+    void (*put_conn)(void *conn);
 };
 
 struct client {
@@ -97,14 +123,17 @@ struct client {
     uint32_t cs_sequence; /* of the last CREATE_SESSION */
     bool cs_cached;
     struct session_create cs_reply;
-    unsigned nsessions, nopens, nowners, nranges;
+    unsigned nsessions, nopens, nowners, nranges, ndelegs, nrevoked, nwaits;
+    struct list delegs;
+    struct list to_recall; /* those whose CB_RECALL is to be sent */
+    struct list waits;     /* its locks that wait */
     uint32_t next_stid;
     bool back_wanted; /* some session asked for a back channel */
     size_t owner_len;
     char owner[];
 };
 
-enum stid_kind { STID_OPEN = 1, STID_LOCK = 2 };
+enum stid_kind { STID_OPEN = 1, STID_LOCK = 2, STID_DELEG = 4 };
 struct stid {
     struct hnode node;
     struct list in_client;
@@ -116,8 +145,38 @@ struct stid {
 struct sfile {
     struct hnode node;
     struct file_key key;
-    struct list opens;
+    struct list opens, delegs, waits;
     struct lockset locks;
+};
+
+/* Session objects: session.c, and callback.c for the back channel. */
+struct conn_entry {
+    struct trash trash;
+    struct list node;
+    struct session_conn c;
+    unsigned refs; /* of being bound, and one per callback under way */
+};
+struct cb_slot {
+    uint32_t sequence; /* of the last callback that was answered */
+    bool busy;
+};
+struct session {
+    struct hnode node;
+    struct list in_client;
+    struct state *state;
+    struct client *client; /* NULL once unlinked */
+    uint64_t clientid;
+    uint8_t id[SESSION_ID_SIZE];
+    unsigned refs, busy;
+    struct session_attrs fore, back;
+    uint32_t minor;
+    uint32_t cb_program, cb_uid, cb_gid;
+    bool back_wanted;
+    bool back_fault; /* the client does not know what we say there */
+    struct list conns;
+    unsigned nconns;
+    struct cb_slot cb_slots[CB_SLOTS_MAX];
+    struct session_slot *slots;
 };
 
 struct state_owner {
@@ -160,6 +219,40 @@ struct lock_state {
     unsigned nranges;
 };
 
+struct deleg {
+    struct stid st;
+    struct list in_file, in_holder;
+    struct list in_recalled; /* state.recalled */
+    struct list in_to_recall;
+    struct sfile *file; /* NULL once revoked */
+    struct file_key key;
+    bool write;
+    uint32_t uid, access; /* of the OPEN that it came with */
+    bool recalled, revoked, acked, sending;
+    uint64_t recalled_at, sent_at, touched; /* touched: the last WRITE by its stateid */
+    /* CB_GETATTR. */
+    uint64_t change; /* when it was granted */
+    bool asking, answered;
+    unsigned answers;
+    struct deleg_attrs attrs;
+    uint32_t fh_len;
+    char fh[CALLBACK_FH_MAX];
+};
+
+/* A blocking lock that was refused: lockwait.c. */
+struct lock_wait {
+    struct list in_file, in_client, in_notify, in_told;
+    struct client *client;
+    struct sfile *file;
+    uint64_t start, end;
+    bool write;
+    uint64_t told_at; /* 0: it is not its turn yet */
+    uint32_t fh_len;
+    char fh[CALLBACK_FH_MAX];
+    size_t owner_len;
+    char owner[];
+};
+
 void st_lock(struct state *s);
 /* Runs the trash after unlocking. */
 void st_unlock(struct state *s);
@@ -175,6 +268,9 @@ void client_destroy_locked(struct state *s, struct client *cl);
 /* Removes a client with its durable record. 1: it is gone, the lock was dropped meanwhile: look at everything
  * again. 0: nothing was done, status in *err (STATE_BLOCK, NFS4ERR_DELAY). */
 int client_evict_locked(struct state *s, struct client *cl, bool may_block, nfsstat4 *err);
+/* Removes the durable record only: the client cannot reclaim what it has now. Drops the lock meanwhile: look at
+ * everything again. False: not now. */
+bool client_forget_locked(struct state *s, struct client *cl);
 /* The confirmed client of the same owner string, or NULL. */
 struct client *client_old_locked(struct state *s, const struct client *cl);
 void client_confirm_locked(struct state *s, struct client *cl);
@@ -186,6 +282,52 @@ void client_limit_log_locked(struct client *cl, const char *what);
 /* session.c */
 void session_unlink_locked(struct state *s, struct session *se);
 struct session *session_of_node(struct list *n);
+struct session *session_find_locked(struct state *s, const uint8_t id[SESSION_ID_SIZE]);
+void conn_unref_locked(struct state *s, struct conn_entry *ce);
+
+/* callback.c */
+/* May the client be called back, as far as is known? */
+bool cb_path_locked(const struct client *cl);
+/* Sends what is due to the client as far as there are slots. */
+void cb_pump_locked(struct state *s, struct client *cl);
+/* 4.0: there is a new address: tries it. */
+void cb_probe40_locked(struct state *s, struct client *cl);
+/* 4.0: forgets the connection. */
+void cb_drop40_locked(struct state *s, struct client *cl);
+/* Sends CB_GETATTR; false: there is no way or no slot now. */
+bool cb_getattr_locked(struct state *s, struct deleg *d);
+
+/* deleg.c */
+void deleg_free_locked(struct state *s, struct deleg *d);
+/* Recalls what others than cl (NULL: than nobody) hold on f and what conflicts with reading, or with writing,
+ * too. True: something does. */
+bool deleg_conflict_locked(struct state *s, struct sfile *f, const struct client *cl, bool write);
+/* Waits a moment for delegations to come back. False: not now, answer NFS4ERR_DELAY. */
+bool deleg_wait_locked(struct state *s);
+/* After an OPEN was granted: gives a delegation with it if that is sensible. */
+void deleg_grant_locked(struct state *s, struct open_request *r, const struct open_state *os);
+/* CLAIM_DELEGATE_CUR and CLAIM_DELEG_CUR_FH: is the delegation there? */
+nfsstat4 deleg_check_cur_locked(struct state *s, const struct open_request *r, const struct client *cl);
+/* The answer to CB_RECALL or CB_GETATTR. */
+void deleg_answered_locked(struct state *s, struct client *cl, const struct callback *cb,
+                           const struct callback_result *r);
+/* Once a second: sends again, revokes, evicts. Takes the lock. */
+void deleg_tick(struct state *s);
+
+/* lockwait.c */
+void wait_add_locked(struct state *s, const struct lock_request *r, struct client *cl, struct sfile *f,
+                     const void *owner, size_t len, uint64_t end);
+/* The owner got the lock, or gave up. */
+void wait_drop_locked(struct sfile *f, const struct client *cl, const void *owner, size_t len);
+void wait_free_locked(struct lock_wait *w);
+/* Somebody else whose turn it is before this owner's, or NULL. */
+const struct lock_wait *wait_ahead_locked(const struct sfile *f, const struct client *cl,
+                                          const void *owner, size_t len, uint64_t start, uint64_t end,
+                                          bool write);
+/* Locks of f went: tells those who may go on. */
+void wait_wake_locked(struct state *s, struct sfile *f);
+/* Once a second: those who did not come lose their turn. */
+void wait_tick_locked(struct state *s);
 
 /* stateid.c */
 int stid_add_locked(struct state *s, struct client *cl, struct stid *st, enum stid_kind kind);
@@ -211,6 +353,8 @@ void owner_drop_opens_locked(struct state *s, struct state_owner *o);
 
 /* openstate.c, lockstate.c */
 struct sfile *sfile_find_locked(struct state *s, const struct file_key *k);
+/* Frees f if nothing holds it. */
+void sfile_trim_locked(struct state *s, struct sfile *f);
 void open_free_locked(struct state *s, struct open_state *os);
 void lock_free_locked(struct state *s, struct lock_state *ls);
 

@@ -14,11 +14,13 @@
 
 void lock_free_locked(struct state *s, struct lock_state *ls)
 {
+    unsigned n = lockset_drop(&ls->open->file->locks, ls);
     struct state_owner *o = ls->owner;
-    int gone = lockset_drop(&ls->open->file->locks, ls);
 
-    ls->st.client->nranges -= gone;
-    s->nranges -= gone;
+    ls->st.client->nranges -= n;
+    s->nranges -= n;
+    if (n)
+        wait_wake_locked(s, ls->open->file);
     stid_del_locked(s, &ls->st);
     list_del(&ls->in_owner);
     list_del(&ls->in_open);
@@ -65,6 +67,18 @@ static int conflict_locked(struct state *s, struct sfile *f, const struct client
     fill_denied(denied, lr);
     *status = NFS4ERR_DENIED;
     return 0;
+}
+
+/* It is another one's turn: as if that one had the lock. */
+static nfsstat4 denied_by_wait(struct lock_denied *d, const struct lock_wait *w)
+{
+    d->offset = w->start;
+    d->length = w->end == UINT64_MAX ? UINT64_MAX : w->end - w->start + 1;
+    d->write = w->write;
+    d->clientid = w->client->id;
+    d->owner_len = w->owner_len;
+    memcpy(d->owner, w->owner, w->owner_len);
+    return NFS4ERR_DENIED;
 }
 
 static struct lock_state *mine_locked(const struct state_owner *o, const struct sfile *f)
@@ -156,11 +170,14 @@ static void bump_locked(struct state *s, struct lock_state *ls, int delta, state
 
 nfsstat4 lock_set(struct state *s, struct lock_request *r, bool may_block)
 {
+    const struct lock_wait *ahead;
     struct state_owner *o;
     struct open_state *os;
     struct lock_state *ls;
     struct client *cl;
+    const void *owner;
     nfsstat4 status;
+    size_t owner_len;
     uint64_t end;
     bool made;
     int delta;
@@ -183,9 +200,18 @@ again:
     }
     if (conflict_locked(s, os->file, cl, ls, r->offset, end, r->write, may_block, &r->denied, &status))
         goto again;
+    owner = ls ? ls->owner->bytes : r->owner;
+    owner_len = ls ? ls->owner->len : r->owner_len;
+    if (!status && !r->reclaim) {
+        ahead = wait_ahead_locked(os->file, cl, owner, owner_len, r->offset, end, r->write);
+        if (ahead)
+            status = denied_by_wait(&r->denied, ahead);
+    }
     if (status) {
         if (status == NFS4ERR_DENIED && r->reclaim)
             status = NFS4ERR_RECLAIM_CONFLICT;
+        else if (status == NFS4ERR_DENIED && r->wait)
+            wait_add_locked(s, r, cl, os->file, owner, owner_len, end);
         goto out;
     }
     status = cl->minor ? NFS4ERR_DELAY : NFS4ERR_RESOURCE;
@@ -206,6 +232,10 @@ again:
         goto out;
     }
     bump_locked(s, ls, delta, &r->stateid);
+    if (!list_empty(&os->file->waits)) {
+        wait_drop_locked(os->file, cl, owner, owner_len);
+        wait_wake_locked(s, os->file); /* it may have been a write lock before */
+    }
     status = NFS4_OK;
 out:
     st_unlock(s);
@@ -235,6 +265,10 @@ again:
     f = sfile_find_locked(s, &r->file);
     if (!f)
         goto out;
+    if (deleg_conflict_locked(s, f, cl, false)) { /* its holder need not tell us its locks */
+        status = NFS4ERR_DELAY;
+        goto out;
+    }
     ls = mine_locked(owner_find_locked(s, cl, OWNER_LOCK, r->owner, r->owner_len), f);
     if (conflict_locked(s, f, cl, ls, r->offset, end, r->write, may_block, &r->denied, &status))
         goto again;
@@ -268,6 +302,7 @@ nfsstat4 lock_unset(struct state *s, struct lock_request *r)
         goto out;
     }
     bump_locked(s, ls, delta, &r->stateid);
+    wait_wake_locked(s, ls->open->file);
 out:
     st_unlock(s);
     return status;

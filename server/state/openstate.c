@@ -42,15 +42,19 @@ static struct sfile *sfile_make_locked(struct state *s, const struct file_key *k
         return NULL;
     f->key = *k;
     list_init(&f->opens);
+    list_init(&f->delegs);
+    list_init(&f->waits);
     lockset_init(&f->locks);
     htab_add(&s->files, &f->node, file_hash(s, k));
     return f;
 }
 
-static void sfile_trim_locked(struct state *s, struct sfile *f)
+void sfile_trim_locked(struct state *s, struct sfile *f)
 {
-    if (!list_empty(&f->opens))
+    if (!list_empty(&f->opens) || !list_empty(&f->delegs))
         return;
+    while (!list_empty(&f->waits))
+        wait_free_locked(list_first(&f->waits, struct lock_wait, in_file));
     htab_del(&s->files, &f->node);
     lockset_release(&f->locks);
     free(f);
@@ -67,6 +71,22 @@ static void open_run(struct state *s, struct trash *t)
     free(os);
 }
 
+/* The client has f open no longer: its locks there wait for nothing. */
+static void drop_waits_locked(struct sfile *f, const struct client *cl)
+{
+    if (list_empty(&f->waits))
+        return;
+    list_for_each (it, &f->opens)
+        if (list_entry(it, struct open_state, in_file)->st.client == cl)
+            return;
+    list_for_each_safe (it, &f->waits) {
+        struct lock_wait *w = list_entry(it, struct lock_wait, in_file);
+
+        if (w->client == cl)
+            wait_free_locked(w);
+    }
+}
+
 void open_free_locked(struct state *s, struct open_state *os)
 {
     while (!list_empty(&os->locks))
@@ -75,6 +95,7 @@ void open_free_locked(struct state *s, struct open_state *os)
     stid_del_locked(s, &os->st);
     list_del(&os->in_owner);
     list_del(&os->in_file);
+    drop_waits_locked(os->file, os->st.client);
     sfile_trim_locked(s, os->file);
     os->trash.run = open_run;
     st_trash(s, &os->trash);
@@ -148,6 +169,7 @@ static nfsstat4 grant_locked(struct state *s, struct open_request *r, struct sta
     os->access |= r->access;
     os->deny |= r->deny;
     os->seen |= 1u << (r->access * 4 + r->deny);
+    deleg_grant_locked(s, r, os);
     if (++os->st.seqid == 0)
         os->st.seqid = 1;
     stid_fill(s, &os->st, &r->stateid);
@@ -156,12 +178,16 @@ static nfsstat4 grant_locked(struct state *s, struct open_request *r, struct sta
 
 nfsstat4 open_grant(struct state *s, struct open_request *r, bool may_block)
 {
+    uint32_t deny_read = r->deny & SHARE_READ;
     struct state_owner *o;
     struct open_state *other;
+    bool waited = false;
     struct sfile *f;
     struct client *cl;
     nfsstat4 status;
 
+    r->deleg = DELEG_NONE;
+    r->deleg_contended = false;
     st_lock(s);
 again:
     status = client_use_locked(s, r->clientid, r->minor, &cl);
@@ -175,6 +201,11 @@ again:
         status = NFS4ERR_EXPIRED;
         goto out;
     }
+    if (r->cur) {
+        status = deleg_check_cur_locked(s, r, cl);
+        if (status)
+            goto out;
+    }
     f = sfile_find_locked(s, &r->file);
     other = f ? conflict_locked(f, r->access, r->deny) : NULL;
     if (other) {
@@ -183,6 +214,16 @@ again:
             goto out;
         if (client_evict_locked(s, other->st.client, may_block, &status))
             goto again;
+        goto out;
+    }
+    if (deleg_conflict_locked(s, f, cl, (r->access & SHARE_WRITE) || deny_read || r->truncate)) {
+        r->deleg_contended = true;
+        status = r->reclaim ? NFS4ERR_RECLAIM_CONFLICT : may_block ? NFS4ERR_DELAY : STATE_BLOCK;
+        if (!r->reclaim && may_block && !waited) {
+            waited = true;
+            if (deleg_wait_locked(s))
+                goto again;
+        }
         goto out;
     }
     if (!o) {
@@ -221,6 +262,8 @@ void open_undo(struct state *s, const struct open_request *r)
         goto out;
     os = container_of(st, struct open_state, st);
     o = os->owner;
+    if (r->deleg && !stid_find_locked(s, r->minor, r->clientid, &r->deleg_stateid, STID_DELEG, true, &st))
+        deleg_free_locked(s, container_of(st, struct deleg, st));
     if (r->old_access) {
         os->access = r->old_access;
         os->deny = r->old_deny;

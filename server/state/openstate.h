@@ -49,6 +49,17 @@ struct open_request {
     uint32_t uid; /* of the request */
     uint32_t access, deny;
     bool reclaim;
+    /* Delegations. */
+    bool truncate;            /* the OPEN will empty the file */
+    bool want_read, want_write, want_none; /* what the client says; want_none: no delegation */
+    bool prev_read, prev_write; /* CLAIM_PREVIOUS: of a delegation, too */
+    const stateid4 *cur;      /* CLAIM_DELEGATE_CUR, CLAIM_DELEG_CUR_FH */
+    uint64_t change;          /* the file's, before */
+    const char *fh;           /* how callbacks call the file; NULL: no delegation */
+    uint32_t fh_len;
+    enum { DELEG_NONE, DELEG_READ, DELEG_WRITE } deleg; /* out */
+    bool deleg_contended;     /* out: none, because of others */
+    stateid4 deleg_stateid;   /* out */
     void *hold;      /* keeps the inode; taken over (and NULL afterwards) when a new open was made */
     stateid4 stateid; /* out */
     uint32_t old_access, old_deny, old_seen; /* out: before, for open_undo; old_access 0 = it is new */
@@ -83,6 +94,9 @@ struct lock_request {
     size_t owner_len;
     uint32_t lock_seqid; /* 4.0, of a new owner */
     uint64_t offset, length;
+    bool wait;       /* LOCK: a blocking type, by a client that is told when it may go on */
+    const char *fh;  /* then: how callbacks call the file */
+    uint32_t fh_len;
     struct lock_denied denied; /* out with NFS4ERR_DENIED */
 };
 nfsstat4 lock_set(struct state *s, struct lock_request *r, bool may_block);

@@ -24,28 +24,6 @@ struct session_slot {
     size_t reply_len;
 };
 
-struct conn_entry {
-    struct trash trash;
-    struct list node;
-    struct session_conn c;
-};
-
-struct session {
-    struct hnode node;
-    struct list in_client;
-    struct state *state;
-    struct client *client; /* NULL once unlinked */
-    uint64_t clientid;
-    uint8_t id[SESSION_ID_SIZE];
-    unsigned refs, busy;
-    struct session_attrs fore, back;
-    uint32_t cb_program, cb_uid, cb_gid;
-    bool back_wanted;
-    struct list conns;
-    unsigned nconns;
-    struct session_slot slots[];
-};
-
 static uint64_t id_hash(const struct state *s, const uint8_t id[SESSION_ID_SIZE])
 {
     uint64_t w[2];
@@ -54,7 +32,7 @@ static uint64_t id_hash(const struct state *s, const uint8_t id[SESSION_ID_SIZE]
     return htab_hash_u64(w[0] ^ htab_hash_u64(w[1] ^ s->seed));
 }
 
-static struct session *find_locked(struct state *s, const uint8_t id[SESSION_ID_SIZE])
+struct session *session_find_locked(struct state *s, const uint8_t id[SESSION_ID_SIZE])
 {
     uint64_t h = id_hash(s, id);
 
@@ -83,11 +61,18 @@ static void conn_run(struct state *s, struct trash *t)
     free(ce);
 }
 
+void conn_unref_locked(struct state *s, struct conn_entry *ce)
+{
+    if (!--ce->refs)
+        st_trash(s, &ce->trash);
+}
+
 static void conn_drop_locked(struct session *se, struct conn_entry *ce)
 {
     list_del(&ce->node);
     se->nconns--;
-    st_trash(se->state, &ce->trash);
+    ce->c.back = false; /* callbacks under way keep it a while */
+    conn_unref_locked(se->state, ce);
 }
 
 static struct conn_entry *conn_find_locked(struct session *se, uint64_t id)
@@ -112,6 +97,7 @@ static void conn_add_locked(struct session *se, const struct session_conn *c)
         return;
     }
     ce->trash.run = conn_run;
+    ce->refs = 1;
     ce->c = *c;
     if (se->nconns >= SESSION_CONNS_MAX)
         conn_drop_locked(se, list_first(&se->conns, struct conn_entry, node));
@@ -131,6 +117,11 @@ void session_bind(struct session *se, const struct session_conn *conn, bool expl
         if (ce)
             conn_drop_locked(se, ce);
         conn_add_locked(se, conn);
+        if (conn->back) {
+            se->back_wanted = true;
+            se->back_fault = false;
+            cb_pump_locked(se->state, se->client);
+        }
     }
     st_unlock(se->state);
     if (!keep && conn->put)
@@ -174,6 +165,7 @@ static void unref_locked(struct session *se)
     for (unsigned i = 0; i < se->fore.max_slots; i++)
         free(se->slots[i].reply);
     se->state->kept -= se->fore.max_slots * slot_cost(&se->fore);
+    free(se->slots);
     free(se);
 }
 
@@ -193,7 +185,7 @@ struct session *session_get(struct state *s, const uint8_t id[SESSION_ID_SIZE])
     struct session *se;
 
     st_lock(s);
-    se = find_locked(s, id);
+    se = session_find_locked(s, id);
     if (se)
         se->refs++;
     st_unlock(s);
@@ -220,7 +212,7 @@ nfsstat4 session_destroy(struct state *s, const uint8_t id[SESSION_ID_SIZE], con
     struct session *se;
 
     st_lock(s);
-    se = find_locked(s, id);
+    se = session_find_locked(s, id);
     if (!se)
         status = NFS4ERR_BADSESSION;
     else if (se->busy > (se == own ? 1u : 0u))
@@ -237,6 +229,7 @@ void session_set_callback(struct session *se, uint32_t program, uint32_t uid, ui
     se->cb_program = program;
     se->cb_uid = uid;
     se->cb_gid = gid;
+    se->back_fault = false;
     st_unlock(se->state);
 }
 
@@ -294,10 +287,15 @@ static nfsstat4 negotiate(struct session_create *a)
 
 static struct session *make_locked(struct state *s, struct client *cl, const struct session_create *a)
 {
-    struct session *se = calloc(1, sizeof *se + a->fore.max_slots * sizeof se->slots[0]);
+    struct session *se = calloc(1, sizeof *se);
 
     if (!se)
         return NULL;
+    se->slots = calloc(a->fore.max_slots, sizeof se->slots[0]);
+    if (!se->slots) {
+        free(se);
+        return NULL;
+    }
     se->state = s;
     se->client = cl;
     se->clientid = cl->id;
@@ -306,6 +304,7 @@ static struct session *make_locked(struct state *s, struct client *cl, const str
     clock_random(se->id + 8, 8);
     se->fore = a->fore;
     se->back = a->back;
+    se->minor = a->minor;
     se->cb_program = a->cb_program;
     se->cb_uid = a->cb_uid;
     se->cb_gid = a->cb_gid;
@@ -383,6 +382,7 @@ nfsstat4 session_create(struct state *s, const char *principal, struct session_c
     cl->cs_cached = true;
     cl->cs_reply = *a;
     conn_add_locked(se, conn);
+    cb_pump_locked(s, cl); /* this may be the way that was missing */
     *made = true;
 out:
     st_unlock(s);
@@ -391,19 +391,17 @@ out:
 
 /* --- SEQUENCE --- */
 
+/* RFC 8881 section 18.46.3. */
 static uint32_t status_flags_locked(const struct session *se)
 {
-    bool path = false;
+    const struct client *cl = se->client;
+    uint32_t flags = cl->nrevoked ? SEQ4_STATUS_RECALLABLE_STATE_REVOKED : 0;
 
-    if (!se->back_wanted)
-        return 0;
-    list_for_each (it, &se->client->sessions) {
-        const struct session *x = session_of_node(it);
-
-        list_for_each (jt, &x->conns)
-            path |= list_entry(jt, struct conn_entry, node)->c.back;
-    }
-    return path ? 0 : SEQ4_STATUS_CB_PATH_DOWN;
+    if (se->back_fault)
+        flags |= SEQ4_STATUS_BACKCHANNEL_FAULT;
+    if (se->back_wanted && !cb_path_locked(cl))
+        flags |= SEQ4_STATUS_CB_PATH_DOWN;
+    return flags;
 }
 
 nfsstat4 session_sequence(struct state *s, struct session_sequence *a, struct session **out,
@@ -414,7 +412,7 @@ nfsstat4 session_sequence(struct state *s, struct session_sequence *a, struct se
     struct session *se;
 
     st_lock(s);
-    se = find_locked(s, a->id);
+    se = session_find_locked(s, a->id);
     if (!se || se->client->going) {
         status = NFS4ERR_BADSESSION;
         goto out;

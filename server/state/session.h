@@ -65,6 +65,7 @@ struct session_create {
     uint64_t clientid;
     uint32_t sequence, flags; /* flags: in and out */
     struct session_attrs fore, back; /* in and out */
+    uint32_t minor; /* of the requests: callbacks have the same */
     uint32_t cb_program;
     uint32_t cb_uid, cb_gid; /* AUTH_SYS identity for callbacks; UINT32_MAX = AUTH_NONE */
     uint8_t id[SESSION_ID_SIZE]; /* out */

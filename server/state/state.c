@@ -45,6 +45,7 @@ int state_new(const struct state_conf *conf, struct state **out)
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&s->owner_idle, &attr);
+    pthread_cond_init(&s->deleg_changed, &attr);
     pthread_condattr_destroy(&attr);
     s->conf = *conf;
     if (!s->conf.lease_seconds)
@@ -57,6 +58,9 @@ int state_new(const struct state_conf *conf, struct state **out)
     s->epoch = (uint32_t)(conf->epoch & 0xfffff) | ((uint32_t)(clock_random64() & 0x7ff) | 0x400) << 20;
     list_init(&s->all);
     list_init(&s->grace_recs);
+    list_init(&s->recalled);
+    list_init(&s->notify);
+    list_init(&s->told);
     if (htab_init(&s->clients, 64) || htab_init(&s->names, 64) || htab_init(&s->sessions, 64) ||
         htab_init(&s->files, 256) || htab_init(&s->stids, 256) || htab_init(&s->owners, 256))
         goto fail;
@@ -75,6 +79,7 @@ void state_free(struct state *s)
     if (!s)
         return;
     st_lock(s);
+    s->cb_ops = NULL;
     list_for_each_safe (it, &s->all)
         client_destroy_locked(s, list_entry(it, struct client, in_all));
     st_unlock(s);
@@ -86,6 +91,7 @@ void state_free(struct state *s)
     htab_release(&s->stids);
     htab_release(&s->owners);
     pthread_cond_destroy(&s->owner_idle);
+    pthread_cond_destroy(&s->deleg_changed);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
@@ -121,7 +127,7 @@ static struct client *overdue_locked(struct state *s, uint64_t now)
             client_destroy_locked(s, cl);
             continue;
         }
-        if ((!cl->nopens && cl->renewed + 2000ull * s->conf.lease_seconds < now) ||
+        if ((!cl->nopens && !cl->ndelegs && cl->renewed + 2000ull * s->conf.lease_seconds < now) ||
             cl->renewed + COURTESY_MS < now)
             return cl;
     }
@@ -135,7 +141,9 @@ void state_tick(struct state *s)
     struct client *cl;
 
     grace_tick(s);
+    deleg_tick(s);
     st_lock(s);
+    wait_tick_locked(s);
     list_for_each (it, &s->all)
         trim_owners_locked(s, list_entry(it, struct client, in_all), now);
     for (int n = 0; n < 100 && (cl = overdue_locked(s, now)); n++)
@@ -157,27 +165,48 @@ void state_count(struct state *s, struct state_counts *out)
 
         out->opens += cl->nopens;
         out->locks += cl->nranges;
+        out->delegs += cl->ndelegs;
+        out->waits += cl->nwaits;
     }
     st_unlock(s);
 }
 
-/* A special stateid has no open: it must not pass a share reservation that denies what it wants. */
-static nfsstat4 check_special_locked(struct state *s, const struct file_key *k, const stateid4 *sid,
-                                     enum state_access want)
+static const struct client *client_of(struct state *s, uint64_t client)
 {
-    const struct sfile *f = sfile_find_locked(s, k);
+    return client ? client_find_locked(s, client, true) : NULL;
+}
+
+/* A special stateid has no open: it must not pass a share reservation or a delegation that denies what it wants. */
+static nfsstat4 check_special_locked(struct state *s, uint64_t client, const struct file_key *k,
+                                     const stateid4 *sid, enum state_access want)
+{
+    struct sfile *f = sfile_find_locked(s, k);
     bool bypass = sid->seqid == UINT32_MAX && want == STATE_READ;
 
     if (s->in_grace)
         return NFS4ERR_GRACE; /* a reservation not reclaimed yet may forbid it */
-    if (!f || bypass)
+    if (!f)
         return NFS4_OK;
     list_for_each (it, &f->opens) {
         const struct open_state *os = list_entry(it, struct open_state, in_file);
 
-        if ((os->deny & want) && !client_expired_locked(s, os->st.client))
+        if (!bypass && (os->deny & want) && !client_expired_locked(s, os->st.client))
             return NFS4ERR_LOCKED;
     }
+    return deleg_conflict_locked(s, f, client_of(s, client), want == STATE_WRITE) ? NFS4ERR_DELAY : NFS4_OK;
+}
+
+static nfsstat4 check_deleg(struct deleg *d, const struct file_key *f, enum state_access want,
+                            struct state_io *out)
+{
+    if (d->key.volume != f->volume || d->key.ino != f->ino)
+        return NFS4ERR_BAD_STATEID;
+    if (want == STATE_WRITE) {
+        if (!d->write)
+            return NFS4ERR_OPENMODE;
+        d->touched = clock_mono_ms();
+    }
+    *out = (struct state_io){true, (d->access & want) != 0, d->uid, d->st.client->id};
     return NFS4_OK;
 }
 
@@ -191,12 +220,16 @@ nfsstat4 state_check_io(struct state *s, uint32_t minor, uint64_t client, const 
     *out = (struct state_io){0};
     st_lock(s);
     if (stid_special(sid)) {
-        status = check_special_locked(s, f, sid, want);
+        status = check_special_locked(s, client, f, sid, want);
         goto out;
     }
-    status = stid_find_locked(s, minor, client, sid, STID_OPEN | STID_LOCK, false, &st);
+    status = stid_find_locked(s, minor, client, sid, STID_OPEN | STID_LOCK | STID_DELEG, false, &st);
     if (status)
         goto out;
+    if (st->kind == STID_DELEG) {
+        status = check_deleg(container_of(st, struct deleg, st), f, want, out);
+        goto out;
+    }
     os = st->kind == STID_OPEN ? container_of(st, struct open_state, st)
                                : container_of(st, struct lock_state, st)->open;
     if (os->file->key.volume != f->volume || os->file->key.ino != f->ino || !os->owner->confirmed)
@@ -212,6 +245,12 @@ out:
 
 nfsstat4 state_check_change(struct state *s, uint64_t client, const struct file_key *f)
 {
-    /* No delegations are granted: nothing conflicts. */
-    return NFS4_OK;
+    bool recalled;
+
+    if (!__atomic_load_n(&s->ndelegs, __ATOMIC_RELAXED))
+        return NFS4_OK;
+    st_lock(s);
+    recalled = deleg_conflict_locked(s, sfile_find_locked(s, f), client_of(s, client), true);
+    st_unlock(s);
+    return recalled ? NFS4ERR_DELAY : NFS4_OK;
 }

@@ -27,6 +27,7 @@ struct state_conf {
     uint32_t grace_seconds;     /* 0 = the lease time */
     struct statedb *db;
     uint64_t epoch;
+    bool delegations; /* grant them */
     /* Drops what an open's hold on an inode keeps (ctx is what the open handed over). Never blocks. */
     void (*drop_hold)(void *ctx, void *hold);
     /* Grace is over: orphans may go. Called once, from any thread. */

@@ -102,6 +102,8 @@ nfsstat4 stid_find_locked(struct state *s, uint32_t minor, uint64_t client, cons
     st = find(s, word(sid, 1), word(sid, 2));
     if (!st || !(st->kind & kinds))
         return NFS4ERR_BAD_STATEID;
+    if (st->kind == STID_DELEG && container_of(st, struct deleg, st)->revoked)
+        return minor ? NFS4ERR_DELEG_REVOKED : NFS4ERR_EXPIRED;
     if (!any_seqid && !(minor > 0 && sid->seqid == 0) && sid->seqid != st->seqid)
         return (int32_t)(sid->seqid - st->seqid) > 0 ? NFS4ERR_BAD_STATEID : NFS4ERR_OLD_STATEID;
     if (minor == 0)
@@ -116,7 +118,7 @@ nfsstat4 stateid_test(struct state *s, uint64_t client, const stateid4 *sid)
     nfsstat4 status;
 
     st_lock(s);
-    status = stid_find_locked(s, 1, client, sid, STID_OPEN | STID_LOCK, false, &st);
+    status = stid_find_locked(s, 1, client, sid, STID_OPEN | STID_LOCK | STID_DELEG, false, &st);
     st_unlock(s);
     return status;
 }
@@ -128,7 +130,12 @@ nfsstat4 stateid_free(struct state *s, uint64_t client, const stateid4 *sid)
     nfsstat4 status;
 
     st_lock(s);
-    status = stid_find_locked(s, 1, client, sid, STID_OPEN | STID_LOCK, false, &st);
+    status = stid_find_locked(s, 1, client, sid, STID_OPEN | STID_LOCK | STID_DELEG, false, &st);
+    if (status == NFS4ERR_DELEG_REVOKED) {
+        deleg_free_locked(s, container_of(find(s, word(sid, 1), word(sid, 2)), struct deleg, st));
+        status = NFS4_OK;
+        goto out;
+    }
     if (status)
         goto out;
     ls = st->kind == STID_LOCK ? container_of(st, struct lock_state, st) : NULL;

@@ -90,7 +90,7 @@ static void fake_grace_over(void *ctx)
 }
 
 static uint64_t fake_epoch;
-static struct state *boot(void)
+static inline struct state *boot(void)
 {
     struct state_conf conf = {.lease_seconds = 90, .grace_seconds = 90, .db = (struct statedb *)&fake_rows,
                               .epoch = ++fake_epoch, .drop_hold = fake_drop,
