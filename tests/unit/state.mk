@@ -5,7 +5,8 @@ UNIT_TESTS_state = \
     tests/unit/state_grace.t \
     tests/unit/state_open.t \
     tests/unit/state_restart.t \
-    tests/unit/state_session.t
+    tests/unit/state_session.t \
+    tests/unit/state_stress.t
 tests_unit_lockrange_t_SOURCES = tests/unit/lockrange.c
 tests_unit_lockrange_t_LDADD = $(UNIT_LIBS_STATE)
 tests_unit_state_client_t_SOURCES = tests/unit/state_client.c tests/unit/state_fake.h
@@ -18,6 +19,8 @@ tests_unit_state_open_t_SOURCES = tests/unit/state_open.c tests/unit/state_fake.
 tests_unit_state_open_t_LDADD = $(UNIT_LIBS_STATE)
 tests_unit_state_session_t_SOURCES = tests/unit/state_session.c tests/unit/state_fake.h
 tests_unit_state_session_t_LDADD = $(UNIT_LIBS_STATE)
+tests_unit_state_stress_t_SOURCES = tests/unit/state_stress.c tests/unit/state_fake.h
+tests_unit_state_stress_t_LDADD = $(UNIT_LIBS_STATE)
 tests_unit_state_restart_t_SOURCES = tests/unit/state_restart.c
 tests_unit_state_restart_t_LDADD = $(UNIT_LIBS_STATE)
 check_PROGRAMS += $(UNIT_TESTS_state)

@@ -5,6 +5,7 @@
 #define VOLNFS_TESTS_STATE_FAKE_H
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -28,7 +29,8 @@ struct fake_row {
 };
 static struct fake_row fake_rows[16];
 static int fake_err;      /* what the next writes return */
-static unsigned fake_dropped, fake_over;
+static unsigned fake_dropped, fake_over; /* atomic */
+static pthread_mutex_t fake_lock = PTHREAD_MUTEX_INITIALIZER; /* of the rows */
 
 static struct fake_row *fake_find(uint32_t minor, const void *owner, size_t len)
 {
@@ -40,10 +42,12 @@ static struct fake_row *fake_find(uint32_t minor, const void *owner, size_t len)
 }
 int statedb_put_client(struct statedb *db, const struct client_row *c)
 {
-    struct fake_row *r = fake_find(c->minor, c->owner, c->owner_len);
+    struct fake_row *r;
 
     if (fake_err)
         return fake_err;
+    pthread_mutex_lock(&fake_lock);
+    r = fake_find(c->minor, c->owner, c->owner_len);
     for (int i = 0; !r; i++)
         if (!fake_rows[i].used)
             r = &fake_rows[i];
@@ -52,18 +56,21 @@ int statedb_put_client(struct statedb *db, const struct client_row *c)
     r->len = c->owner_len;
     memcpy(r->owner, c->owner, c->owner_len);
     memcpy(r->principal, c->principal, sizeof r->principal);
+    pthread_mutex_unlock(&fake_lock);
     return 0;
 }
 int statedb_del_client(struct statedb *db, uint32_t minor, const void *owner, size_t len)
 {
-    struct fake_row *r = fake_find(minor, owner, len);
+    struct fake_row *r;
 
     if (fake_err)
         return fake_err;
-    if (!r)
-        return -ENOENT;
-    r->used = false;
-    return 0;
+    pthread_mutex_lock(&fake_lock);
+    r = fake_find(minor, owner, len);
+    if (r)
+        r->used = false;
+    pthread_mutex_unlock(&fake_lock);
+    return r ? 0 : -ENOENT;
 }
 int statedb_list_clients(struct statedb *db, int (*fn)(void *arg, const struct client_row *c), void *arg)
 {
@@ -82,7 +89,7 @@ int statedb_list_clients(struct statedb *db, int (*fn)(void *arg, const struct c
 }
 static void fake_drop(void *ctx, void *hold)
 {
-    fake_dropped++;
+    __atomic_add_fetch(&fake_dropped, 1, __ATOMIC_RELAXED);
 }
 static void fake_grace_over(void *ctx)
 {
