@@ -159,6 +159,8 @@ long shim_handler(long nr, const long args[6])
 #define P01 (ARG_PATH | ARG_PATH2), 0, 0, 0, 1
 #define AT0123 (ARG_PATH | ARG_PATH2 | ARG_AT), 0, 1, 2, 3
 #define ALWAYS ARG_ALWAYS, 0, 0, 0, 0
+#define MAP ARG_MAP, 0, 0, 0, 0
+#define REPLACE ARG_REPLACE, 0, 0, 0, 0
 
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452
@@ -197,8 +199,8 @@ const struct call_row call_table[512] = {
     [SYS_close] = {ARG_CLOSES, 0, 0, 0, 0, sc_close},
     [SYS_close_range] = {ALWAYS, sc_close_range},
     [SYS_dup] = {FD0, sc_dup},
-    [SYS_dup2] = {ALWAYS, sc_dup2},
-    [SYS_dup3] = {ALWAYS, sc_dup3},
+    [SYS_dup2] = {REPLACE, sc_dup2},
+    [SYS_dup3] = {REPLACE, sc_dup3},
     [SYS_fcntl] = {FD0, sc_fcntl},
     [SYS_stat] = {P0, sc_stat},
     [SYS_lstat] = {P0, sc_lstat},
@@ -244,17 +246,17 @@ const struct call_row call_table[512] = {
     [SYS_chdir] = {ALWAYS, sc_chdir},
     [SYS_fchdir] = {ALWAYS, sc_fchdir},
     [SYS_flock] = {FD0, sc_flock},
-    [SYS_mmap] = {ARG_FD, 4, 0, 0, 0, sc_mmap},
-    [SYS_munmap] = {ALWAYS, sc_munmap},
-    [SYS_mremap] = {ALWAYS, sc_mremap},
-    [SYS_msync] = {ALWAYS, sc_msync},
+    [SYS_mmap] = {ARG_FD | ARG_MAP, 4, 0, 0, 0, sc_mmap},
+    [SYS_munmap] = {MAP, sc_munmap},
+    [SYS_mremap] = {MAP, sc_mremap},
+    [SYS_msync] = {MAP, sc_msync},
     [SYS_execve] = {ALWAYS, sc_execve},
     [SYS_execveat] = {ALWAYS, sc_execveat},
     [SYS_exit_group] = {ALWAYS, sc_exit_group},
-    [SYS_poll] = {ALWAYS, sc_poll},
-    [SYS_ppoll] = {ALWAYS, sc_ppoll},
-    [SYS_select] = {ALWAYS, sc_select},
-    [SYS_pselect6] = {ALWAYS, sc_pselect6},
+    [SYS_poll] = {ARG_POLL, 0, 0, 0, 0, sc_poll},
+    [SYS_ppoll] = {ARG_POLL, 0, 0, 0, 0, sc_ppoll},
+    [SYS_select] = {ARG_SELECT, 0, 0, 0, 0, sc_select},
+    [SYS_pselect6] = {ARG_SELECT, 0, 0, 0, 0, sc_pselect6},
     [SYS_epoll_ctl] = {ARG_FD, 2, 0, 0, 0, sc_epoll_ctl},
     [SYS_setxattr] = {P0, sc_xattr_path},
     [SYS_lsetxattr] = {P0, sc_xattr_path},

@@ -7,6 +7,7 @@
  * descriptor not known yet is looked at once: ours are O_PATH descriptors of a memfd.
  */
 #include <fcntl.h>
+#include <poll.h>
 
 #include "client/nfs/rpc.h"
 #include "client/shim/shim.h"
@@ -83,6 +84,43 @@ static bool filter_path(const char *path, int dirfd)
     return filter_fd(dirfd);
 }
 
+static bool filter_poll(const struct pollfd *fds, unsigned n)
+{
+    if (fds == NULL || n > SHIM_FDS)
+        return false;
+    for (unsigned i = 0; i < n; i++)
+        if (filter_fd(fds[i].fd))
+            return true;
+    return false;
+}
+
+static bool filter_set(const uint64_t *set, int n)
+{
+    if (set == NULL)
+        return false;
+    for (int base = 0; base < n; base += 64) {
+        uint64_t bits = set[base / 64];
+
+        for (; bits != 0; bits &= bits - 1) {
+            int fd = base + __builtin_ctzll(bits);
+
+            if (fd < n && filter_fd(fd))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* dup2: a local descriptor that becomes a copy of another local one stays local; one not open stays unknown. */
+static bool filter_replace(int from, int to)
+{
+    if (from < 0 || to < 0)
+        return false;
+    if (rpc_owns_fd(to) || filter_fd(from))
+        return true;
+    return filter_fd(to);
+}
+
 bool shim_filter(long nr, const long args[6])
 {
     const struct call_row *row;
@@ -109,6 +147,8 @@ bool shim_filter(long nr, const long args[6])
     }
     if ((row->kind & ARG_FD) && filter_fd((int)args[row->fd]))
         return true;
+    if ((row->kind & ARG_MAP) && map_regions != 0)
+        return true;
     if (row->kind & ARG_PATH) {
         if (filter_path((const char *)args[row->path], row->kind & ARG_AT ? (int)args[row->fd] : AT_FDCWD_VALUE))
             return true;
@@ -117,5 +157,15 @@ bool shim_filter(long nr, const long args[6])
         if (filter_path((const char *)args[row->path2], row->kind & ARG_AT ? (int)args[row->fd2] : AT_FDCWD_VALUE))
             return true;
     }
+    if (row->kind & ARG_POLL)
+        return filter_poll((const struct pollfd *)args[0], (unsigned)args[1]);
+    if (row->kind & ARG_SELECT) {
+        int n = (int)args[0] < SHIM_FDS ? (int)args[0] : SHIM_FDS;
+
+        return filter_set((const uint64_t *)args[1], n) || filter_set((const uint64_t *)args[2], n) ||
+               filter_set((const uint64_t *)args[3], n);
+    }
+    if (row->kind & ARG_REPLACE)
+        return filter_replace((int)args[0], (int)args[1]);
     return false;
 }

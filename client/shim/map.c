@@ -30,6 +30,8 @@ static struct {
     struct region *first;
 } maps;
 
+int map_regions;
+
 static bool map_failed(long at)
 {
     return at < 0 && at > -4096;
@@ -160,6 +162,7 @@ static long map_shared(const long a[6], struct ofd *ofd)
     vlock_lock(&maps.lock);
     r->next = maps.first;
     maps.first = r;
+    map_regions++;
     vlock_unlock(&maps.lock);
     return at;
 }
@@ -292,6 +295,7 @@ long sc_munmap(const long a[6])
         region_sync(r);
         if (from <= r->at && to >= r->at + r->size) {
             *at = r->next;
+            map_regions--;
             region_free(r);
             continue;
         }

@@ -93,9 +93,20 @@ long shim_handler(long nr, const long args[6]);
 /* A system call on something of the program's that may wait: with its own signal mask meanwhile. */
 long shim_blocking(long nr, long a, long b, long c, long d);
 /* What a served call does with its arguments. */
-enum { ARG_FD = 1, ARG_PATH = 2, ARG_AT = 4, ARG_ALWAYS = 8, ARG_CLOSES = 16, ARG_PATH2 = 32 };
+enum {
+    ARG_FD = 1,
+    ARG_PATH = 2,
+    ARG_AT = 4,
+    ARG_ALWAYS = 8,
+    ARG_CLOSES = 16,
+    ARG_PATH2 = 32,
+    ARG_POLL = 64,     /* an array of struct pollfd */
+    ARG_SELECT = 128,  /* three sets of descriptors */
+    ARG_REPLACE = 256, /* the second descriptor becomes a copy of the first */
+    ARG_MAP = 512,     /* matters while anything of ours is mapped */
+};
 struct call_row {
-    uint8_t kind;
+    uint16_t kind;
     uint8_t fd, path; /* which argument */
     uint8_t fd2, path2;
     long (*run)(const long a[6]);
@@ -206,6 +217,7 @@ int file_attr(struct ofd *ofd, struct nfs_attr *attr, bool fresh); /* getattr wi
 void stat_fill(struct stat *st, const struct mount *mount, const struct nfs_attr *attr);
 long map_sync_all(void);              /* writes back shared mappings */
 void map_file_closing(const struct nfs_fh *fh);
+extern int map_regions; /* mappings of volume files that need looking after */
 void lock_closed(const struct nfs_fh *fh); /* POSIX: closing any descriptor of a file drops the process's locks */
 void lock_last_close(struct ofd *ofd); /* refs is 0 */
 int lock_proc(void);                   /* this process's row among the holds, or -1; made at first */
