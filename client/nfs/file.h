@@ -91,6 +91,19 @@ int nfs_root(struct nfs_client *client, struct nfs_fh *fh, struct nfs_attr *attr
 int nfs_lookup(struct nfs_client *client, const struct nfs_fh *dir, const char *name, size_t size, struct nfs_fh *fh,
                struct nfs_attr *attr);
 
+/* What the first request for a file that is being opened can bring along. */
+struct nfs_first {
+    uint32_t room; /* for the first bytes; 0: none wanted */
+    uint32_t size; /* result: how many came */
+    int have;      /* result: R_OK | W_OK | X_OK granted, -1 not known */
+    bool eof;      /* result: that is all of the file */
+    uint8_t *buf;
+};
+
+/* nfs_lookup that also asks for the access rights and reads the first bytes. */
+int nfs_lookup_first(struct nfs_client *client, const struct nfs_fh *dir, const char *name, size_t size,
+                     struct nfs_fh *fh, struct nfs_attr *attr, struct nfs_first *first);
+
 /*
  * Walks PATH ("a/b/c", no "." or ".." and no empty component; "" is dir itself) in one compound per ~60 names.
  * On success *fh and *attr are the last component's, not followed if it is a symbolic link. When a component
@@ -135,6 +148,15 @@ int nfs_close_file(struct nfs_client *client, const struct nfs_fh *fh, struct nf
 /* Reads up to size bytes at offset, in parallel pieces. Short only at the end of file. */
 ssize_t nfs_read(struct nfs_client *client, const struct nfs_fh *fh, void *buf, size_t size, uint64_t offset,
                  bool *eof);
+
+/* One READ of up to RPC_MAX_IO bytes that is not waited for yet; NULL when there is no memory. buf stays the call's
+ * until nfs_read_finish, which returns the count (short also when the server chose so) or a negative errno. lane:
+ * calls of one lane share a connection. nfs_read_abandon is for a child after fork: the call was its parent's. */
+struct nfs_ahead;
+struct nfs_ahead *nfs_read_start(struct nfs_client *client, const struct nfs_fh *fh, void *buf, size_t size,
+                                 uint64_t offset, int lane);
+ssize_t nfs_read_finish(struct nfs_client *client, struct nfs_ahead *call);
+void nfs_read_abandon(struct nfs_ahead *call);
 
 /* Writes everything, in parallel pieces, and makes it durable if sync is set; *verf (may be NULL) is the server's
  * write verifier. */

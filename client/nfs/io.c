@@ -102,6 +102,39 @@ static int io_finish(struct nfs_client *client, struct io_piece *piece)
     }
 }
 
+struct nfs_ahead {
+    struct io_piece piece;
+};
+
+struct nfs_ahead *nfs_read_start(struct nfs_client *client, const struct nfs_fh *fh, void *buf, size_t size,
+                                 uint64_t offset, int lane)
+{
+    struct nfs_ahead *call = heap_alloc(sizeof(*call));
+
+    if (call == NULL)
+        return NULL;
+    call->piece.write = false;
+    call->piece.to = buf;
+    call->piece.want = size < IO_PIECE ? size : IO_PIECE;
+    call->piece.offset = offset;
+    io_start(client, &call->piece, fh, NULL, false, lane);
+    return call;
+}
+
+ssize_t nfs_read_finish(struct nfs_client *client, struct nfs_ahead *call)
+{
+    int err = io_finish(client, &call->piece);
+    size_t have = call->piece.have;
+
+    heap_free(call);
+    return err != 0 ? err : (ssize_t)have;
+}
+
+void nfs_read_abandon(struct nfs_ahead *call)
+{
+    heap_free(call);
+}
+
 /*
  * Both directions: up to IO_DEPTH pieces under way, finished in order. Stops at the first error or short piece; what
  * came before it counts. After a short piece the rest is asked for again by the caller.

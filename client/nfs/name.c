@@ -236,11 +236,80 @@ int nfs_statfs(struct nfs_client *client, const struct nfs_fh *fh, struct nfs_st
     return err;
 }
 
+static const uint32_t acc_all = ACC_READ | ACC_LOOKUP | ACC_MODIFY | ACC_EXTEND | ACC_DELETE | ACC_EXECUTE;
+
+/* The result of ACCESS as R_OK and so on. */
+static int name_rights(struct nfs_dec *dec, const struct nfs_attr *attr)
+{
+    uint32_t supported = dec_u32(dec), granted = dec_u32(dec) & supported;
+    int have = 0;
+
+    if (granted & ACC_READ)
+        have |= R_OK;
+    if ((granted & ACC_MODIFY) || (attr->type != NFS_DIR && (granted & ACC_EXTEND)))
+        have |= W_OK;
+    if (granted & (attr->type == NFS_DIR ? ACC_LOOKUP : ACC_EXECUTE))
+        have |= X_OK;
+    return have;
+}
+
+int nfs_lookup_first(struct nfs_client *client, const struct nfs_fh *dir, const char *name, size_t size,
+                     struct nfs_fh *fh, struct nfs_attr *attr, struct nfs_first *first)
+{
+    static const struct nfs_stateid anonymous;
+    struct nfs_call call;
+    int err = name_check(name, size);
+
+    first->have = -1;
+    first->size = 0;
+    first->eof = false;
+    if (err != 0)
+        return err;
+    call_start(&call);
+    enc_putfh(&call.enc, dir);
+    enc_name(&call.enc, NFS_OP_LOOKUP, name, size);
+    name_want(&call, fh, attr);
+    enc_op(&call.enc, NFS_OP_ACCESS);
+    enc_u32(&call.enc, acc_all);
+    if (first->room > 0) {
+        enc_op(&call.enc, NFS_OP_READ);
+        enc_stateid(&call.enc, &anonymous);
+        enc_u64(&call.enc, 0);
+        enc_u32(&call.enc, first->room);
+    }
+    err = call_run(client, &call);
+    if (err == 0)
+        err = call_op(&call, NFS_OP_PUTFH);
+    if (err == 0)
+        err = call_op(&call, NFS_OP_LOOKUP);
+    if (err == 0)
+        err = name_result(&call, fh, attr);
+    /* From here on a failure only means that nothing was brought along. */
+    if (err == 0 && call.dec.left > 0 && call_op(&call, NFS_OP_ACCESS) == 0) {
+        first->have = name_rights(&call.dec, attr);
+        if (first->room > 0 && call.dec.left > 0 && call_op(&call, NFS_OP_READ) == 0) {
+            uint32_t eof = dec_u32(&call.dec), count;
+            const uint8_t *data = dec_bytes(&call.dec, &count);
+
+            if (!call.dec.bad && count <= first->room) {
+                memcpy(first->buf, data, count);
+                first->size = count;
+                first->eof = eof != 0;
+            }
+        }
+    }
+    if (call.dec.bad) {
+        first->have = -1;
+        first->size = 0;
+    }
+    call_end(&call);
+    return err;
+}
+
 int nfs_access(struct nfs_client *client, const struct nfs_fh *fh, int want, struct nfs_attr *attr)
 {
     struct nfs_attr own;
     struct nfs_call call;
-    uint32_t supported = 0, granted = 0;
     int err, have = 0;
 
     if (attr == NULL)
@@ -248,7 +317,7 @@ int nfs_access(struct nfs_client *client, const struct nfs_fh *fh, int want, str
     call_start(&call);
     enc_putfh(&call.enc, fh);
     enc_op(&call.enc, NFS_OP_ACCESS);
-    enc_u32(&call.enc, ACC_READ | ACC_LOOKUP | ACC_MODIFY | ACC_EXTEND | ACC_DELETE | ACC_EXECUTE);
+    enc_u32(&call.enc, acc_all);
     enc_getattr(&call.enc);
     err = call_run(client, &call);
     if (err == 0)
@@ -256,21 +325,14 @@ int nfs_access(struct nfs_client *client, const struct nfs_fh *fh, int want, str
     if (err == 0)
         err = call_op(&call, NFS_OP_ACCESS);
     if (err == 0) {
-        supported = dec_u32(&call.dec);
-        granted = dec_u32(&call.dec);
+        struct nfs_dec rights = call.dec; /* what they mean depends on the type, which comes next */
+
+        dec_skip(&call.dec, 8);
         err = name_result(&call, NULL, attr);
+        have = name_rights(&rights, attr);
     }
     call_end(&call);
-    if (err != 0)
-        return err;
-    granted &= supported;
-    if (granted & ACC_READ)
-        have |= R_OK;
-    if ((granted & ACC_MODIFY) || (attr->type != NFS_DIR && (granted & ACC_EXTEND)))
-        have |= W_OK;
-    if (granted & (attr->type == NFS_DIR ? ACC_LOOKUP : ACC_EXECUTE))
-        have |= X_OK;
-    return have & want;
+    return err != 0 ? err : have & want;
 }
 
 int nfs_readlink(struct nfs_client *client, const struct nfs_fh *fh, char *buf, size_t size)

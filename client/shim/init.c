@@ -55,7 +55,7 @@ void shim_after_fork(void)
     ofd_after_fork();
     path_after_fork();
     vnode_after_fork();
-    file_after_fork();
+    ahead_after_fork();
     nfs_client_after_fork(shim.client);
     lock_after_fork();
 }

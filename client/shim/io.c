@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * read, write and their relatives.
- *
- * Reads of a file that are small or sequential go through one window per file (up to IO_FILES files): it is read
- * ahead of a sequential reader and dropped when anybody in the run changes the file, or after IO_FRESH_MS. Large reads go
- * straight into the program's buffer.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,137 +12,13 @@
 #include "client/nfs/rpc.h"
 #include "client/shim/shim.h"
 
-#define IO_FILES 16
-#define IO_FRESH_MS 3000
 #define IO_ATTR_MS 1000
-#define IO_FIRST (128u << 10) /* window of a new reader */
-#define IO_WINDOW (4u << 20)
 #define SPLICE_MAX (64u << 10) /* a pipe's size */
 #define IO_MAX 0x7ffff000 /* MAX_RW_COUNT */
-
-struct window {
-    struct vlock lock;
-    struct nfs_fh fh; /* size 0: free */
-    uint32_t gen;
-    uint8_t *data;
-    size_t room;
-    uint64_t offset;
-    size_t size;
-    uint64_t ms, used_ms, next; /* next: where a sequential reader goes on */
-    uint32_t ahead;
-};
-
-static struct {
-    struct vlock lock;
-    struct window w[IO_FILES];
-} windows;
-
-/* The file's window, locked; the least used one is given up for it. */
-static struct window *window_get(const struct nfs_fh *fh)
-{
-    struct window *best = NULL;
-
-    vlock_lock(&windows.lock);
-    for (int i = 0; i < IO_FILES; i++) {
-        struct window *w = &windows.w[i];
-
-        if (w->fh.size != 0 && nfs_fh_same(&w->fh, fh)) {
-            best = w;
-            break;
-        }
-        if (best == NULL || w->used_ms < best->used_ms)
-            best = w;
-    }
-    vlock_lock(&best->lock);
-    if (best->fh.size == 0 || !nfs_fh_same(&best->fh, fh)) {
-        best->fh = *fh;
-        best->size = 0;
-        best->next = 0;
-        best->ahead = IO_FIRST;
-    }
-    best->used_ms = sys_now_ms();
-    vlock_unlock(&windows.lock);
-    return best;
-}
 
 void file_drop_cache(const struct nfs_fh *fh)
 {
     file_changed(fh);
-}
-
-void file_after_fork(void)
-{
-    for (int i = 0; i < IO_FILES; i++)
-        memset(&windows.w[i].lock, 0, sizeof(windows.w[i].lock));
-    memset(&windows.lock, 0, sizeof(windows.lock));
-}
-
-static void window_fill(struct window *w, const struct nfs_fh *fh, uint64_t offset, size_t want)
-{
-    uint32_t gen = file_gen(fh);
-    ssize_t n;
-
-    w->size = 0;
-    if (w->room < want) {
-        heap_free(w->data);
-        w->data = heap_alloc(want);
-        w->room = w->data == NULL ? 0 : want;
-        if (w->data == NULL)
-            return;
-    }
-    n = nfs_read(shim.client, fh, w->data, want, offset, NULL);
-    if (n <= 0)
-        return;
-    w->offset = offset;
-    w->size = (size_t)n;
-    w->gen = gen;
-    w->ms = sys_now_ms();
-}
-
-static bool window_has(const struct window *w, const struct nfs_fh *fh, uint64_t offset)
-{
-    return w->size > 0 && offset >= w->offset && offset < w->offset + w->size && w->gen == file_gen(fh) &&
-           sys_now_ms() - w->ms < IO_FRESH_MS;
-}
-
-/* Reads into one buffer. Short only at the end of the file. */
-static ssize_t io_read(const struct nfs_fh *fh, uint8_t *to, size_t size, uint64_t offset)
-{
-    struct window *w = window_get(fh);
-    size_t done = 0;
-    ssize_t ret = 0;
-
-    while (done < size) {
-        uint64_t at = offset + done;
-        size_t left = size - done, part;
-
-        if (window_has(w, fh, at)) {
-            part = (size_t)(w->offset + w->size - at);
-            if (part > left)
-                part = left;
-            memcpy(to + done, w->data + (at - w->offset), part);
-            done += part;
-            w->next = at + part;
-            continue;
-        }
-        if (at == w->next && left < IO_WINDOW) {
-            size_t want = w->ahead > left ? w->ahead : left;
-
-            window_fill(w, fh, at, want);
-            w->ahead = w->ahead * 2 > IO_WINDOW ? IO_WINDOW : w->ahead * 2;
-            if (window_has(w, fh, at))
-                continue;
-        } else {
-            w->ahead = IO_FIRST;
-        }
-        ret = nfs_read(shim.client, fh, to + done, left, at, NULL);
-        if (ret > 0)
-            done += (size_t)ret;
-        w->next = offset + done;
-        break;
-    }
-    vlock_unlock(&w->lock);
-    return done > 0 ? (ssize_t)done : ret;
 }
 
 int file_attr(struct ofd *ofd, struct nfs_attr *attr, bool fresh)
@@ -185,7 +57,7 @@ long file_read(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offset)
             continue;
         if (size > IO_MAX - done)
             size = IO_MAX - done;
-        got = io_read(&ofd->fh, iov[i].iov_base, size, offset + done);
+        got = ahead_read(ofd, iov[i].iov_base, size, offset + done);
         if (got < 0)
             return done > 0 ? (long)done : vol_error((int)got);
         done += (size_t)got;

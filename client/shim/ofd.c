@@ -290,6 +290,8 @@ void ofd_forget(int fd)
         lock_last_close(ofd);
         __atomic_sub_fetch(&shim.run->opens[file_slot(&ofd->fh)], 1, __ATOMIC_RELAXED);
     }
+    if (ofd->type == NFS_REG)
+        ahead_closed(&ofd->fh);
     ofd_unnote(fd);
 }
 

@@ -11,6 +11,9 @@
 
 #define OPEN_KEPT (O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DSYNC | O_DIRECTORY | O_PATH | O_CLOEXEC | O_NOATIME)
 
+/* Of a file that is opened for reading, so much comes with the open. */
+#define OPEN_FIRST (32u << 10)
+
 uint32_t shim_umask = 022;
 
 int vol_error(int err)
@@ -57,7 +60,7 @@ static long open_done(const struct vpath *vp, int flags, int low)
         init->fh = vp->fh;
         init->attr = vp->attr;
         init->attr_gen = file_gen(&vp->fh);
-        init->attr_ms = sys_now_ms();
+        init->attr_ms = vp->seen == file_changes() ? sys_now_ms() : 0;
     }
     strcpy(init->path, vp->path);
     fd = ofd_new(init, low, NULL);
@@ -68,6 +71,8 @@ static long open_done(const struct vpath *vp, int flags, int low)
 static long open_existing(struct vpath *vp, int flags, int low)
 {
     int want = open_want(flags), have;
+    struct nfs_first *first;
+    uint32_t gen = file_gen(&vp->fh);
 
     if (vp->attr.type == NFS_LNK) /* only without following */
         return flags & O_PATH ? open_done(vp, flags, low) : -ELOOP;
@@ -85,9 +90,18 @@ static long open_existing(struct vpath *vp, int flags, int low)
         return -EROFS;
     if (flags & O_TRUNC)
         want |= W_OK;
-    have = nfs_access(shim.client, &vp->fh, want, &vp->attr);
-    if (have < 0)
-        return vol_error(have);
+    first = vp->first;
+    if (first != NULL && first->have >= 0 && !(vp->attr.type == NFS_REG && vnode_dirty(&vp->fh))) {
+        have = first->have & want;
+    } else {
+        first = NULL;
+        if (vp->attr.type == NFS_REG)
+            vnode_drain(&vp->fh); /* our own bytes count */
+        vp->seen = file_changes();
+        have = nfs_access(shim.client, &vp->fh, want, &vp->attr);
+        if (have < 0)
+            return vol_error(have);
+    }
     if (have != want)
         return -EACCES;
     if ((flags & O_TRUNC) && vp->attr.type == NFS_REG && vp->attr.size > 0) {
@@ -98,8 +112,15 @@ static long open_existing(struct vpath *vp, int flags, int low)
         err = nfs_setattr(shim.client, &vp->fh, &set, &vp->attr);
         vnode_truncated(&vp->fh);
         file_changed(&vp->fh);
+        vp->seen = file_changes();
         if (err != 0)
             return vol_error(err);
+    }
+    if (vp->attr.type == NFS_REG) {
+        if (first != NULL && first->size > 0 && (want & R_OK) && vp->seen == file_changes())
+            ahead_feed(&vp->fh, vp->attr.change, gen, first->buf, first->size);
+        else
+            ahead_opened(&vp->fh, vp->attr.change);
     }
     return open_done(vp, flags, low);
 }
@@ -147,29 +168,40 @@ static long open_at(long nr, const long a[6], int d, int i, int flags, mode_t mo
 {
     int dirfd = d >= 0 ? (int)a[d] : AT_FDCWD, err;
     bool follow = !(flags & O_NOFOLLOW) && (flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL);
+    unsigned how = follow ? VP_FOLLOW | VP_FIRST : VP_FIRST;
+    struct nfs_first first = {0};
     struct vpath vp;
     long fd;
 
-    if (flags & O_PATH)
+    if (flags & O_PATH) {
         flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+        how &= ~(unsigned)VP_FIRST;
+    } else if ((flags & O_ACCMODE) != O_WRONLY && !(flags & (O_DIRECTORY | O_TRUNC | O_EXCL))) {
+        first.buf = heap_alloc(OPEN_FIRST);
+        first.room = first.buf != NULL ? OPEN_FIRST : 0;
+    }
+    vp.first = &first;
     for (int n = 0;; n++) {
-        err = path_resolve(dirfd, (const char *)a[i], follow ? VP_FOLLOW : 0, &vp);
-        if (err != 0)
-            return err;
-        if (vp.kind == VP_LOCAL)
-            return path_pass(nr, a, d, i, &vp);
+        err = path_resolve(dirfd, (const char *)a[i], how, &vp);
+        if (err != 0 || vp.kind == VP_LOCAL) {
+            fd = err != 0 ? err : path_pass(nr, a, d, i, &vp);
+            break;
+        }
         if ((flags & O_TMPFILE) == O_TMPFILE) {
             shim_say("%s: O_TMPFILE is not served", vp.path);
-            return -EOPNOTSUPP;
+            fd = -EOPNOTSUPP;
+            break;
         }
         fd = open_vpath(&vp, flags, mode, 0);
         /* Created by somebody else since we looked, or a directory handle that went stale. */
         if ((fd != -EEXIST || (flags & O_EXCL)) && fd != -ESTALE)
-            return fd;
+            break;
         if (n >= 5)
-            return fd;
+            break;
         path_forget();
     }
+    heap_free(first.buf);
+    return fd;
 }
 
 long sc_open(const long a[6])

@@ -414,7 +414,10 @@ static int path_round(unsigned flags, struct vpath *out)
         out->kind = VP_MISSING;
         return 0;
     }
-    err = nfs_lookup(shim.client, &out->dir, out->name, strlen(out->name), &out->fh, &out->attr);
+    if (flags & VP_FIRST)
+        err = nfs_lookup_first(shim.client, &out->dir, out->name, strlen(out->name), &out->fh, &out->attr, out->first);
+    else
+        err = nfs_lookup(shim.client, &out->dir, out->name, strlen(out->name), &out->fh, &out->attr);
     if (err == -ESTALE && cached && last != path + mount->len) {
         *last = 0;
         dir_drop(path);
@@ -433,6 +436,8 @@ static int path_round(unsigned flags, struct vpath *out)
 
         if (!(flags & VP_FOLLOW))
             out->links = true;
+        if (flags & VP_FIRST)
+            out->first->have = -1;
         err = path_link(path, strlen(path), mount, &out->fh);
         if (err == 0 && slash && strlen(path) + 2 < SHIM_PATH)
             strcat(path, "/");
@@ -510,11 +515,16 @@ int path_resolve(int dirfd, const char *path, unsigned flags, struct vpath *out)
     out->is_root = false;
     out->links = false;
     out->name[0] = 0;
+    if (flags & VP_FIRST)
+        out->first->have = -1;
+    else
+        out->first = NULL;
     if (path[0] == 0) {
         out->kind = VP_LOCAL;
         out->path[0] = 0;
         return 0;
     }
+    out->seen = file_changes();
     err = path_begin(dirfd, path, out);
     local = !path_below(out->path, shim.mirror, shim.mirror_len) && path_mount(out->path) == NULL;
     if (err < 0)

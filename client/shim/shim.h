@@ -51,13 +51,14 @@ struct run {
     uint32_t magic, size;
     struct nfs_shared nfs;
     uint32_t gens[SHIM_SLOTS];  /* by file: grows with every change made here, so that caches of others notice */
+    uint32_t changes;           /* grows with every change of any file */
     uint32_t names;             /* grows with every rename, removal and rmdir */
     int32_t opens[SHIM_SLOTS];  /* by file: how many open descriptions there are */
     struct rlock mounts_lock;
     struct mount mounts[SHIM_MOUNTS];
     struct hold_table holds; /* large and mostly never touched: from here on the file begins as a hole */
 };
-#define RUN_MAGIC 0x766e7233u
+#define RUN_MAGIC 0x766e7234u
 
 /* The process's view. Set up by shim_init. */
 struct shim {
@@ -169,7 +170,7 @@ void ofd_lock(struct ofd *ofd); /* the offset; a holder that died is found out *
 void ofd_unlock(struct ofd *ofd);
 
 /* ---- paths: path.c ---- */
-enum { VP_FOLLOW = 1, VP_PARENT = 2, VP_NOATTR = 4 };
+enum { VP_FOLLOW = 1, VP_PARENT = 2, VP_NOATTR = 4, VP_FIRST = 8 }; /* VP_FIRST: fill in *first too */
 enum vp_kind { VP_LOCAL, VP_FILE, VP_MISSING, VP_TOP };
 struct vpath {
     enum vp_kind kind;
@@ -182,6 +183,8 @@ struct vpath {
     struct nfs_fh dir;         /* the directory it lies in (unless is_root) */
     char name[NFS_NAME_MAX + 1];
     char path[SHIM_PATH];      /* absolute; VP_LOCAL: for the kernel */
+    uint32_t seen;             /* file_changes() before the file was looked at */
+    struct nfs_first *first;   /* VP_FIRST: given by the caller; have is -1 if it was not filled in */
 };
 /* Resolves path against dirfd (AT_FDCWD: working directory). VP_FOLLOW: a symbolic link at the end too.
  * VP_PARENT: only the directory must exist and nothing is looked up at the end. 0 or a negative errno;
@@ -207,11 +210,21 @@ void vnode_after_fork(void);
 void vnode_truncated(const struct nfs_fh *fh);
 long file_read(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offset);
 void file_drop_cache(const struct nfs_fh *fh);
-void file_after_fork(void);
 uint32_t file_gen(const struct nfs_fh *fh);
 void file_changed(const struct nfs_fh *fh); /* counts it for everybody in the run */
 unsigned file_slot(const struct nfs_fh *fh);
+uint32_t file_changes(void); /* grows with every change made in the run, whatever the file */
 int file_attr(struct ofd *ofd, struct nfs_attr *attr, bool fresh); /* getattr with what is known */
+
+/* ---- read-ahead: ahead.c ---- */
+/* Reads, short only at the end of the file or before an error. */
+ssize_t ahead_read(struct ofd *ofd, uint8_t *to, size_t size, uint64_t offset);
+/* The file's first bytes came with its attributes (change), generation gen at most. */
+void ahead_feed(const struct nfs_fh *fh, uint64_t change, uint32_t gen, const void *data, size_t size);
+/* The file was opened and has this change attribute: what is kept of another one goes. */
+void ahead_opened(const struct nfs_fh *fh, uint64_t change);
+void ahead_closed(const struct nfs_fh *fh);
+void ahead_after_fork(void);
 
 /* ---- the rest ---- */
 void stat_fill(struct stat *st, const struct mount *mount, const struct nfs_attr *attr);

@@ -63,6 +63,12 @@ uint32_t file_gen(const struct nfs_fh *fh)
 void file_changed(const struct nfs_fh *fh)
 {
     __atomic_add_fetch(&shim.run->gens[file_slot(fh)], 1, __ATOMIC_ACQ_REL);
+    __atomic_add_fetch(&shim.run->changes, 1, __ATOMIC_ACQ_REL);
+}
+
+uint32_t file_changes(void)
+{
+    return __atomic_load_n(&shim.run->changes, __ATOMIC_ACQUIRE);
 }
 
 static struct vnode *vnode_get(const struct nfs_fh *fh, bool make)
