@@ -252,7 +252,7 @@ ssize_t ahead_read(struct ofd *ofd, uint8_t *to, size_t size, uint64_t offset)
             s->ahead = s->ahead < 4 * AHEAD_PIECE ? 4 * AHEAD_PIECE : s->ahead;
         stream_top_up(s, at, limit);
     }
-    if (done == size) {
+    if (done == size || (done > 0 && offset + done >= limit && file_attr_fresh(ofd))) { /* nothing more to ask for */
         vlock_unlock(&s->lock);
         return (ssize_t)done;
     }

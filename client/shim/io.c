@@ -21,12 +21,17 @@ void file_drop_cache(const struct nfs_fh *fh)
     file_changed(fh);
 }
 
+bool file_attr_fresh(const struct ofd *ofd)
+{
+    return ofd->attr_ms != 0 && ofd->attr_gen == file_gen(&ofd->fh) && sys_now_ms() - ofd->attr_ms < IO_ATTR_MS;
+}
+
 int file_attr(struct ofd *ofd, struct nfs_attr *attr, bool fresh)
 {
     uint32_t gen = file_gen(&ofd->fh);
     int err;
 
-    if (!fresh && ofd->attr_ms != 0 && ofd->attr_gen == gen && sys_now_ms() - ofd->attr_ms < IO_ATTR_MS) {
+    if (!fresh && file_attr_fresh(ofd)) {
         *attr = ofd->attr;
         return 0;
     }
@@ -46,8 +51,7 @@ long file_read(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offset)
 
     vnode_drain(&ofd->fh);
     /* At the end as last seen a moment ago: spare the server the question. */
-    if (ofd->attr_ms != 0 && offset >= ofd->attr.size && ofd->attr_gen == file_gen(&ofd->fh) &&
-        sys_now_ms() - ofd->attr_ms < IO_ATTR_MS)
+    if (offset >= ofd->attr.size && file_attr_fresh(ofd))
         return 0;
     for (int i = 0; i < n; i++) {
         size_t size = iov[i].iov_len;

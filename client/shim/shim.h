@@ -214,6 +214,7 @@ uint32_t file_gen(const struct nfs_fh *fh);
 void file_changed(const struct nfs_fh *fh); /* counts it for everybody in the run */
 unsigned file_slot(const struct nfs_fh *fh);
 uint32_t file_changes(void); /* grows with every change made in the run, whatever the file */
+bool file_attr_fresh(const struct ofd *ofd); /* are the attributes in it to be used as they are? */
 int file_attr(struct ofd *ofd, struct nfs_attr *attr, bool fresh); /* getattr with what is known */
 
 /* ---- read-ahead: ahead.c ---- */
