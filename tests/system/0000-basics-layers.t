@@ -10,7 +10,7 @@ proto ^(common/|proto/|config\.h$)
 server/store ^(common/|server/store/|config\.h$)
 server/vfs ^(common/|server/store/(types|volume|statedb)\.h$|server/vfs/|config\.h$)
 server/state ^(common/|proto/|server/state/|server/store/statedb\.h$|server/rpc/request\.h$|config\.h$)
-server/nfs4 ^(common/|proto/|server/nfs4/|server/state/|server/vfs/vfs\.h$|server/store/(types|volume|statedb)\.h$|server/rpc/request\.h$|config\.h$)
+server/nfs4 ^(common/|proto/|server/nfs4/|server/state/|server/vfs/vfs\.h$|server/store/(types|volume|statedb)\.h$|server/rpc/(request|rpcserver)\.h$|config\.h$)
 server/rpc ^(common/|proto/|server/rpc/|config\.h$)
 server/control ^(common/|proto/|server/control/|server/rpc/|server/vfs/vfs\.h$|config\.h$)'
 
