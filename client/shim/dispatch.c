@@ -58,15 +58,49 @@ uint64_t shim_mask(void)
     return dispatch_mask;
 }
 
-/* While something takes long, signals are let in: a handler may run here, and its calls are served. */
+/* The kernel's struct sigaction. */
+struct dispatch_action {
+    void *handler;
+    unsigned long flags;
+    void *restorer;
+    uint64_t mask;
+};
+
+/* How many waits of this thread's calls let handlers run at the moment. */
+static __thread unsigned dispatch_windows __attribute__((tls_model("initial-exec")));
+
+static void window_open(void)
+{
+    dispatch_windows++;
+    shim_inside = 0;
+}
+
+static void window_close(void)
+{
+    shim_inside = 1;
+    dispatch_windows--;
+}
+
+/*
+ * While something takes long: what ends or stops the program does so. Handlers wait until the call is done, as in an
+ * uninterruptible wait of the kernel's: they might call what this thread is in the middle of.
+ */
 static int dispatch_idle(void)
 {
-    uint64_t all = ~0ull;
+    uint64_t all = ~0ull, pending = 0, let = 0, mask;
+    struct dispatch_action action;
 
-    shim_inside = 0;
-    sys4(SYS_rt_sigprocmask, SIG_SETMASK, &dispatch_mask, NULL, SIGSET_SIZE);
+    sys2(SYS_rt_sigpending, &pending, SIGSET_SIZE);
+    pending &= ~dispatch_mask;
+    if (pending == 0)
+        return 0;
+    for (int number = 1; number <= 64; number++)
+        if ((pending >> (number - 1) & 1) && sys4(SYS_rt_sigaction, number, NULL, &action, SIGSET_SIZE) == 0 &&
+            action.handler == SIG_DFL)
+            let |= 1ull << (number - 1);
+    mask = ~let;
+    sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, SIGSET_SIZE);
     sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, SIGSET_SIZE);
-    shim_inside = 1;
     return 0;
 }
 
@@ -75,21 +109,13 @@ long shim_blocking(long nr, long a, long b, long c, long d)
     uint64_t all = ~0ull;
     long ret;
 
-    shim_inside = 0;
+    window_open();
     sys4(SYS_rt_sigprocmask, SIG_SETMASK, &dispatch_mask, NULL, SIGSET_SIZE);
     ret = sys4(nr, a, b, c, d);
     sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, SIGSET_SIZE);
-    shim_inside = 1;
+    window_close();
     return ret;
 }
-
-/* The kernel's struct sigaction. */
-struct dispatch_action {
-    void *handler;
-    unsigned long flags;
-    void *restorer;
-    uint64_t mask;
-};
 
 /*
  * All signals are blocked but in the one ppoll here, so what is pending before it is what its handlers ran for; only
@@ -114,18 +140,44 @@ int shim_signals(void)
         again |= (action.flags & SA_RESTART) != 0;
         stop |= (action.flags & SA_RESTART) == 0;
     }
-    shim_inside = 0;
+    window_open();
     ran = sys5(SYS_ppoll, NULL, 0, &none, &dispatch_mask, SIGSET_SIZE);
-    shim_inside = 1;
+    window_close();
     return ran == -EINTR && (stop || !again) ? -EINTR : 0;
+}
+
+/* Makes the kernel's call with the program's signal mask. From then on handlers may run and use dispatch_pass. */
+static long dispatch_kernel(uint64_t mask, long outer_nr)
+{
+    long nr = dispatch_pass.nr, a[6];
+    bool path = false;
+
+    memcpy(a, dispatch_pass.a, sizeof(a));
+    dispatch_pass.nr = outer_nr;
+    for (int i = 0; i < 6; i++)
+        path |= a[i] == SYS_ARG(dispatch_pass.path);
+    if (!path) {
+        sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, SIGSET_SIZE);
+        return sys6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+    } else {
+        char copy[strlen(dispatch_pass.path) + 1];
+
+        strcpy(copy, dispatch_pass.path);
+        for (int i = 0; i < 6; i++)
+            if (a[i] == SYS_ARG(dispatch_pass.path))
+                a[i] = SYS_ARG(copy);
+        sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, SIGSET_SIZE);
+        return sys6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+    }
 }
 
 long shim_handler(long nr, const long args[6])
 {
     const struct call_row *row = &call_table[nr];
     uint64_t all = ~0ull, saved = 0, outer = dispatch_mask;
+    long ret, outer_nr = dispatch_pass.nr;
+    unsigned using;
     int old_errno;
-    long ret;
 
     if (*shim.alive == 0)
         shim_after_fork();
@@ -138,16 +190,20 @@ long shim_handler(long nr, const long args[6])
     shim_vforked = sys0(SYS_getpid) != shim.pid;
     rpc_idle_hook = dispatch_idle;
     old_errno = errno;
+    /* A vfork child that went on to exec left something here. */
+    using = dispatch_windows == 0 && !shim_vforked ? 0 : ofd_using();
+    ofd_used(using);
     dispatch_pass.nr = nr;
     ret = row->run(args);
+    ofd_used(using);
     errno = old_errno;
     shim_inside = 0;
     dispatch_mask = outer;
-    sys4(SYS_rt_sigprocmask, SIG_SETMASK, &saved, NULL, SIGSET_SIZE);
     if (ret == DISPATCH_PASS) {
-        const long *a = dispatch_pass.a;
-
-        ret = sys6(dispatch_pass.nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+        ret = dispatch_kernel(saved, outer_nr);
+    } else {
+        dispatch_pass.nr = outer_nr;
+        sys4(SYS_rt_sigprocmask, SIG_SETMASK, &saved, NULL, SIGSET_SIZE);
     }
     return ret;
 }

@@ -52,7 +52,8 @@ void shim_after_fork(void)
     *shim.alive = 1;
     shim_inside = 0;
     shim_vforked = false;
-    ofd_after_fork();
+    ofd_fork(shim.forking ? OFD_FORK_CHILD : OFD_FORK_UNSEEN);
+    shim.forking = false;
     path_after_fork();
     vnode_after_fork();
     ahead_after_fork();
@@ -66,14 +67,17 @@ static void shim_prepare(void)
 
     shim_inside = 1;
     vnode_flush_all();
-    ofd_ref_all();
+    ofd_fork(OFD_FORK_BEGIN);
     heap_fork_lock();
+    shim.forking = true;
     shim_inside = inside;
 }
 
 static void shim_parent(void)
 {
+    shim.forking = false;
     heap_fork_unlock();
+    ofd_fork(OFD_FORK_PARENT);
 }
 
 static void shim_child(void)

@@ -9,32 +9,104 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/memfd.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "client/shim/shim.h"
 
 #define OFD_MAGIC 0x766f6664u
 #define OFD_SIZE 8192
 #define OFD_HASH 1024
+#define OFD_HIGH 896 /* below the usual limit of 1024 */
 
 _Static_assert(sizeof(struct ofd) <= OFD_SIZE, "the record fits its memfd");
 
 uint8_t fd_state[SHIM_FDS];
 
+/*
+ * A record mapped into this process. refs: one while any descriptor here is known to be it, one per call that uses it:
+ * a thread may close a descriptor that another reads from. The mapping goes with the last; the ofd_map
+ * itself is used again and never freed, so that a look at a stale one is harmless.
+ */
 struct ofd_map {
     struct ofd_map *next;
     uint64_t id;
     struct ofd *ofd;
-    int here; /* descriptors of this process that are known to be this */
+    int here; /* descriptors of this process that are known to be this; under the lock */
+    int refs;
 };
 
 static struct {
     struct vlock lock;
     struct ofd_map *hash[OFD_HASH];
     struct ofd_map *byfd[SHIM_FDS];
+    struct ofd_map *spare;
 } ofds;
+
+/* What the calls under way in this thread use (more than one when a signal's handler runs in a wait). */
+#define OFD_USED 16
+static __thread struct {
+    struct ofd_map *map[OFD_USED];
+    unsigned n;
+} used __attribute__((tls_model("initial-exec")));
+
+static bool ofd_map_ref(struct ofd_map *map)
+{
+    int refs = __atomic_load_n(&map->refs, __ATOMIC_RELAXED);
+
+    while (refs > 0)
+        if (__atomic_compare_exchange_n(&map->refs, &refs, refs + 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+            return true;
+    return false;
+}
+
+static void ofd_map_put_locked(struct ofd_map *map)
+{
+    if (__atomic_sub_fetch(&map->refs, 1, __ATOMIC_ACQ_REL) != 0)
+        return;
+    sys2(SYS_munmap, map->ofd, OFD_SIZE);
+    map->ofd = NULL;
+    map->next = ofds.spare;
+    ofds.spare = map;
+}
+
+/* The call uses what it holds a reference of until it ends. */
+static struct ofd *ofd_use(struct ofd_map *map)
+{
+    for (unsigned i = 0; i < used.n; i++)
+        if (used.map[i] == map) {
+            __atomic_sub_fetch(&map->refs, 1, __ATOMIC_RELAXED);
+            return map->ofd;
+        }
+    if (used.n < OFD_USED)
+        used.map[used.n++] = map;
+    return map->ofd; /* with too many at once the mapping is never undone: harmless */
+}
+
+unsigned ofd_using(void)
+{
+    return used.n;
+}
+
+void ofd_used(unsigned mark)
+{
+    while (used.n > mark) {
+        struct ofd_map *map = used.map[--used.n];
+        int refs = __atomic_load_n(&map->refs, __ATOMIC_RELAXED);
+
+        while (refs > 1 && !__atomic_compare_exchange_n(&map->refs, &refs, refs - 1, false, __ATOMIC_RELEASE,
+                                                        __ATOMIC_RELAXED))
+            ;
+        if (refs > 1)
+            continue;
+        vlock_lock(&ofds.lock);
+        ofd_map_put_locked(map);
+        vlock_unlock(&ofds.lock);
+    }
+}
 
 static void ofd_name(char *to, uint64_t id)
 {
@@ -79,10 +151,14 @@ static struct ofd_map *ofd_find_locked(uint64_t id)
 
 static struct ofd_map *ofd_add_locked(uint64_t id, struct ofd *ofd)
 {
-    struct ofd_map *map = heap_zalloc(1, sizeof(*map));
+    struct ofd_map *map = ofds.spare;
 
-    if (map == NULL)
+    if (map != NULL)
+        ofds.spare = map->next;
+    else if ((map = heap_zalloc(1, sizeof(*map))) == NULL)
         return NULL;
+    map->here = 0;
+    __atomic_store_n(&map->refs, 1, __ATOMIC_RELEASE);
     map->id = id;
     map->ofd = ofd;
     map->next = ofds.hash[id % OFD_HASH];
@@ -90,14 +166,31 @@ static struct ofd_map *ofd_add_locked(uint64_t id, struct ofd *ofd)
     return map;
 }
 
+/* Takes fd out of the tables; the mapping goes when this process has no descriptor of it left. */
+static void ofd_unnote_locked(int fd)
+{
+    struct ofd_map *map = ofds.byfd[fd], **at;
+
+    fd_state[fd] = FD_UNKNOWN;
+    __atomic_store_n(&ofds.byfd[fd], NULL, __ATOMIC_RELEASE);
+    if (map == NULL || --map->here > 0)
+        return;
+    for (at = &ofds.hash[map->id % OFD_HASH]; *at != map; at = &(*at)->next)
+        ;
+    *at = map->next;
+    ofd_map_put_locked(map);
+}
+
 static void ofd_note_locked(int fd, struct ofd_map *map)
 {
     if (fd >= SHIM_FDS || shim_is_vfork_child())
         return;
-    if (ofds.byfd[fd] == map && fd_state[fd] == FD_OURS)
-        return;
-    ofds.byfd[fd] = map;
-    map->here++;
+    if (ofds.byfd[fd] != map) {
+        if (ofds.byfd[fd] != NULL)
+            ofd_unnote_locked(fd); /* closed behind our back */
+        map->here++;
+        __atomic_store_n(&ofds.byfd[fd], map, __ATOMIC_RELEASE);
+    }
     __atomic_store_n(&fd_state[fd], FD_OURS, __ATOMIC_RELEASE);
 }
 
@@ -112,9 +205,15 @@ struct ofd *ofd_get(int fd)
     if (fd < 0)
         return NULL;
     if (fd < SHIM_FDS && !shim_is_vfork_child() && __atomic_load_n(&fd_state[fd], __ATOMIC_ACQUIRE) == FD_OURS) {
-        map = ofds.byfd[fd];
-        if (map != NULL)
-            return map->ofd;
+        map = __atomic_load_n(&ofds.byfd[fd], __ATOMIC_ACQUIRE);
+        if (map != NULL && ofd_map_ref(map)) {
+            if (__atomic_load_n(&ofds.byfd[fd], __ATOMIC_ACQUIRE) == map)
+                return ofd_use(map);
+            vlock_lock(&ofds.lock); /* closed at this moment */
+            ofd_map_put_locked(map);
+            vlock_unlock(&ofds.lock);
+        }
+        map = NULL;
     }
     n = sys2(SYS_fcntl, fd, F_GETFL);
     if (n < 0 || !(n & O_PATH))
@@ -138,14 +237,47 @@ struct ofd *ofd_get(int fd)
         }
         map = ofd == NULL ? NULL : ofd_add_locked(id, ofd);
     }
-    if (map != NULL)
+    if (map != NULL) {
         ofd_note_locked(fd, map);
+        ofd_map_ref(map);
+    }
     vlock_unlock(&ofds.lock);
-    return map == NULL ? NULL : map->ofd;
+    return map == NULL ? NULL : ofd_use(map);
 
 local:
     /* Not noted as local: a walk by names may start from an O_PATH descriptor of "/". */
     return NULL;
+}
+
+/* An empty record's memfd, at a number out of the program's way: another thread of it may use a number that it has
+ * just closed, and must not come upon a record. */
+static long ofd_memfd(uint64_t id)
+{
+    static int high = OFD_HIGH;
+    char name[32];
+    long mem, moved, err;
+
+    ofd_name(name, id);
+    mem = sys2(SYS_memfd_create, name, MFD_CLOEXEC);
+    if (mem < 0)
+        return mem;
+    moved = sys3(SYS_fcntl, mem, F_DUPFD_CLOEXEC, high);
+    if (moved == -EINVAL && high > 0) {
+        struct rlimit limit = {0};
+
+        sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit);
+        high = limit.rlim_cur > 256 && limit.rlim_cur <= INT_MAX ? (int)limit.rlim_cur - 128 : 0;
+        moved = sys3(SYS_fcntl, mem, F_DUPFD_CLOEXEC, high);
+    }
+    if (moved >= 0) {
+        sys1(SYS_close, mem);
+        mem = moved;
+        sys2(SYS_ftruncate, mem, 0); /* in case it was written to */
+    }
+    err = sys2(SYS_ftruncate, mem, OFD_SIZE);
+    if (err < 0)
+        sys1(SYS_close, mem);
+    return err < 0 ? err : mem;
 }
 
 int ofd_new(const struct ofd *init, int low, struct ofd **out)
@@ -153,7 +285,7 @@ int ofd_new(const struct ofd *init, int low, struct ofd **out)
     static uint64_t count;
     struct ofd_map *map;
     struct ofd *ofd;
-    char name[32], path[32];
+    char path[32];
     uint64_t id;
     long mem, fd;
 
@@ -162,13 +294,9 @@ int ofd_new(const struct ofd *init, int low, struct ofd **out)
         if (sys3(SYS_getrandom, &id, sizeof(id), 0) != sizeof(id))
             id = sys_now_ms() << 20 ^ (uint64_t)sys0(SYS_gettid) << 8 ^ __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED);
     } while (id == 0);
-    ofd_name(name, id);
-    mem = sys2(SYS_memfd_create, name, MFD_CLOEXEC);
+    mem = ofd_memfd(id);
     if (mem < 0)
         return (int)mem;
-    fd = sys2(SYS_ftruncate, mem, OFD_SIZE);
-    if (fd < 0)
-        goto out;
     fd = -ENOMEM;
     ofd = ofd_mmap((int)mem);
     if (ofd == NULL)
@@ -185,19 +313,11 @@ int ofd_new(const struct ofd *init, int low, struct ofd **out)
     fd = sys3(SYS_open, path, O_PATH | (init->flags & O_CLOEXEC), 0);
     sys1(SYS_close, mem);
     mem = -1;
-    if (fd >= 0) {
-        /* The memfd took the lowest number: move down to it, as the program expects, or above low. */
+    if (fd >= 0 && fd < low) {
         long moved = sys3(SYS_fcntl, fd, init->flags & O_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, low);
 
-        if (moved >= 0 && moved < fd) {
-            sys1(SYS_close, fd);
-            fd = moved;
-        } else if (moved >= 0 && low > fd) {
-            sys1(SYS_close, fd);
-            fd = moved;
-        } else if (moved >= 0) {
-            sys1(SYS_close, moved);
-        }
+        sys1(SYS_close, fd);
+        fd = moved;
     }
     if (fd < 0) {
         sys2(SYS_munmap, ofd, OFD_SIZE);
@@ -205,14 +325,17 @@ int ofd_new(const struct ofd *init, int low, struct ofd **out)
     }
     vlock_lock(&ofds.lock);
     map = ofd_add_locked(id, ofd);
-    if (map != NULL)
+    if (map != NULL) {
         ofd_note_locked((int)fd, map);
+        ofd_map_ref(map);
+    }
     vlock_unlock(&ofds.lock);
     if (map == NULL) {
         sys2(SYS_munmap, ofd, OFD_SIZE);
         sys1(SYS_close, fd);
         return -ENOMEM;
     }
+    ofd_use(map);
     __atomic_add_fetch(&shim.run->opens[file_slot(&init->fh)], 1, __ATOMIC_RELAXED);
     if (out != NULL)
         *out = ofd;
@@ -220,6 +343,15 @@ out:
     if (mem >= 0)
         sys1(SYS_close, mem);
     return (int)fd;
+}
+
+bool ofd_is(int fd)
+{
+    unsigned mark = ofd_using();
+    bool is = ofd_get(fd) != NULL;
+
+    ofd_used(mark);
+    return is;
 }
 
 struct mount *ofd_mount(const struct ofd *ofd)
@@ -234,8 +366,10 @@ void ofd_lock(struct ofd *ofd)
     while (!__atomic_compare_exchange_n(&ofd->holder, &zero, me, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
         holder = zero;
         zero = 0;
+        if (holder == me)
+            return; /* a handler that runs in the middle of it */
         sys_futex_wait(&ofd->holder, holder, 100);
-        if (holder != 0 && holder != me && sys_alive(holder, NULL) == 0)
+        if (holder != 0 && sys_alive(holder, NULL) == 0)
             __atomic_compare_exchange_n(&ofd->holder, &holder, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
     }
 }
@@ -246,29 +380,24 @@ void ofd_unlock(struct ofd *ofd)
     sys_futex_wake(&ofd->holder);
 }
 
-/* Takes fd out of the tables; the mapping goes when this process has no descriptor of it left. */
-static void ofd_unnote(int fd)
+/* The one of several threads that close a descriptor at once who really does. */
+static bool ofd_unnote(int fd, const struct ofd *ofd)
 {
-    struct ofd_map *map, **at;
+    bool mine;
 
-    if (fd < 0 || fd >= SHIM_FDS || shim_is_vfork_child())
-        return;
+    if (fd >= SHIM_FDS || shim_is_vfork_child())
+        return true;
     vlock_lock(&ofds.lock);
-    map = ofds.byfd[fd];
-    fd_state[fd] = FD_UNKNOWN;
-    ofds.byfd[fd] = NULL;
-    if (map != NULL && --map->here <= 0) {
-        for (at = &ofds.hash[map->id % OFD_HASH]; *at != map; at = &(*at)->next)
-            ;
-        *at = map->next;
-        sys2(SYS_munmap, map->ofd, OFD_SIZE);
-        heap_free(map);
-    }
+    mine = ofds.byfd[fd] != NULL && ofds.byfd[fd]->ofd == ofd;
+    if (mine)
+        ofd_unnote_locked(fd);
     vlock_unlock(&ofds.lock);
+    return mine;
 }
 
 void ofd_forget(int fd)
 {
+    unsigned mark = ofd_using();
     struct ofd *ofd;
 
     if (fd < 0 || (fd < SHIM_FDS && fd_state[fd] == FD_LOCAL)) {
@@ -286,13 +415,13 @@ void ofd_forget(int fd)
         vnode_flush(&ofd->fh, false);
         lock_closed(&ofd->fh);
     }
-    if (__atomic_sub_fetch(&ofd->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+    if (ofd_unnote(fd, ofd) && __atomic_sub_fetch(&ofd->refs, 1, __ATOMIC_ACQ_REL) == 0) {
         lock_last_close(ofd);
         __atomic_sub_fetch(&shim.run->opens[file_slot(&ofd->fh)], 1, __ATOMIC_RELAXED);
     }
     if (ofd->type == NFS_REG)
         ahead_closed(&ofd->fh);
-    ofd_unnote(fd);
+    ofd_used(mark);
 }
 
 long ofd_close(int fd)
@@ -309,9 +438,11 @@ long ofd_close(int fd)
 
 void ofd_each(void (*fn)(int fd, struct ofd *ofd, void *arg), void *arg)
 {
+    struct ofd_map *map;
+
     for (int fd = 0; fd < SHIM_FDS; fd++)
-        if (fd_state[fd] == FD_OURS && ofds.byfd[fd] != NULL)
-            fn(fd, ofds.byfd[fd]->ofd, arg);
+        if (fd_state[fd] == FD_OURS && (map = __atomic_load_n(&ofds.byfd[fd], __ATOMIC_ACQUIRE)) != NULL)
+            fn(fd, map->ofd, arg);
 }
 
 static void ofd_ref_one(int fd, struct ofd *ofd, void *arg)
@@ -319,9 +450,24 @@ static void ofd_ref_one(int fd, struct ofd *ofd, void *arg)
     __atomic_add_fetch(&ofd->refs, 1, __ATOMIC_ACQ_REL);
 }
 
-void ofd_ref_all(void)
+void ofd_fork(enum ofd_fork when)
 {
-    ofd_each(ofd_ref_one, NULL);
+    switch (when) {
+    case OFD_FORK_BEGIN:
+        vlock_lock(&ofds.lock); /* nobody opens or closes until the child is made */
+        ofd_each(ofd_ref_one, NULL);
+        break;
+    case OFD_FORK_PARENT:
+        vlock_unlock(&ofds.lock);
+        break;
+    case OFD_FORK_CHILD:
+        memset(&ofds.lock, 0, sizeof(ofds.lock));
+        break;
+    case OFD_FORK_UNSEEN:
+        memset(&ofds.lock, 0, sizeof(ofds.lock));
+        ofd_each(ofd_ref_one, NULL);
+        break;
+    }
 }
 
 /* Every descriptor of ours that the kernel knows of, whether it was used here or not. */
@@ -351,10 +497,12 @@ static void ofd_scan(void (*fn)(int fd, struct ofd *ofd, void *arg), void *arg)
                 continue;
             flags = sys2(SYS_fcntl, fd, F_GETFL);
             if (flags >= 0 && (flags & O_PATH)) {
+                unsigned mark = ofd_using();
                 struct ofd *ofd = ofd_get(fd);
 
                 if (ofd != NULL)
                     fn(fd, ofd, arg);
+                ofd_used(mark);
             }
         }
     }
@@ -385,9 +533,4 @@ static void ofd_exit_one(int fd, struct ofd *ofd, void *arg)
 void ofd_exit(void)
 {
     ofd_scan(ofd_exit_one, NULL);
-}
-
-void ofd_after_fork(void)
-{
-    memset(&ofds.lock, 0, sizeof(ofds.lock));
 }

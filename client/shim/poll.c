@@ -26,7 +26,7 @@ static long poll_run(struct pollfd *fds, unsigned n, struct timespec *limit, con
     if (mine == NULL)
         return -ENOMEM;
     for (unsigned i = 0; i < n; i++)
-        mine[i] = fds[i].fd >= 0 && ofd_get(fds[i].fd) != NULL;
+        mine[i] = fds[i].fd >= 0 && ofd_is(fds[i].fd);
     for (unsigned i = 0; i < n; i++) {
         if (!mine[i])
             continue;
@@ -49,7 +49,7 @@ static long poll_run(struct pollfd *fds, unsigned n, struct timespec *limit, con
 static bool poll_ours(const struct pollfd *fds, unsigned n)
 {
     for (unsigned i = 0; i < n; i++)
-        if (fds[i].fd >= 0 && ofd_get(fds[i].fd) != NULL)
+        if (fds[i].fd >= 0 && ofd_is(fds[i].fd))
             return true;
     return false;
 }
@@ -82,7 +82,7 @@ static int select_hide(fd_set *set, fd_set *mine, int n)
 
     FD_ZERO(mine);
     for (int fd = 0; set != NULL && fd < n; fd++) {
-        if (!FD_ISSET(fd, set) || ofd_get(fd) == NULL)
+        if (!FD_ISSET(fd, set) || !ofd_is(fd))
             continue;
         FD_CLR(fd, set);
         FD_SET(fd, mine);

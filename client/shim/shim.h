@@ -71,6 +71,7 @@ struct shim {
     uint32_t dir_len;
     char mirror[280]; /* dir + "/cwd" */
     uint32_t mirror_len;
+    bool forking;         /* between the two ends of fork() */
     pid_t pid;            /* whose fd_state this is */
     int proc;             /* its row among the holds; -1: not asked for yet; -2: there is none */
     volatile int *alive;  /* 1; a page that reads 0 in a forked child */
@@ -154,15 +155,21 @@ struct ofd {
 
 /* Makes one and returns a descriptor for it (cloexec as flags say), not below low; *out is this process's mapping. */
 int ofd_new(const struct ofd *init, int low, struct ofd **out);
-/* The description behind a descriptor: NULL when it is not ours. */
+/* The description behind a descriptor: NULL when it is not ours. It stays mapped until the call ends, whoever closes
+ * the descriptor meanwhile. */
 struct ofd *ofd_get(int fd);
+bool ofd_is(int fd); /* for looking at many: keeps nothing */
+/* What ofd_get gave since ofd_using() returned mark is no longer used. */
+unsigned ofd_using(void);
+void ofd_used(unsigned mark);
 /* Descriptor numbers came and went. */
 void ofd_forget(int fd);                 /* before fd is closed or replaced by the kernel */
 long ofd_close(int fd);                  /* flushes, releases, closes */
-void ofd_ref_all(void);                  /* before fork: the child will hold one more of each */
+/* fork: every description gets another holder. UNSEEN: in the child, when the fork was not announced. */
+enum ofd_fork { OFD_FORK_BEGIN, OFD_FORK_PARENT, OFD_FORK_CHILD, OFD_FORK_UNSEEN };
+void ofd_fork(enum ofd_fork when);
 void ofd_exec(bool back); /* before exec: what is inherited stays referenced; back: it failed */
 void ofd_exit(void);      /* before exit: gives back every descriptor, those never used too */
-void ofd_after_fork(void);
 /* For every descriptor of ours in this process. */
 void ofd_each(void (*fn)(int fd, struct ofd *ofd, void *arg), void *arg);
 struct mount *ofd_mount(const struct ofd *ofd);

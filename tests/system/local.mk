@@ -7,6 +7,7 @@ SYSTEM_TESTS = \
     tests/system/0700-shim-programs.t \
     tests/system/0701-shim-run.t \
     tests/system/0705-shim-killed.t \
+    tests/system/0706-shim-races.t \
     tests/system/0710-client-cp.t \
     tests/system/0711-client-resume.t \
     tests/system/0720-shim-workflow.t \
@@ -28,4 +29,4 @@ TESTS += $(SYSTEM_TESTS) $(KERNEL_TESTS)
 EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/nfswire.py tests/lib/servers.py tests/lib/summary.py \
     tests/uml/uml.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py tests/workflow/shim.py \
     tests/shim/programs.sh tests/shim/python.py
-EXTRA_DIST += tests/shim/killed.py
+EXTRA_DIST += tests/shim/killed.py tests/shim/races.py
