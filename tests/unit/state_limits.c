@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Tests of what one client, and all together, may have: at the limit a clear error, room again after something went, and
+ * others not affected.
+ */
+#include "tests/unit/state_fake.h"
+
+/* As in server/state/internal.h. */
+#define CLIENTS 20000u
+#define OPENS   262144u
+#define OWNERS  131072u
+#define RANGES  65536u
+
+static void counted(struct state *s, unsigned opens, unsigned owners)
+{
+    struct state_counts n;
+
+    state_count(s, &n);
+    assert_int_equal(n.opens, opens);
+    assert_int_equal(n.owners, owners);
+}
+
+static void test_opens(void **unused)
+{
+    struct file_key k = {1, 5};
+    stateid4 sid, five, out;
+    struct state *s;
+    uint64_t a, b;
+
+    forget_rows();
+    s = boot();
+    a = client41(s, "a", verf1, true);
+    b = client41(s, "b", verf1, true);
+    for (unsigned i = 1; i <= OPENS; i++)
+        if (open41(s, a, "o", i, 1, 0, false, i == 5 ? &five : &sid))
+            fail_msg("open %u", i);
+    assert_int_equal(open41(s, a, "o", OPENS + 1, 1, 0, false, &sid), NFS4ERR_NOSPC);
+    assert_int_equal(open41(s, a, "o", 7, 2, 0, false, &sid), NFS4_OK); /* an upgrade needs no more */
+    assert_int_equal(open41(s, b, "o", 7, 1, 0, false, &sid), NFS4_OK);
+    counted(s, OPENS + 1, 2);
+    assert_int_equal(open_close(s, 1, a, &k, &five, &out), NFS4_OK);
+    assert_int_equal(open41(s, a, "o", OPENS + 1, 1, 0, false, &sid), NFS4_OK);
+    state_free(s);
+}
+
+static void test_owners(void **unused)
+{
+    struct file_key k = {1, 1};
+    stateid4 sid, first, out;
+    struct state *s;
+    char name[16];
+    uint64_t a;
+
+    forget_rows();
+    s = boot();
+    a = client41(s, "a", verf1, true);
+    for (unsigned i = 1; i <= OWNERS; i++) {
+        snprintf(name, sizeof name, "o%u", i);
+        if (open41(s, a, name, i, 1, 0, false, i == 1 ? &first : &sid))
+            fail_msg("owner %u", i);
+    }
+    assert_int_equal(open41(s, a, "more", 1, 1, 0, false, &sid), NFS4ERR_DELAY);
+    counted(s, OWNERS, OWNERS);
+    assert_int_equal(open_close(s, 1, a, &k, &first, &out), NFS4_OK); /* its owner goes, too */
+    assert_int_equal(open41(s, a, "more", 1, 1, 0, false, &sid), NFS4_OK);
+    state_free(s);
+}
+
+static void test_ranges(void **unused)
+{
+    struct lock_request r = {.minor = 1, .file = {1, 7}, .new_owner = true, .write = true, .owner = "l",
+                             .owner_len = 1, .length = 1};
+    struct state_counts n;
+    struct state *s;
+    nfsstat4 st = NFS4_OK;
+    unsigned got = 0;
+
+    forget_rows();
+    s = boot();
+    r.client = client41(s, "a", verf1, true);
+    assert_int_equal(open41(s, r.client, "o", 7, 3, 0, false, &r.stateid), NFS4_OK);
+    for (uint64_t at = 2 * (RANGES + 9); at; at -= 2) { /* from the end: each goes to the begin of the list */
+        r.offset = at;
+        st = lock_set(s, &r, true);
+        if (st)
+            break;
+        r.new_owner = false;
+        got++;
+    }
+    assert_int_equal(st, NFS4ERR_DELAY);
+    assert_true(got > RANGES - 3 && got <= RANGES);
+    r.offset += 2;
+    assert_int_equal(lock_unset(s, &r), NFS4_OK);
+    assert_int_equal(lock_set(s, &r, true), NFS4_OK);
+    r.offset = 0;
+    r.length = UINT64_MAX; /* everything in one: all ranges are free again */
+    assert_int_equal(lock_unset(s, &r), NFS4_OK);
+    assert_int_equal(lock_set(s, &r, true), NFS4_OK);
+    state_count(s, &n);
+    assert_int_equal(n.locks, 1);
+    state_free(s);
+}
+
+static void test_clients(void **unused)
+{
+    struct client_set40 x;
+    struct state_counts n;
+    bool replay, confirm;
+    struct state *s;
+    char name[16];
+    stateid4 sid;
+    uint64_t a;
+
+    forget_rows();
+    s = boot();
+    a = client40(s, "with an open", verf1);
+    assert_int_equal(open40(s, a, "o", 1, 7, 1, 0, &sid, &replay, &confirm), NFS4_OK);
+    for (unsigned i = 1; i < CLIENTS - 1; i++) {
+        snprintf(name, sizeof name, "c%u", i);
+        client40(s, name, verf1);
+    }
+    /* An unconfirmed one takes the last place, and gives it to the next that comes. */
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "u%u", i);
+        assert_int_equal(set40(s, ROOT, name, verf1, &x), NFS4_OK);
+    }
+    assert_int_equal(client_confirm40(s, ROOT, x.clientid, x.confirm, true), NFS4_OK);
+    assert_int_equal(set40(s, ROOT, "one more", verf1, &x), NFS4ERR_RESOURCE);
+    state_count(s, &n);
+    assert_int_equal(n.clients, CLIENTS);
+    clock_test_advance(91000); /* all are silent: one without state goes */
+    assert_int_equal(set40(s, ROOT, "one more", verf1, &x), NFS4_OK);
+    assert_int_equal(client_renew40(s, a), NFS4_OK);
+    state_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_opens),
+        cmocka_unit_test(test_owners),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_clients),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
