@@ -24,7 +24,7 @@ nfsstat4 op_getattr(struct compound *c, GETATTR4args *args, GETATTR4res *res)
     if (err)
         return nfs4_status(err);
     if (held.modified)
-        s.va.a.size = held.size;
+        s.va.a.size = held.size < STORE_FILE_MAX ? held.size : STORE_FILE_MAX;
     buf = compound_scratch(c, ATTR_BYTES_MAX);
     if (!buf)
         return NFS4ERR_DELAY;

@@ -7,8 +7,8 @@
  * 3. Write delegations are for 4.1+ only: in 4.0 most requests do not say whose they are, so that a client's own
  *    GETATTR or SETATTR would look like a conflict with its own delegation. What is opened for both gets a read
  *    delegation there: a client's own writing does not conflict.
- * 4. A client that does not ask for one gets one when it opens the same file again: for files that are
- *    opened once, a delegation costs a request and saves none.
+ * 4. A client that does not ask for one gets one when it opens the same file again in the same way: for a file
+ *    that is opened once, or written, read and removed, a delegation costs a request and saves none.
  * 5. A delegation that was recalled tells that the file is shared: for CONTENDED_MS there is no new one.
  */
 #include "server/state/deleg.h"
@@ -149,7 +149,8 @@ static void revoke_locked(struct state *s, struct deleg *d)
 {
     struct client *cl = d->st.client;
 
-    log_info("client %llx did not return a delegation: it is revoked", (unsigned long long)cl->id);
+    if (!cl->nrevoked)
+        log_info("client %llx did not return a delegation: it is revoked", (unsigned long long)cl->id);
     d->revoked = true;
     cl->nrevoked++;
     detach_locked(s, d);
@@ -256,7 +257,7 @@ void deleg_grant_locked(struct state *s, struct open_request *r, const struct op
             make_locked(s, r, cl, f, write);
         return;
     }
-    hash = seen_hash(s, &f->key, cl->id);
+    hash = seen_hash(s, &f->key, cl->id * 4 + r->access);
     if (!want && !seen_check(s->opened, hash, OPENED_MS)) {
         seen_note(s->opened, hash);
         return;

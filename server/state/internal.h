@@ -41,10 +41,10 @@ enum {
     STATE_RANGES_MAX = 1048576,
     STATE_KEPT_MAX = 256 << 20, /* bytes that replies in the slots of all sessions may come to */
     CLIENT_DELEGS_MAX = 16384, /* three times what a Linux client keeps by itself */
-    CLIENT_WAITS_MAX = 1024,   /* blocking locks that wait */
+    CLIENT_WAITS_MAX = 256,    /* blocking locks that wait; more are polled for */
     CB_SLOTS_MAX = 16,
     DELEG_WAITERS_MAX = 2,     /* requests that wait for a callback while they hold a worker thread */
-    SEEN_SLOTS = 4096,
+    SEEN_SLOTS = 16384,
 };
 #define COURTESY_MS (24ull * 3600 * 1000)
 

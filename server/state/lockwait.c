@@ -13,6 +13,7 @@
 
 #include "common/clock.h"
 
+#define WAKE_MAX 64   /* so many are looked at when a lock goes; the others wait for the next, or poll */
 #define TURN_MS 2000u /* how long a range is kept for the one whose turn it is */
 
 static bool same_owner(const struct lock_wait *w, const struct client *cl, const void *owner, size_t len)
@@ -107,6 +108,8 @@ static bool free_for(const struct sfile *f, const struct lock_wait *w)
         const struct lockrange *lr = list_entry(it, struct lockrange, node);
         const struct lock_state *ls = lr->owner;
 
+        if (lr->start > w->end) /* they are in order */
+            break;
         if (overlaps(w, lr->start, lr->end, lr->write) &&
             !same_owner(w, ls->st.client, ls->owner->bytes, ls->owner->len))
             return false;
@@ -116,6 +119,7 @@ static bool free_for(const struct sfile *f, const struct lock_wait *w)
 
 void wait_wake_locked(struct state *s, struct sfile *f)
 {
+    unsigned looked = 0;
     uint64_t now;
 
     if (list_empty(&f->waits))
@@ -125,6 +129,8 @@ void wait_wake_locked(struct state *s, struct sfile *f)
         struct lock_wait *w = list_entry(it, struct lock_wait, in_file);
         bool first = !w->told_at;
 
+        if (++looked > WAKE_MAX)
+            break;
         for (struct list *jt = f->waits.next; first && jt != &w->in_file; jt = jt->next) {
             const struct lock_wait *o = list_entry(jt, struct lock_wait, in_file);
 
