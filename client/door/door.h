@@ -22,14 +22,21 @@
 
 #define DOOR_NR_MAX 512 /* call numbers below this can be served */
 
+/* What the filter says. */
+enum door_verdict {
+    DOOR_PASS, /* the kernel gets the call as it is */
+    DOOR_TAKE, /* the handler does it */
+    DOOR_DONE  /* the filter has made it itself and put the result at args[-1] */
+};
+
 struct door_conf {
     /* serve[nr] != 0: calls with that number go to the filter. Borrowed, read for ever. */
     const uint8_t *serve;
     /* Arguments are whole registers: what the caller passed as int may have anything in its upper half.
      * Asked first, on the caller's stack, for every served call. Must be fast, async-signal-safe, must not
      * use vector registers (compile its file with -mgeneral-regs-only and call nothing that may) and
-     * must not change errno. true: the handler takes it. false: the kernel gets it as it is. */
-    bool (*filter)(long nr, const long args[6]);
+     * must not change errno. */
+    int (*filter)(long nr, long args[6]);
     /* Does the call: returns what the kernel would (-errno on failure). On the caller's stack. System
      * calls made in here pass the door again: the filter must recognise its own thread. */
     long (*handler)(long nr, const long args[6]);

@@ -9,9 +9,10 @@
 #include "client/door/entry.h"
 
 #include <cpuid.h>
+#include <stdbool.h>
 #include <stdint.h>
 
-bool (*door_entry_filter)(long nr, const long args[6]) __attribute__((visibility("hidden")));
+int (*door_entry_filter)(long nr, long args[6]) __attribute__((visibility("hidden")));
 long (*door_entry_handler)(long nr, const long args[6]) __attribute__((visibility("hidden")));
 uint64_t door_entry_size __attribute__((visibility("hidden"))) = 512; /* bytes of the save area */
 uint64_t door_entry_mask __attribute__((visibility("hidden")));       /* XCR0 components saved */
@@ -68,7 +69,9 @@ __asm__(".text\n"
         "    call 9f\n"
         "    jmp *%rcx\n"
         /* taken */
-        "1:  sub door_entry_size(%rip), %rsp\n"
+        "1:  cmp $2, %al\n" /* done by the filter: the result lies in the slot of the call number */
+        "    je 7f\n"
+        "    sub door_entry_size(%rip), %rsp\n"
         "    mov door_entry_mask(%rip), %eax\n"
         "    xor %edx, %edx\n"
         "    cmpl $1, door_entry_mode(%rip)\n"

@@ -189,9 +189,17 @@ long sc_chdir(const long a[6])
     err = path_resolve(AT_FDCWD, path, VP_FOLLOW, &vp);
     if (err != 0)
         return err;
+    if (vp.kind == VP_LOCAL) {
+        long ret = dir_local(sys1(SYS_chdir, vp.path[0] != 0 ? vp.path : path));
+
+        if (ret != -ENOENT || shim_deep)
+            return ret;
+        shim_deep = 1; /* a local link into a volume? */
+        err = path_resolve(AT_FDCWD, path, VP_FOLLOW, &vp);
+        if (err != 0 || vp.kind == VP_LOCAL)
+            return ret;
+    }
     switch (vp.kind) {
-    case VP_LOCAL:
-        return dir_local(sys1(SYS_chdir, vp.path[0] != 0 ? vp.path : path));
     case VP_MISSING:
         return -ENOENT;
     case VP_TOP:

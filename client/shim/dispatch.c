@@ -177,12 +177,13 @@ long shim_handler(long nr, const long args[6])
     uint64_t all = ~0ull, saved = 0, outer = dispatch_mask;
     long ret, outer_nr = dispatch_pass.nr;
     unsigned using;
-    int old_errno;
+    int old_errno, deep = shim_deep;
 
+    shim_deep = 0;
     if (*shim.alive == 0)
         shim_after_fork();
     /* The child of a fork comes here with its first call, whatever it is. */
-    if (!shim_filter(nr, args))
+    if (!deep && !shim_filter(nr, args))
         return sys6(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
     sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &saved, SIGSET_SIZE);
     dispatch_mask = saved;
@@ -194,13 +195,19 @@ long shim_handler(long nr, const long args[6])
     using = dispatch_windows == 0 && !shim_vforked ? 0 : ofd_using();
     ofd_used(using);
     dispatch_pass.nr = nr;
+    shim_deep = deep;
     ret = row->run(args);
+    shim_deep = 0;
     ofd_used(using);
     errno = old_errno;
     shim_inside = 0;
     dispatch_mask = outer;
     if (ret == DISPATCH_PASS) {
         ret = dispatch_kernel(saved, outer_nr);
+        if (ret == -ENOENT && !deep && (row->kind & ARG_PATH)) {
+            shim_deep = 1; /* once more, with an eye on local links */
+            return shim_handler(nr, args);
+        }
     } else {
         dispatch_pass.nr = outer_nr;
         sys4(SYS_rt_sigprocmask, SIG_SETMASK, &saved, NULL, SIGSET_SIZE);

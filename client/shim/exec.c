@@ -181,7 +181,8 @@ static long exec_now(int dirfd, const char *path, char **argv, char **envp, int 
     return ret;
 }
 
-static long exec_volume(struct vpath *vp, char **argv, char **envp, int depth)
+/* called: the name the program gave, which a script finds in $0. */
+static long exec_volume(struct vpath *vp, const char *called, char **argv, char **envp, int depth)
 {
     char line[EXEC_LINE + 1], *interp, *arg;
     const char *name = strrchr(vp->path, '/') + 1;
@@ -204,7 +205,7 @@ static long exec_volume(struct vpath *vp, char **argv, char **envp, int depth)
     if (ret < 0)
         return ret;
     if (ret == 1)
-        return exec_interp(interp, arg, vp->path, argv, envp, depth);
+        return exec_interp(interp, arg, called, argv, envp, depth);
     if (n < 4 || memcmp(line, "\177ELF", 4) != 0)
         return -ENOEXEC;
     fd = memfd_of(&vp->fh, name, vp->attr.size);
@@ -246,6 +247,12 @@ static long exec_at(int dirfd, const char *path, char **argv, char **envp, int f
             ret = exec_now(AT_FDCWD, vp->path, argv, envp, flags);
         else
             ret = exec_now(dirfd, path, argv, envp, flags);
+        if (ret == -ENOENT && !shim_deep) {
+            shim_deep = 1;
+            ret = path_resolve(dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? 0 : VP_FOLLOW, vp);
+            shim_deep = 0;
+            ret = ret == 0 && vp->kind == VP_FILE ? exec_volume(vp, dirfd == AT_FDCWD && path[0] != 0 ? path : vp->path, argv, envp, depth) : -ENOENT;
+        }
         if (ret == -ENOENT && depth < EXEC_DEPTH) {
             char line[EXEC_LINE + 1], *interp, *arg;
             long fd = sys4(SYS_openat, dirfd, vp->path[0] != 0 ? vp->path : path, O_RDONLY | O_CLOEXEC, 0);
@@ -267,7 +274,7 @@ static long exec_at(int dirfd, const char *path, char **argv, char **envp, int f
         ret = -EACCES;
         break;
     default:
-        ret = exec_volume(vp, argv, envp, depth);
+        ret = exec_volume(vp, dirfd == AT_FDCWD && path[0] != 0 ? path : vp->path, argv, envp, depth);
     }
 out:
     return ret;

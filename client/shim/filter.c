@@ -6,9 +6,12 @@
  * starts like a mount, is relative while the working directory is in a volume, or leads through /proc/self/fd. A
  * descriptor not known yet is looked at once: ours are O_PATH descriptors of a memfd.
  */
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <poll.h>
 
+#include "client/door/door.h"
 #include "client/nfs/rpc.h"
 #include "client/shim/shim.h"
 
@@ -119,6 +122,40 @@ static bool filter_replace(int from, int to)
     if (rpc_owns_fd(to) || filter_fd(from))
         return true;
     return filter_fd(to);
+}
+
+__thread int shim_deep;
+
+/* Is there a symbolic link in a path that leads nowhere for the kernel? */
+static bool filter_linked(int dirfd, const char *path)
+{
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
+    long ret = sys4(SYS_openat2, dirfd, path, &how, sizeof(how));
+
+    if (ret >= 0)
+        sys1(SYS_close, ret);
+    return ret != -ENOENT && ret != -EFAULT;
+}
+
+int shim_door_filter(long nr, long *args)
+{
+    const struct call_row *row = &call_table[nr];
+    long ret;
+
+    if (shim_filter(nr, args))
+        return DOOR_TAKE;
+    if (shim_inside || !(row->kind & ARG_PATH))
+        return DOOR_PASS;
+    ret = sys6(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
+    if (ret == -ENOENT &&
+        (filter_linked(row->kind & ARG_AT ? (int)args[row->fd] : AT_FDCWD_VALUE, (const char *)args[row->path]) ||
+         ((row->kind & ARG_PATH2) &&
+          filter_linked(row->kind & ARG_AT ? (int)args[row->fd2] : AT_FDCWD_VALUE, (const char *)args[row->path2])))) {
+        shim_deep = 1;
+        return DOOR_TAKE;
+    }
+    args[-1] = ret;
+    return DOOR_DONE;
 }
 
 bool shim_filter(long nr, const long args[6])

@@ -214,7 +214,7 @@ __attribute__((constructor(101))) static void shim_init(void)
     sys1(SYS_umask, shim_umask);
     pthread_atfork(shim_prepare, shim_parent, shim_child);
     conf.serve = shim_serve;
-    conf.filter = shim_filter;
+    conf.filter = shim_door_filter;
     conf.handler = shim_handler;
     conf.cache_dir = shim.dir;
     lock_start();

@@ -64,6 +64,7 @@ long file_read(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offset)
         got = ahead_read(ofd, iov[i].iov_base, size, offset + done);
         if (got < 0)
             return done > 0 ? (long)done : vol_error((int)got);
+        map_overlay(&ofd->fh, iov[i].iov_base, (size_t)got, offset + done);
         done += (size_t)got;
         if ((size_t)got < iov[i].iov_len)
             break;
@@ -110,11 +111,18 @@ static long read_at_offset(struct ofd *ofd, const struct iovec *iov, int n)
     return ret;
 }
 
-/* After a write: O_SYNC, O_DSYNC. */
-static long written(struct ofd *ofd, long ret)
+/* After a write that ended at end: mappings, O_SYNC, O_DSYNC. */
+static long written(struct ofd *ofd, const struct iovec *iov, uint64_t end, long ret)
 {
+    uint64_t at = end - (uint64_t)ret;
     int err;
 
+    for (int i = 0; map_regions && ret > 0 && at < end; i++) {
+        size_t part = iov[i].iov_len < end - at ? iov[i].iov_len : (size_t)(end - at);
+
+        map_wrote(&ofd->fh, iov[i].iov_base, part, at);
+        at += part;
+    }
     if (ret <= 0 || !(ofd->flags & (O_SYNC | O_DSYNC)))
         return ret;
     err = vnode_flush(&ofd->fh, false);
@@ -135,7 +143,7 @@ static long write_at_offset(struct ofd *ofd, const struct iovec *iov, int n)
     if (ret > 0)
         ofd->offset = (int64_t)end;
     ofd_unlock(ofd);
-    return ret < 0 ? vol_error((int)ret) : written(ofd, ret);
+    return ret < 0 ? vol_error((int)ret) : written(ofd, iov, end, ret);
 }
 
 static long write_at(struct ofd *ofd, const struct iovec *iov, int n, int64_t offset)
@@ -151,7 +159,7 @@ static long write_at(struct ofd *ofd, const struct iovec *iov, int n, int64_t of
         return -EINVAL;
     /* As Linux does: with O_APPEND the offset is ignored. */
     ret = vnode_write(ofd, iov, n, (uint64_t)offset, (ofd->flags & O_APPEND) != 0, &end);
-    return written(ofd, ret);
+    return written(ofd, iov, end, ret);
 }
 
 static long read_at(struct ofd *ofd, const struct iovec *iov, int n, int64_t offset)
@@ -247,7 +255,7 @@ long sc_pwritev(const long a[6])
         ret = vnode_write(ofd, (const struct iovec *)a[1], (int)a[2], 0, true, &end);
         if (ret > 0 && a[3] == -1)
             ofd->offset = (int64_t)end;
-        return ret < 0 ? vol_error((int)ret) : written(ofd, ret);
+        return ret < 0 ? vol_error((int)ret) : written(ofd, (const struct iovec *)a[1], end, ret);
     }
     ret = a[3] == -1 && nr == SYS_pwritev2
               ? write_at_offset(ofd, (const struct iovec *)a[1], (int)a[2])
@@ -336,6 +344,8 @@ static long set_size(const struct nfs_fh *fh, uint64_t size)
     err = nfs_setattr(shim.client, fh, &set, NULL);
     vnode_truncated(fh);
     file_changed(fh);
+    if (err == 0)
+        map_cut(fh, size);
     return vol_error(err);
 }
 

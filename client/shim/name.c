@@ -137,6 +137,7 @@ long sc_unlinkat(const long a[6])
 static int name_pair(long nr, const long a[6], int d1, int i1, int d2, int i2, unsigned flags1, struct vpath *from,
                      struct vpath *to, long *ret)
 {
+    bool deep = shim_deep;
     int err = ((const char *)a[i1])[0] == 0 || ((const char *)a[i2])[0] == 0 ? -ENOENT : 0;
 
     if (err == 0)
@@ -166,6 +167,11 @@ static int name_pair(long nr, const long a[6], int d1, int i1, int d2, int i2, u
             *ret = sys6(nr, b[0], b[1], b[2], b[3], b[4], b[5]);
         }
         return 1;
+    }
+    if ((from->kind == VP_LOCAL) != (to->kind == VP_LOCAL) && !deep) {
+        /* A local link may lead to where the other one is. */
+        shim_deep = 1;
+        return name_pair(nr, a, d1, i1, d2, i2, flags1, from, to, ret);
     }
     if (from->kind == VP_MISSING)
         return -ENOENT;

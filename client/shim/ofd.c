@@ -118,7 +118,7 @@ static void ofd_name(char *to, uint64_t id)
     to[23] = 0;
 }
 
-static void fd_path(char *to, int fd)
+void fd_path(char *to, int fd)
 {
     char digits[12];
     int n = 0;

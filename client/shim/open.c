@@ -229,6 +229,8 @@ long sc_openat2(const long a[6])
 
     if ((size_t)a[3] < sizeof(*how))
         return -EINVAL;
+    if (how->mode != 0 && !(how->flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))))
+        return -EINVAL;
     if (how->resolve == 0)
         return open_at(SYS_openat2, a, 0, 1, (int)how->flags, (mode_t)how->mode);
     err = path_resolve((int)a[0], (const char *)a[1], VP_FOLLOW, &vp);

@@ -341,8 +341,9 @@ static int path_from_ofd(const struct ofd *ofd, unsigned flags, struct vpath *ou
     return err;
 }
 
-/* One round: 0 done, ROUND_AGAIN when out->path was rewritten, or a negative errno. */
-static int path_round(unsigned flags, struct vpath *out)
+/* base: the directory of the last name when it is known whatever its name is now, else NULL. One round: 0 done,
+ * ROUND_AGAIN when out->path was rewritten, or a negative errno. */
+static int path_round(unsigned flags, const struct nfs_fh *base, struct vpath *out)
 {
     struct mount *mount = path_mount(out->path);
     char *path = out->path, *last, saved;
@@ -389,7 +390,9 @@ static int path_round(unsigned flags, struct vpath *out)
     } else {
         saved = *last;
         *last = 0;
-        cached = dir_cached(path, &out->dir);
+        cached = base != NULL || dir_cached(path, &out->dir);
+        if (base != NULL)
+            out->dir = *base;
         if (!cached) {
             err = nfs_walk(shim.client, &mount->root, path + mount->len + 1, &out->dir, &out->attr, &used);
             used += mount->len + 1;
@@ -448,8 +451,53 @@ static int path_round(unsigned flags, struct vpath *out)
     return 0;
 }
 
+/* Follows the first symbolic link in a local path. 1: path was rewritten; 0: there is none. */
+static int path_local_link(char *path, bool last_too)
+{
+    char *target;
+    size_t end = 0, dir, rest;
+    int err = 0;
+    long n;
+
+    if (path[0] != '/' || path_below(path, "/proc", 5))
+        return 0; /* the links of /proc are no texts */
+    target = heap_alloc(2 * SHIM_PATH);
+    if (target == NULL)
+        return -ENOMEM;
+    while (path[end] != 0) {
+        char saved;
+
+        dir = end;
+        end += 1 + strcspn(path + end + 1, "/");
+        if (path[end] == 0 && !last_too)
+            break;
+        saved = path[end];
+        path[end] = 0;
+        n = sys3(SYS_readlink, path, target, SHIM_PATH - 1);
+        path[end] = saved;
+        if (n == -EINVAL)
+            continue;
+        if (n <= 0)
+            break;
+        target[n] = 0;
+        rest = strlen(path + end);
+        err = -ENAMETOOLONG;
+        if ((size_t)n + rest + dir + 2 >= SHIM_PATH)
+            break;
+        memcpy(target + n, path + end, rest + 1);
+        if (target[0] == '/')
+            memcpy(path, target, (size_t)n + rest + 1);
+        else
+            path_join(path, path, dir, target);
+        err = 1;
+        break;
+    }
+    heap_free(target);
+    return err;
+}
+
 /* The text to begin with. 1: it is the kernel's business as it stands. */
-static int path_begin(int dirfd, const char *path, struct vpath *out)
+static int path_begin(int dirfd, const char *path, struct vpath *out, const struct nfs_fh **base)
 {
     int n;
 
@@ -464,7 +512,7 @@ static int path_begin(int dirfd, const char *path, struct vpath *out)
         if (n < 0)
             return n;
         if (n == 0) {
-            if (path_cwd_ours != 3 && strncmp(path, "..", 2) != 0)
+            if (path_cwd_ours != 3 && !shim_deep && strncmp(path, "..", 2) != 0)
                 return 1;
             n = path_kernel_cwd(out->path, SHIM_PATH);
             if (n < 0)
@@ -478,6 +526,9 @@ static int path_begin(int dirfd, const char *path, struct vpath *out)
         if (dir != NULL) {
             if (dir->type != NFS_DIR && path[0] != 0)
                 return -ENOTDIR;
+            /* One name in an open directory is found wherever that was moved to meanwhile. */
+            if (dir->fh.size != 0 && strchr(path, '/') == NULL && strcmp(path, ".") != 0 && strcmp(path, "..") != 0)
+                *base = &dir->fh;
             return path_join(out->path, dir->path, strlen(dir->path), path);
         }
         /* A walk by components from a descriptor of "/" or the like. */
@@ -507,6 +558,7 @@ static int path_begin(int dirfd, const char *path, struct vpath *out)
 int path_resolve(int dirfd, const char *path, unsigned flags, struct vpath *out)
 {
     static __thread int depth __attribute__((tls_model("initial-exec")));
+    const struct nfs_fh *base = NULL;
     const char *rest;
     bool local;
     int err, fd;
@@ -525,7 +577,7 @@ int path_resolve(int dirfd, const char *path, unsigned flags, struct vpath *out)
         return 0;
     }
     out->seen = file_changes();
-    err = path_begin(dirfd, path, out);
+    err = path_begin(dirfd, path, out, &base);
     local = !path_below(out->path, shim.mirror, shim.mirror_len) && path_mount(out->path) == NULL;
     if (err < 0)
         return err;
@@ -553,6 +605,13 @@ int path_resolve(int dirfd, const char *path, unsigned flags, struct vpath *out)
         }
         if (path_below(out->path, shim.mirror, shim.mirror_len))
             memmove(out->path, out->path + shim.mirror_len, strlen(out->path + shim.mirror_len) + 1);
+        if (shim_deep && path_mount(out->path) == NULL) {
+            err = path_local_link(out->path, (flags & VP_FOLLOW) || out->path[strlen(out->path) - 1] == '/');
+            if (err < 0)
+                return err;
+            if (err == 1)
+                continue;
+        }
         while ((up = path_clean(out->path, &out->slash)) != NULL) {
             depth++;
             err = path_up(out->path, up, depth);
@@ -560,7 +619,7 @@ int path_resolve(int dirfd, const char *path, unsigned flags, struct vpath *out)
             if (err != 0)
                 return err;
         }
-        err = path_round(flags, out);
+        err = path_round(flags, links == 0 ? base : NULL, out);
         if (err == 0 && links == 0 && out->kind == VP_LOCAL && local)
             out->path[0] = 0; /* nothing was followed: let it pass as it was */
         if (err != ROUND_AGAIN)

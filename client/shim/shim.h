@@ -88,6 +88,9 @@ extern uint8_t fd_state[SHIM_FDS];
 
 /* filter.c */
 bool shim_filter(long nr, const long args[6]);
+int shim_door_filter(long nr, long *args); /* the same with an eye on local links into volumes (enum door_verdict) */
+/* The kernel found nothing there: resolve local symbolic links too, one may lead into a volume. */
+extern __thread int shim_deep __attribute__((tls_model("initial-exec")));
 extern uint8_t shim_serve[];
 
 /* dispatch.c */
@@ -239,6 +242,11 @@ void stat_fill(struct stat *st, const struct mount *mount, const struct nfs_attr
 long map_sync_all(void);              /* writes back shared mappings */
 void map_file_closing(const struct nfs_fh *fh);
 extern int map_regions; /* mappings of volume files that need looking after */
+/* They and read and write show each other's changes at once, in this process and those that map the same file. */
+void map_overlay(const struct nfs_fh *fh, uint8_t *data, size_t size, uint64_t offset); /* after a read */
+void map_wrote(const struct nfs_fh *fh, const uint8_t *data, size_t size, uint64_t offset);
+void map_cut(const struct nfs_fh *fh, uint64_t size); /* the file became size bytes long */
+void fd_path(char *to, int fd); /* "/proc/self/fd/N" */
 void lock_closed(const struct nfs_fh *fh); /* POSIX: closing any descriptor of a file drops the process's locks */
 void lock_last_close(struct ofd *ofd); /* refs is 0 */
 int lock_proc(void);                   /* this process's row among the holds, or -1; made at first */
