@@ -85,13 +85,19 @@ def as_user(uid):
 
 
 def leaks(path):
-    """Calls in strace's output that named a volume, but for the clean-up of what the kernel cannot know."""
+    """Calls in strace's output that gave the kernel a volume's name; texts of links are none, nor what it answers."""
     found = []
     with open(path, errors="replace") as f:
         for line in f:
-            if re.search(r'"%s[/"]' % VOLUME, line) and "execve(" not in line:
-                found.append(line.strip()[:300])
-            elif re.search(r'^\d*\s*execve\("%s' % VOLUME, line):
+            call = line.split("(", 1)[0].split()[-1] if "(" in line else ""
+            names = re.findall(r'"((?:[^"\\]|\\.)*)"', line)
+            if call.startswith("symlink"):
+                names = names[1:]
+            elif call.startswith("exec") or call.startswith("readlink"):
+                names = names[:1]
+            elif call in ("read", "write", "pread64", "pwrite64", "getcwd", "recvmsg", "sendmsg", "readv", "writev"):
+                names = []
+            if any(name == VOLUME or name.startswith(VOLUME + "/") for name in names):
                 found.append(line.strip()[:300])
     return found
 

@@ -209,7 +209,8 @@ static void rights(void)
         VAL(read(fd, buf, 4));
         suite_bytes("receiver", buf, 4);
         VAL(write(fd, "RECEIVER", 8));
-        VAL(send(pair[1], "x", 1, 0));
+        send(pair[1], "x", 1, 0);
+        suite_await(pair[1]);
         fd = receive_fd(pair[1]);
         VAL(faccessat(fd, "f", F_OK, 0));
         _exit(0);
@@ -220,6 +221,7 @@ static void rights(void)
         suite_say("cannot send");
     suite_await(pair[0]);
     VAL(lseek(fd, 0, SEEK_CUR));
+    suite_tell(pair[0]);
     if (send_fd(pair[0], open(P(""), O_RDONLY)) != 1)
         suite_say("cannot send");
     suite_wait("receiver", pid);

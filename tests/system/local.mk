@@ -6,6 +6,9 @@ SYSTEM_TESTS = \
     tests/system/0100-rpc-hostile.t \
     tests/system/0700-shim-programs.t \
     tests/system/0701-shim-run.t \
+    tests/system/0702-shim-calls.t \
+    tests/system/0703-shim-user.t \
+    tests/system/0704-shim-leaks.t \
     tests/system/0705-shim-killed.t \
     tests/system/0706-shim-races.t \
     tests/system/0710-client-cp.t \

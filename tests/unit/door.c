@@ -130,7 +130,7 @@ static void distrusts_its_cache(void **state)
 static uint8_t serve[DOOR_NR_MAX];
 static long last_args[6];
 
-static bool filter(long nr, const long args[6])
+static int filter(long nr, long args[6])
 {
     return nr == SYS_getppid || (nr == SYS_openat && (int)args[0] == -4242);
 }
