@@ -436,6 +436,19 @@ static void extents_follow_a_model(void **state)
                     m->byte[file][off + i] = (uint32_t)c.id;
                     m->at[file][off + i] = i;
                 }
+            } else if (r % 13 < 5) { /* clone any bytes to anywhere */
+                uint64_t src = r / 64 % FILES, from = st_random(&seed) % SPAN;
+                uint64_t len = st_random(&seed) % (r % 3 ? 20000 : SPAN);
+                bool overlap;
+                len = len < SPAN - from ? len : SPAN - from;
+                len = len < SPAN - off ? len : SPAN - off;
+                overlap = src == file && len && from < off + len && off < from + len;
+                assert_int_equal(index_clone(f->ix, 10 + src, from, 10 + file, off, len, &d),
+                                 overlap ? -EINVAL : 0);
+                if (overlap)
+                    continue;
+                memcpy(&m->byte[file][off], &m->byte[src][from], len * sizeof(m->byte[0][0]));
+                memcpy(&m->at[file][off], &m->at[src][from], len * sizeof(m->at[0][0]));
             } else { /* punch, bounded or to the end */
                 uint64_t len = r % 11 ? st_random(&seed) % (r % 3 ? 5000 : SPAN) : UINT64_MAX;
                 unsigned max = (unsigned)(r >> 20) % 3;
@@ -500,6 +513,10 @@ static void map_limits(void **state)
     c.id = 2; /* the last slot of the largest file is not whole */
     assert_int_equal(index_map(f->ix, 2, STORE_FILE_MAX - 2, &c, NULL, &d), 0);
     assert_int_equal(index_map(f->ix, 2, 500, &c, NULL, &d), -EUCLEAN); /* the id is in use */
+    assert_int_equal(index_clone(f->ix, 2, 0, 3, STORE_FILE_MAX - 1, 2, &d), -EINVAL);
+    assert_int_equal(index_clone(f->ix, 2, UINT64_MAX, 3, 0, 2, &d), -EINVAL);
+    assert_int_equal(index_clone(f->ix, 2, 0, 3, 0, UINT64_MAX, &d), -EINVAL);
+    assert_int_equal(index_clone(f->ix, 2, 0, 2, SLOT_SIZE - 1, SLOT_SIZE, &d), -EINVAL);
     index_rollback(f->ix);
     assert_int_equal(index_seek(f->ix, 2, 0, UINT64_MAX, true, &out), -ENXIO);
     assert_int_equal(index_seek(f->ix, 2, 5, 5, false, &out), -ENXIO);
