@@ -105,10 +105,14 @@ nfsstat4 grace_reclaim_locked(const struct state *s, const struct client *cl)
     return cl->reclaim_ok ? NFS4_OK : NFS4ERR_RECLAIM_BAD;
 }
 
+/* 4.0 has no RECLAIM_COMPLETE, but a client reclaims before it does anything else: who keeps asking for something
+ * new has nothing left to reclaim. The first answers are NFS4ERR_GRACE all the same. */
+#define ASKED_NEW_MAX 3
+
 nfsstat4 grace_normal_locked(struct state *s, struct client *cl)
 {
-    if (cl->minor == 0 && s->in_grace)
-        grace_done_locked(s, cl); /* who asks for something new has nothing left to reclaim */
+    if (cl->minor == 0 && s->in_grace && ++cl->asked_new >= ASKED_NEW_MAX)
+        grace_done_locked(s, cl);
     if (s->in_grace || (cl->minor && !cl->reclaim_complete))
         return NFS4ERR_GRACE;
     return NFS4_OK;

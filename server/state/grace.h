@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * grace: the time after a restart in which only reclaims are granted (RFC 8881 section 8.4.2, RFC 7530 section
  * 9.6.2). It begins when some client may reclaim, and ends when each of them has said that it is
- * done (4.1: RECLAIM_COMPLETE; 4.0: a request for something new) or the time is up.
+ * done (4.1: RECLAIM_COMPLETE; 4.0: the third request for something new) or the time is up.
  */
 #ifndef VOLNFS_STATE_GRACE_H
 #define VOLNFS_STATE_GRACE_H

@@ -114,7 +114,8 @@ struct client {
     uint32_t minor; /* 0, or 1 for 4.1 and later */
     bool confirmed, going, recorded, recording, warned;
     bool reclaim_ok;       /* was recorded by an earlier boot and may reclaim */
-    bool reclaim_complete; /* 4.1: sent RECLAIM_COMPLETE; 4.0: sent a non-reclaim request */
+    bool reclaim_complete; /* 4.1: sent RECLAIM_COMPLETE */
+    unsigned asked_new;    /* 4.0: requests during grace that were no reclaims */
     struct grace_rec *rec;
     uint8_t verifier[8], confirm[8];
     char principal[64];
