@@ -903,6 +903,53 @@ static void callbacks_fail_on_close(void **state)
     assert_int_equal(conn_call(kept_ref, o, 1, 1, on_reply, NULL), -EPIPE);
 }
 
+/* The server calls a program over a connection of its own: here its own listener. */
+static void connections_of_the_servers_own(void **state)
+{
+    struct sockaddr_storage to = {0};
+    struct sockaddr_in *in = (struct sockaddr_in *)&to;
+    uint32_t w[] = {htonl(5), 0, htonl(2), htonl(PROG), htonl(1), htonl(P_NULL), 0, 0, 0, 0};
+    struct conn_ref *cr = NULL;
+    struct xdrout *o = xdrout_new(1000);
+    int err, refused;
+
+    in->sin_family = AF_INET;
+    in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    in->sin_port = htons((uint16_t)port);
+    assert_int_equal(rpcserver_connect(server, &to, &program, &cr), 0);
+    assert_true(xdrout_put_raw(o, w, sizeof(w)));
+    assert_int_equal(conn_call(cr, o, 5, 10000, on_reply, NULL), 0);
+    wait_locked(&call_done, 1);
+    assert_int_equal(call_result, 0);
+    memcpy(w, call_reply, 8);
+    assert_int_equal(w[0], htonl(5));
+    assert_int_equal(w[1], htonl(1));
+    conn_ref_put(cr);
+    /* Nobody listens: the call fails, soon and once. */
+    w[1] = 0;
+    refused = socket(AF_INET, SOCK_STREAM, 0);
+    in->sin_port = 0;
+    assert_int_equal(bind(refused, (struct sockaddr *)in, sizeof(*in)), 0);
+    assert_int_equal(getsockname(refused, (struct sockaddr *)in, &(socklen_t){sizeof(*in)}), 0);
+    o = xdrout_new(1000);
+    assert_true(xdrout_put_raw(o, w, sizeof(w)));
+    err = rpcserver_connect(server, &to, &program, &cr);
+    if (err == 0) {
+        err = conn_call(cr, o, 5, 10000, on_reply, NULL);
+        if (err == 0) {
+            wait_locked(&call_done, 2);
+            err = call_result;
+        }
+        conn_ref_put(cr);
+    } else {
+        xdrout_free(o);
+    }
+    assert_true(err == -EPIPE || err == -ECONNREFUSED);
+    close(refused);
+    rpcserver_stop(server, 0);
+    assert_int_equal(rpcserver_connect(server, &to, &program, &cr), -ESHUTDOWN);
+}
+
 /* --- listeners --- */
 
 static void unix_sockets_tell_who(void **state)
@@ -1005,6 +1052,7 @@ int main(void)
         TEST(callbacks_are_answered),
         TEST(callbacks_time_out),
         TEST(callbacks_fail_on_close),
+        TEST(connections_of_the_servers_own),
         TEST(unix_sockets_tell_who),
         TEST(bad_addresses_are_refused),
         TEST(functions_run_on_workers),
