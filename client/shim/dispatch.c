@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "client/nfs/rpc.h"
+#include "client/shim/fault.h"
 #include "client/shim/shim.h"
 
 __thread int shim_inside;
@@ -87,7 +88,7 @@ static void window_close(void)
  */
 static int dispatch_idle(void)
 {
-    uint64_t all = ~0ull, pending = 0, let = 0, mask;
+    uint64_t all = ~FAULT_SIGNALS, pending = 0, let = 0, mask;
     struct dispatch_action action;
 
     sys2(SYS_rt_sigpending, &pending, SIGSET_SIZE);
@@ -98,7 +99,7 @@ static int dispatch_idle(void)
         if ((pending >> (number - 1) & 1) && sys4(SYS_rt_sigaction, number, NULL, &action, SIGSET_SIZE) == 0 &&
             action.handler == SIG_DFL)
             let |= 1ull << (number - 1);
-    mask = ~let;
+    mask = ~(let | FAULT_SIGNALS);
     sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, SIGSET_SIZE);
     sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, SIGSET_SIZE);
     return 0;
@@ -106,7 +107,7 @@ static int dispatch_idle(void)
 
 long shim_blocking(long nr, long a, long b, long c, long d)
 {
-    uint64_t all = ~0ull;
+    uint64_t all = ~FAULT_SIGNALS;
     long ret;
 
     window_open();
@@ -174,8 +175,8 @@ static long dispatch_kernel(uint64_t mask, long outer_nr)
 long shim_handler(long nr, const long args[6])
 {
     const struct call_row *row = &call_table[nr];
-    uint64_t all = ~0ull, saved = 0, outer = dispatch_mask;
-    long ret, outer_nr = dispatch_pass.nr;
+    uint64_t all = ~FAULT_SIGNALS, saved = 0, outer = dispatch_mask;
+    long ret, outer_nr = dispatch_pass.nr, a[6];
     unsigned using;
     int old_errno, deep = shim_deep;
 
@@ -196,7 +197,10 @@ long shim_handler(long nr, const long args[6])
     ofd_used(using);
     dispatch_pass.nr = nr;
     shim_deep = deep;
-    ret = row->run(args);
+    memcpy(a, args, sizeof(a));
+    ret = args_check(nr, a);
+    if (ret == 0)
+        ret = row->run(a);
     shim_deep = 0;
     ofd_used(using);
     errno = old_errno;
@@ -308,6 +312,7 @@ const struct call_row call_table[512] = {
     [SYS_getcwd] = {ALWAYS, sc_getcwd},
     [SYS_chdir] = {ALWAYS, sc_chdir},
     [SYS_fchdir] = {ALWAYS, sc_fchdir},
+    [SYS_rt_sigaction] = {ARG_SIGNAL, 0, 0, 0, 0, sc_rt_sigaction},
     [SYS_flock] = {FD0, sc_flock},
     [SYS_mmap] = {ARG_FD | ARG_MAP, 4, 0, 0, 0, sc_mmap},
     [SYS_munmap] = {MAP, sc_munmap},

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "client/shim/fault.h"
 #include "client/shim/shim.h"
 
 #define EXEC_LINE 256 /* of "#!", as in the kernel */
@@ -284,7 +285,7 @@ out:
  * cleared for the moment of the call: after vfork it is the parent's. */
 static long exec_masked(int dirfd, const char *path, char **argv, char **envp, int flags)
 {
-    uint64_t mask = shim_mask(), all = ~0ull;
+    uint64_t mask = shim_mask(), all = ~FAULT_SIGNALS;
     char **env;
     long ret;
 

@@ -8,11 +8,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <linux/openat2.h>
 #include <poll.h>
 
 #include "client/door/door.h"
 #include "client/nfs/rpc.h"
+#include "client/shim/fault.h"
 #include "client/shim/shim.h"
 
 #ifndef O_PATH
@@ -158,8 +160,32 @@ int shim_door_filter(long nr, long *args)
     return DOOR_DONE;
 }
 
+/* What takes a look at the program's memory. */
+static bool filter_memory(const struct call_row *row, const long args[6])
+{
+    if (row->kind & ARG_PATH) {
+        if (filter_path((const char *)args[row->path], row->kind & ARG_AT ? (int)args[row->fd] : AT_FDCWD_VALUE))
+            return true;
+    }
+    if (row->kind & ARG_PATH2) {
+        if (filter_path((const char *)args[row->path2], row->kind & ARG_AT ? (int)args[row->fd2] : AT_FDCWD_VALUE))
+            return true;
+    }
+    if (row->kind & ARG_POLL)
+        return filter_poll((const struct pollfd *)args[0], (unsigned)args[1]);
+    if (row->kind & ARG_SELECT) {
+        int n = (int)args[0] < SHIM_FDS ? (int)args[0] : SHIM_FDS;
+
+        return filter_set((const uint64_t *)args[1], n) || filter_set((const uint64_t *)args[2], n) ||
+               filter_set((const uint64_t *)args[3], n);
+    }
+    return false;
+}
+
 bool shim_filter(long nr, const long args[6])
 {
+    struct fault_jmp jmp;
+    bool ours;
     const struct call_row *row;
 
     if (shim_inside)
@@ -186,23 +212,16 @@ bool shim_filter(long nr, const long args[6])
         return true;
     if ((row->kind & ARG_MAP) && map_regions != 0)
         return true;
-    if (row->kind & ARG_PATH) {
-        if (filter_path((const char *)args[row->path], row->kind & ARG_AT ? (int)args[row->fd] : AT_FDCWD_VALUE))
-            return true;
-    }
-    if (row->kind & ARG_PATH2) {
-        if (filter_path((const char *)args[row->path2], row->kind & ARG_AT ? (int)args[row->fd2] : AT_FDCWD_VALUE))
-            return true;
-    }
-    if (row->kind & ARG_POLL)
-        return filter_poll((const struct pollfd *)args[0], (unsigned)args[1]);
-    if (row->kind & ARG_SELECT) {
-        int n = (int)args[0] < SHIM_FDS ? (int)args[0] : SHIM_FDS;
-
-        return filter_set((const uint64_t *)args[1], n) || filter_set((const uint64_t *)args[2], n) ||
-               filter_set((const uint64_t *)args[3], n);
-    }
     if (row->kind & ARG_REPLACE)
         return filter_replace((int)args[0], (int)args[1]);
-    return false;
+    if (row->kind & ARG_SIGNAL)
+        return (int)args[0] == SIGSEGV || (int)args[0] == SIGBUS;
+    if (!(row->kind & (ARG_PATH | ARG_PATH2 | ARG_POLL | ARG_SELECT)))
+        return false;
+    fault_guard(&jmp);
+    if (fault_set(&jmp) != 0)
+        return false; /* nothing is there: the kernel will say so */
+    ours = filter_memory(row, args);
+    fault_unguard(&jmp);
+    return ours;
 }

@@ -21,6 +21,7 @@
 #include "client/door/door.h"
 #include "client/nfs/call.h"
 #include "client/shim/run.h"
+#include "client/shim/fault.h"
 #include "client/shim/shim.h"
 
 struct shim shim;
@@ -218,6 +219,7 @@ __attribute__((constructor(101))) static void shim_init(void)
     conf.handler = shim_handler;
     conf.cache_dir = shim.dir;
     lock_start();
+    fault_init();
     err = door_open(&conf, &why);
     if (err != 0)
         shim_die(why, strerror(-err));

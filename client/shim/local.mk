@@ -8,10 +8,12 @@ libshimfilter_a_CFLAGS = $(SHIM_CFLAGS) -mgeneral-regs-only
 libshimfilter_a_SOURCES = client/shim/filter.c
 libshim_a_CFLAGS = $(SHIM_CFLAGS)
 libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
+    client/shim/args.c \
     client/shim/ahead.c \
     client/shim/dir.c \
     client/shim/dispatch.c \
     client/shim/exec.c \
+    client/shim/fault.c client/shim/fault.h \
     client/shim/hold.c client/shim/hold.h \
     client/shim/init.c \
     client/shim/io.c \

@@ -11,6 +11,7 @@ SYSTEM_TESTS = \
     tests/system/0704-shim-leaks.t \
     tests/system/0705-shim-killed.t \
     tests/system/0706-shim-races.t \
+    tests/system/0707-shim-badmem.t \
     tests/system/0710-client-cp.t \
     tests/system/0711-client-resume.t \
     tests/system/0720-shim-workflow.t \
@@ -32,4 +33,4 @@ TESTS += $(SYSTEM_TESTS) $(KERNEL_TESTS)
 EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/nfswire.py tests/lib/servers.py tests/lib/summary.py \
     tests/uml/uml.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py tests/workflow/shim.py \
     tests/shim/programs.sh tests/shim/python.py
-EXTRA_DIST += tests/shim/killed.py tests/shim/races.py
+EXTRA_DIST += tests/shim/badmem.py tests/shim/killed.py tests/shim/races.py
