@@ -4,7 +4,7 @@
  * 1. grace_recs are the records that statedb had at start. A client that comes back with the same owner and
  *    principal is tied to its record and may reclaim.
  * 2. Grace ends early when every record is done; then no record is without its client.
- * 3. When the time is up, the records of clients that did not come back go from the disk first, then
+ * 3. The time is extended while clients reclaim, up to twice the grace time in all. When it is up, the records of clients that did not come back go from the disk first, then
  *    grace ends: what they held may now be given away, so they may never reclaim again (RFC 8881 8.4.3).
  */
 #include "server/state/internal.h"
@@ -44,6 +44,7 @@ int grace_init(struct state *s)
     if (s->grace_pending) {
         s->in_grace = true;
         s->grace_until = clock_mono_ms() + 1000ull * s->conf.grace_seconds;
+        s->grace_end = s->grace_until + 1000ull * s->conf.grace_seconds;
         log_info("%u clients may reclaim their opens and locks for at most %u s", s->grace_pending,
                  s->conf.grace_seconds);
     }
@@ -98,11 +99,21 @@ bool state_in_grace(struct state *s)
     return in;
 }
 
-nfsstat4 grace_reclaim_locked(const struct state *s, const struct client *cl)
+/* Who is at it gets this much longer each time, up to another grace time in all. */
+#define RECLAIM_MS 2000u
+
+nfsstat4 grace_reclaim_locked(struct state *s, const struct client *cl)
 {
+    uint64_t now;
+
     if (!s->in_grace || (cl->minor && cl->reclaim_complete))
         return NFS4ERR_NO_GRACE;
-    return cl->reclaim_ok ? NFS4_OK : NFS4ERR_RECLAIM_BAD;
+    if (!cl->reclaim_ok)
+        return NFS4ERR_RECLAIM_BAD;
+    now = clock_mono_ms();
+    if (s->grace_until < now + RECLAIM_MS)
+        s->grace_until = now + RECLAIM_MS < s->grace_end ? now + RECLAIM_MS : s->grace_end;
+    return NFS4_OK;
 }
 
 /* 4.0 has no RECLAIM_COMPLETE, but a client reclaims before it does anything else: who keeps asking for something

@@ -77,7 +77,7 @@ struct state {
     uint64_t kept;    /* bytes that all sessions' slots may come to */
     struct trash *trash;
     bool in_grace, grace_told;
-    uint64_t grace_until;
+    uint64_t grace_until, grace_end; /* grace_end: not later, whatever happens */
     struct list grace_recs;
     unsigned grace_pending; /* records not done */
     /* callback.c, deleg.c, lockwait.c */
@@ -366,7 +366,7 @@ void grace_client_locked(struct state *s, struct client *cl);
 void grace_done_locked(struct state *s, struct client *cl);
 void grace_tick(struct state *s);
 /* May this client reclaim now? */
-nfsstat4 grace_reclaim_locked(const struct state *s, const struct client *cl);
+nfsstat4 grace_reclaim_locked(struct state *s, const struct client *cl);
 /* A new open or lock: NFS4ERR_GRACE during grace, and in 4.1 before RECLAIM_COMPLETE. */
 nfsstat4 grace_normal_locked(struct state *s, struct client *cl);
 

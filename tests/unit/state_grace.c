@@ -106,6 +106,37 @@ static void test_time_up(void **unused)
     state_free(s);
 }
 
+/* Whoever is in the middle of it may finish, but not forever. */
+static void test_late(void **unused)
+{
+    struct state *s = restart();
+    stateid4 sid;
+    unsigned n = 0;
+    uint64_t a;
+
+    clock_test_advance(89 * 1000);
+    a = client41(s, "a", verf1, false);
+    while (n < 200 && open41(s, a, "o", 7 + n, 1, 0, true, &sid) == NFS4_OK) {
+        clock_test_advance(1000);
+        state_tick(s);
+        n++;
+    }
+    assert_in_range(n, 88, 92);
+    assert_false(state_in_grace(s));
+    state_free(s);
+    s = restart();
+    clock_test_advance(89 * 1000);
+    a = client41(s, "a", verf1, false);
+    assert_int_equal(open41(s, a, "o", 7, 1, 0, true, &sid), NFS4_OK);
+    clock_test_advance(1500);
+    state_tick(s);
+    assert_true(state_in_grace(s));
+    clock_test_advance(1500);
+    state_tick(s);
+    assert_false(state_in_grace(s));
+    state_free(s);
+}
+
 static void test_other_principal(void **unused)
 {
     struct client_exchange x;
@@ -124,7 +155,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_none_needed), cmocka_unit_test(test_ends_early),
-        cmocka_unit_test(test_time_up), cmocka_unit_test(test_other_principal),
+        cmocka_unit_test(test_time_up), cmocka_unit_test(test_late),
+        cmocka_unit_test(test_other_principal),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
