@@ -102,10 +102,10 @@ static const char *set_key(struct options *o, const char *key, const char *value
         return set_seconds(&o->grace_time, value);
     if (!strcmp(key, "cache-size"))
         return set_cache(&o->cache_size, value);
-    if (!strcmp(key, "debug"))
-        return set_switch(&o->debug, value);
     if (!strcmp(key, "delegations"))
         return set_switch(&o->delegations, value);
+    if (!strcmp(key, "debug"))
+        return set_switch(&o->debug, value);
     *known = false;
     return NULL;
 }
@@ -120,12 +120,16 @@ struct file {
     bool said; /* a line was complained about */
 };
 
+/* Without the blanks a line begins with: inih would take it as more of the value above. */
 static char *read_line(char *buf, int size, void *arg)
 {
     struct file *f = arg;
     char *s = fgets(buf, size, f->f);
-    if (s)
+    if (s) {
+        size_t blanks = strspn(s, " \t");
         f->line++;
+        memmove(s, s + blanks, strlen(s + blanks) + 1);
+    }
     return s;
 }
 

@@ -38,4 +38,7 @@ ok "takes a configuration file" server_start --config "$T/conf"
 server_stop
 printf 'no-such-key = 1\n' >"$T/conf"
 not_ok "refuses an unknown key in it" "$VOLNFSD" --store "$T/store" --config "$T/conf"
+printf 'store = /nowhere\n  lease-time = never\n' >"$T/conf"
+not_ok "takes a line that begins with blanks as one of its own" "$VOLNFSD" --check-config --config "$T/conf"
+like "and says which" "$(cat "$T/out")" "conf:2: 'never' is not a value of lease-time"
 done_testing
