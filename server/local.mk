@@ -11,3 +11,12 @@ volnfsd_CFLAGS = $(AM_CFLAGS) $(INIH_CFLAGS)
 volnfsd_SOURCES = server/options.c server/options.h server/volnfsd.c
 volnfsd_LDADD = libcontrol.a libnfs4.a libstate.a libvfs.a $(STORE_LIBS) librpc.a $(PROTO_LIBS) \
     $(COMMON_LIBS) $(INIH_LIBS)
+
+# The service. Its configuration file is not installed here, where it could replace one that is in use.
+systemdunitdir = $(prefix)/lib/systemd/system
+nodist_systemdunit_DATA = server/volnfsd.service
+server/volnfsd.service: $(top_srcdir)/server/volnfsd.service.in Makefile
+	$(AM_V_GEN)$(MKDIR_P) server && \
+	    sed 's|[@]sbindir[@]|$(sbindir)|; s|[@]sysconfdir[@]|$(sysconfdir)|' $(top_srcdir)/server/volnfsd.service.in >$@
+CLEANFILES += server/volnfsd.service
+EXTRA_DIST += server/volnfsd.service.in server/volnfsd.conf

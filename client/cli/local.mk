@@ -30,3 +30,6 @@ volnfs_SOURCES = \
     client/shim/hold.c client/shim/hold.h \
     client/shim/run.c client/shim/run.h
 volnfs_LDADD = $(NFS_CLIENT_LIBS) $(STORE_LIBS) $(PROTO_LIBS) $(COMMON_LIBS) $(JANSSON_LIBS)
+
+bashcompletiondir = $(datadir)/bash-completion/completions
+dist_bashcompletion_DATA = client/cli/completions/volnfs

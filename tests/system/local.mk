@@ -3,6 +3,7 @@ SYSTEM_TESTS = \
     tests/system/0000-basics-layers.t \
     tests/system/0010-basics-volnfsd.t \
     tests/system/0020-basics-manual.t \
+    tests/system/0030-basics-config.t \
     tests/system/0100-rpc-hostile.t \
     tests/system/0700-shim-programs.t \
     tests/system/0701-shim-run.t \
@@ -16,7 +17,8 @@ SYSTEM_TESTS = \
     tests/system/0711-client-resume.t \
     tests/system/0720-shim-workflow.t \
     tests/system/0800-admin-volnfs.t \
-    tests/system/0810-admin-refusals.t
+    tests/system/0810-admin-refusals.t \
+    tests/system/0820-admin-completion.t
 KERNEL_TESTS = \
     tests/system/0400-kernel-workflow.t \
     tests/system/0410-kernel-names.t \
