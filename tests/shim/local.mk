@@ -27,4 +27,4 @@ tests_shim_suite_SOURCES = \
     tests/shim/threads.c \
     tests/shim/trunc.c \
     tests/shim/unlink.c
-EXTRA_DIST += tests/shim/compare.py tests/shim/differences tests/shim/tools.sh
+EXTRA_DIST += tests/shim/compare.py tests/shim/differences tests/shim/tools.sh tests/shim/trouble.py

@@ -14,6 +14,7 @@ SYSTEM_TESTS = \
     tests/system/0706-shim-races.t \
     tests/system/0707-shim-badmem.t \
     tests/system/0708-shim-tools.t \
+    tests/system/0709-shim-trouble.t \
     tests/system/0710-client-cp.t \
     tests/system/0711-client-resume.t \
     tests/system/0720-shim-workflow.t \
