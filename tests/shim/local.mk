@@ -1,4 +1,4 @@
-# shim: the per-call suite; tests/system/0700 to 0702 run it and compare.
+# shim: the per-call suite; tests/system/0702 to 0704 run it and compare.
 check_PROGRAMS += tests/shim/suite
 # It hands nonsense to system calls on purpose.
 tests_shim_suite_CFLAGS = $(AM_CFLAGS) -Wno-unused-result -Wno-nonnull -Wno-stringop-overflow -Wno-stringop-overread
