@@ -237,15 +237,18 @@ static void put_conn(void *conn)
     conn_ref_put(conn);
 }
 
+/* As soon as conn_call() took a call, the answer may be there and cb and its sending gone. */
 static void send_callback(void *ctx, struct callback *cb)
 {
+    struct conn_ref *conn = cb->conn;
+    bool own = cb->minor == 0; /* a connection of the server's own */
     struct callback_result r = {.err = -ENOMEM};
     struct sending *sd = malloc(sizeof *sd);
     struct cb_hub *h = ctx;
     struct conn_ref *made = NULL;
     struct xdrout *o;
     uint32_t xid;
-    int err = 0;
+    int err = -EPIPE;
 
     if (!sd) {
         callback_done(h->state, cb, &r);
@@ -260,11 +263,13 @@ static void send_callback(void *ctx, struct callback *cb)
         return;
     }
     cb->put_conn = put_conn;
-    /* A connection of before may have been closed: then a new one. */
-    if (cb->minor || cb->conn)
-        err = conn_call(cb->conn, o, xid, cb->timeout_ms, answered, sd);
-    if (!cb->minor && (!cb->conn || err == -EPIPE)) {
-        if (cb->conn)
+    if (conn) {
+        err = conn_call(conn, o, xid, cb->timeout_ms, answered, sd);
+        if (!err)
+            return;
+    }
+    if (own && (!conn || err == -EPIPE)) { /* none yet, or it was closed */
+        if (conn)
             o = encode(cb, xid);
         err = !o ? -ENOMEM : rpcserver_connect(h->rpc, &cb->addr, &h->none, &made);
         cb->new_conn = made;

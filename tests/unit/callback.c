@@ -33,6 +33,7 @@ static unsigned nconnects;
 static void (*reply_to)(void *arg, int err, const void *reply, size_t len);
 static void *reply_arg;
 static char one_conn, other_conn;
+static bool at_once; /* answers come before conn_call() returns, and the callback is freed then */
 
 void state_set_callbacks(struct state *s, const struct callback_ops *o, void *ctx)
 {
@@ -43,6 +44,8 @@ void callback_done(struct state *s, struct callback *cb, const struct callback_r
 {
     last = *r;
     ndone++;
+    if (at_once)
+        free(cb);
 }
 int conn_call(struct conn_ref *cr, struct xdrout *call, uint32_t xid, unsigned timeout_ms,
               void (*done)(void *arg, int err, const void *reply, size_t len), void *arg)
@@ -57,6 +60,8 @@ int conn_call(struct conn_ref *cr, struct xdrout *call, uint32_t xid, unsigned t
     sent_xid = xid;
     reply_to = done;
     reply_arg = arg;
+    if (!err && at_once)
+        done(arg, -ETIMEDOUT, NULL, 0);
     return err;
 }
 void conn_ref_put(struct conn_ref *cr)
@@ -248,6 +253,23 @@ static void test_connecting(void **unused)
     call_err = connect_err = 0;
 }
 
+static void test_at_once(void **unused)
+{
+    at_once = true;
+    for (unsigned i = 0; i < 4; i++) {
+        struct callback *cb = malloc(sizeof *cb);
+
+        *cb = call_of(CALLBACK_RECALL, i % 2);
+        call_err = i == 2 ? -EPIPE : 0;
+        ndone = 0;
+        ops->send(ops_ctx, cb);
+        assert_int_equal(ndone, 1);
+        assert_int_equal(last.err, -ETIMEDOUT);
+    }
+    at_once = false;
+    call_err = 0;
+}
+
 /* --- answers --- */
 
 struct answer {
@@ -400,7 +422,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_addresses), cmocka_unit_test(test_calls), cmocka_unit_test(test_connecting),
-        cmocka_unit_test(test_answers),   cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_at_once),   cmocka_unit_test(test_answers), cmocka_unit_test(test_stop),
     };
 
     return cmocka_run_group_tests(tests, start, NULL);
