@@ -115,6 +115,27 @@ def told(where, d, vers):
             assert took < (40 if vers == "4.0" else 6), took
 
 
+def restarted(where, d):
+    """A delegation survives the server: its holder reclaims it, and the other still sees what the holder wrote."""
+    path = d + "/kept"
+    if GUEST == 1:
+        write_file(path, b"1", sync=True)
+        reopen(path, 3, "r+b")
+        with open(path, "r+b") as h:
+            h.write(b"2")
+            h.flush()
+            ctl("restart")
+            h.write(b"3")
+        reopen(path, 3)
+    ctl("barrier restarted " + d)
+    assert read_file(path) == b"23", read_file(path)
+    ctl("barrier read again " + d)
+    if GUEST == 2:
+        write_file(path, b"4", sync=True)
+    ctl("barrier changed " + d)
+    assert read_file(path) == b"4", read_file(path)
+
+
 for vers in VERS:
     where = "/mnt/v" + vers
     d = where + "/deleg." + vers
@@ -135,6 +156,8 @@ for vers in VERS:
     ctl("barrier d " + vers)
     attempt("vers=%s: a lock that was waited for" % vers, told, where, d, vers)
     ctl("barrier e " + vers)
-    attempt("vers=%s: umount" % vers, umount, where)
+    attempt("vers=%s: over a restart of the server" % vers, restarted, where, d)
     ctl("barrier f " + vers)
+    attempt("vers=%s: umount" % vers, umount, where)
+    ctl("barrier g " + vers)
 finish()
