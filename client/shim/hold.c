@@ -125,6 +125,7 @@ struct hold *hold_new(struct hold_table *table, enum hold_kind kind, int proc, u
         hold->ofd = ofd;
         hold->fh = *fh;
         hold->seen = false;
+        hold->local = 0;
         memset(&hold->locker, 0, sizeof(hold->locker));
         hold_raise(&table->top, i + 1);
         __atomic_store_n(&hold->state, 1, __ATOMIC_RELEASE);
@@ -144,6 +145,25 @@ uint32_t hold_owners(struct hold_table *table, int proc, const struct nfs_fh *fh
             used |= 1u << hold->locker.open.owner % NFS_OWNERS;
     }
     return used;
+}
+
+int hold_flock(struct hold_table *table, struct hold *hold, bool exclusive)
+{
+    uint32_t top = __atomic_load_n(&table->top, __ATOMIC_ACQUIRE);
+    int err = 0;
+
+    rlock_lock(&table->local);
+    for (uint32_t i = 0; i < top && err == 0; i++) {
+        const struct hold *other = &table->rows[i];
+
+        if (other != hold && other->state == 1 && other->local != 0 && nfs_fh_same(&other->fh, &hold->fh) &&
+            (exclusive || other->local == 2))
+            err = -EAGAIN;
+    }
+    if (err == 0)
+        hold->local = exclusive ? 2 : 1;
+    rlock_unlock(&table->local);
+    return err;
 }
 
 void hold_end(struct hold_table *table, struct nfs_client *client, struct hold *hold, bool dead)

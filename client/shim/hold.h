@@ -35,6 +35,7 @@ struct hold {
     uint32_t kind;
     int32_t proc;
     bool seen;
+    uint8_t local; /* a flock within the run only: 1 shared, 2 exclusive */
     uint64_t ofd; /* HOLD_OFD: which */
     struct nfs_fh fh;
     struct nfs_locker locker;
@@ -42,6 +43,7 @@ struct hold {
 
 struct hold_table {
     struct rlock reaping;
+    struct rlock local; /* over the rows' fields of that name */
     uint64_t reaped_ms;
     uint32_t killed;           /* so many processes were found dead that had not said goodbye */
     uint32_t top;              /* rows below this may be in use */
@@ -62,6 +64,9 @@ struct hold *hold_new(struct hold_table *table, enum hold_kind kind, int proc, u
  * HOLD_PASSING are for opens that are closed at once. */
 uint32_t hold_owners(struct hold_table *table, int proc, const struct nfs_fh *fh);
 #define HOLD_PASSING 8
+
+/* A flock that only the run knows of: a directory's, or that of a file without a name. -EAGAIN when others hold it. */
+int hold_flock(struct hold_table *table, struct hold *hold, bool exclusive);
 
 /* Gives back what the row stands for, and the row. */
 void hold_end(struct hold_table *table, struct nfs_client *client, struct hold *hold, bool dead);

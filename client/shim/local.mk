@@ -23,6 +23,7 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/ofd.c \
     client/shim/open.c \
     client/shim/path.c \
+    client/shim/place.c \
     client/shim/poll.c \
     client/shim/run.c client/shim/run.h \
     client/shim/shim.h \

@@ -38,6 +38,7 @@ struct lock_slot {
     struct rlock *lock; /* over what follows */
     struct plock *plock;
     struct ofd *ofd; /* when there is no plock */
+    bool whole;      /* flock */
 };
 
 static struct plock *plock_get(const struct nfs_fh *fh, bool make)
@@ -164,47 +165,63 @@ static struct hold *slot_hold(const struct lock_slot *slot, bool make)
     return hold;
 }
 
-/* NFS opens by name: where is the file now? */
-static int lock_place(const struct ofd *ofd, struct vpath *vp)
-{
-    int err = path_resolve(AT_FDCWD, ofd->path, VP_PARENT, vp);
-
-    return err != 0 ? err : vp->kind == VP_MISSING && vp->mount != NULL ? 0 : -ENOENT;
-}
+struct vlock lock_opening;
 
 /* The row's own open at the server, with an owner that no other row uses for this file. */
-static int lock_open(struct ofd *ofd, struct hold *hold, struct vpath *vp, unsigned access)
+static int lock_open(struct ofd *ofd, struct hold *hold, unsigned access)
 {
-    static struct vlock opening;
     struct nfs_client as = *shim.client;
-    int err = lock_place(ofd, vp);
+    char name[NFS_NAME_MAX + 1];
+    struct nfs_fh dir;
+    int err = place_opened(ofd, &dir, name);
 
-    if (err != 0)
-        return err;
-    vlock_lock(&opening);
-    hold->proc = lock_proc();
-    as.avoid = hold_owners(&shim.run->holds, hold->proc, &ofd->fh);
-    err = nfs_lock_open(&as, &hold->locker, &vp->dir, vp->name, &ofd->fh, access);
-    vlock_unlock(&opening);
-    return err;
+    for (int n = 0;; n++) {
+        if (err == 0) {
+            vlock_lock(&lock_opening);
+            hold->proc = lock_proc();
+            as.avoid = hold_owners(&shim.run->holds, hold->proc, &ofd->fh);
+            err = nfs_lock_open(&as, &hold->locker, &dir, name, &ofd->fh, access);
+            vlock_unlock(&lock_opening);
+        }
+        /* Renamed, or another file has the name. */
+        if ((err != -ENOENT && err != -ESTALE && err != -EISDIR && err != -ELOOP && err != -EINVAL) || n >= 3)
+            return err;
+        err = place_find(ofd, &dir, name);
+        if (err != 0)
+            return err;
+    }
+}
+
+/* Whether a flock can only be the run's own affair: nobody else comes by a file without a name, and a directory
+ * cannot be locked in NFS. */
+static bool lock_is_local(struct ofd *ofd, const struct hold *hold)
+{
+    struct nfs_attr attr;
+
+    if (ofd->type == NFS_DIR)
+        return true;
+    return !hold->locker.valid && nfs_getattr(shim.client, &ofd->fh, &attr) == 0 && attr.nlink == 0;
 }
 
 /* One try. */
 static int lock_try(struct ofd *ofd, const struct lock_slot *slot, unsigned access, int type, uint64_t offset,
                     uint64_t length, bool wait)
 {
-    struct vpath *vp = heap_alloc(sizeof(*vp));
     struct nfs_client as = *shim.client;
     struct hold *hold;
-    int err = vp == NULL ? -ENOMEM : 0;
+    int err = 0;
 
     rlock_lock(slot->lock);
     hold = slot_hold(slot, true);
-    if (err == 0 && hold == NULL)
+    if (hold == NULL)
         err = -ENOLCK;
     for (int n = 0; err == 0; n++) {
         if (!hold->locker.open.valid)
-            err = lock_open(ofd, hold, vp, access);
+            err = ofd->type == NFS_DIR ? -ENOENT : lock_open(ofd, hold, access);
+        if (err == -ENOENT && slot->whole && lock_is_local(ofd, hold)) {
+            err = hold_flock(&shim.run->holds, hold, type == F_WRLCK);
+            break;
+        }
         if (err != 0)
             break;
         if (hold->proc >= 0)
@@ -216,7 +233,6 @@ static int lock_try(struct ofd *ofd, const struct lock_slot *slot, unsigned acce
         err = 0; /* the open was lost, and no lock with it */
     }
     rlock_unlock(slot->lock);
-    heap_free(vp);
     return err;
 }
 
@@ -251,7 +267,7 @@ static int lock_take(struct ofd *ofd, const struct lock_slot *slot, unsigned acc
             break;
     }
     if (err == -ENOENT || err == -ESTALE) {
-        shim_say("%s: no longer has this name, so it cannot be locked", ofd->path);
+        shim_say("%s: its name in the volume is no longer known, so it cannot be locked", ofd->path);
         err = -ENOLCK;
     }
     if (err == 0)
@@ -269,6 +285,8 @@ static int lock_give(struct ofd *ofd, const struct lock_slot *slot, uint64_t off
     vnode_flush(&ofd->fh, false);
     rlock_lock(slot->lock);
     hold = slot_hold(slot, false);
+    if (hold != NULL)
+        hold->local = 0;
     if (hold != NULL && hold->locker.valid)
         err = nfs_unlock(&as, &hold->locker, &ofd->fh, offset, length);
     rlock_unlock(slot->lock);
@@ -316,7 +334,7 @@ long lock_fcntl(struct ofd *ofd, int cmd, void *arg)
     bool ofd_owned = cmd == F_OFD_GETLK || cmd == F_OFD_SETLK || cmd == F_OFD_SETLKW;
     bool wait = cmd == F_SETLKW || cmd == F_OFD_SETLKW;
     struct flock *fl = arg;
-    struct lock_slot slot = {&ofd->locking, NULL, ofd};
+    struct lock_slot slot = {&ofd->locking, NULL, ofd, false};
     uint64_t offset, length;
     int err;
 
@@ -369,17 +387,15 @@ long lock_fcntl(struct ofd *ofd, int cmd, void *arg)
 long sc_flock(const long a[6])
 {
     struct ofd *ofd = ofd_get((int)a[0]);
-    struct lock_slot slot = {NULL, NULL, ofd};
+    struct lock_slot slot = {NULL, NULL, ofd, true};
     int op = (int)a[1], err;
 
     if (ofd == NULL)
         return shim_pass(SYS_flock, a);
     if (ofd->flags & O_PATH)
         return -EBADF;
-    if (ofd->type != NFS_REG) {
-        shim_say("%s: flock of a directory is not served", ofd->path);
-        return -ENOLCK;
-    }
+    if (ofd->fh.size == 0)
+        return -ENOLCK; /* the directory that the volumes seem to lie in */
     slot.lock = &ofd->locking;
     switch (op & ~LOCK_NB) {
     case LOCK_UN:

@@ -59,21 +59,6 @@ long sc_mkdirat(const long a[6])
     return mkdir_at(SYS_mkdirat, a, 0, 1, (int)a[0], (mode_t)a[2]);
 }
 
-/*
- * Before a name goes away: if somebody in the run has the file open, an open at the server keeps the file alive.
- * It lasts as long as the run's client does.
- */
-static void name_keep_alive(const struct vpath *vp)
-{
-    struct nfs_open open = {0};
-    struct nfs_attr attr;
-    struct nfs_fh fh;
-
-    if (vp->attr.type != NFS_REG || __atomic_load_n(&shim.run->opens[file_slot(&vp->fh)], __ATOMIC_RELAXED) <= 0)
-        return;
-    nfs_open_file(shim.client, &vp->dir, vp->name, 1, NFS_CREATE_NO, NULL, &fh, &attr, &open);
-}
-
 static long remove_at(long nr, const long a[6], int d, int i, int dirfd, bool dir)
 {
     const char *path = (const char *)a[i];
@@ -107,7 +92,7 @@ static long remove_at(long nr, const long a[6], int d, int i, int dirfd, bool di
     if (vp.mount->readonly)
         return -EROFS;
     if (!dir)
-        name_keep_alive(&vp);
+        place_keep(&vp);
     err = nfs_remove(shim.client, &vp.dir, vp.name);
     if (err == 0) {
         path_forget();
@@ -246,7 +231,7 @@ static long rename_at(long nr, const long a[6], int d1, int i1, int d2, int i2, 
         ret = -EISDIR;
         if (from->attr.type != NFS_DIR && to->attr.type == NFS_DIR)
             goto out;
-        name_keep_alive(to);
+        place_keep(to);
     } else if (to->slash && from->attr.type != NFS_DIR) {
         ret = -ENOTDIR;
         goto out;
@@ -255,6 +240,8 @@ static long rename_at(long nr, const long a[6], int d1, int i1, int d2, int i2, 
     if (ret == 0) {
         path_forget();
         file_changed(&from->fh);
+        if (from->attr.type == NFS_REG)
+            place_moved(&from->fh, &to->dir, to->name);
         if (to->kind == VP_FILE)
             file_changed(&to->fh);
     }

@@ -417,7 +417,8 @@ void ofd_forget(int fd)
     }
     if (ofd_unnote(fd, ofd) && __atomic_sub_fetch(&ofd->refs, 1, __ATOMIC_ACQ_REL) == 0) {
         lock_last_close(ofd);
-        __atomic_sub_fetch(&shim.run->opens[file_slot(&ofd->fh)], 1, __ATOMIC_RELAXED);
+        if (__atomic_sub_fetch(&shim.run->opens[file_slot(&ofd->fh)], 1, __ATOMIC_RELAXED) == 0)
+            place_closed(&ofd->fh);
     }
     if (ofd->type == NFS_REG)
         ahead_closed(&ofd->fh);

@@ -58,6 +58,8 @@ static long open_done(const struct vpath *vp, int flags, int low)
         init->type = vp->attr.type;
         init->mount = (uint32_t)(vp->mount - shim.run->mounts);
         init->fh = vp->fh;
+        if (!vp->is_root && vp->name[0] != 0)
+            init->dir = vp->dir;
         init->attr = vp->attr;
         init->attr_gen = file_gen(&vp->fh);
         init->attr_ms = vp->seen == file_changes() ? sys_now_ms() : 0;

@@ -46,6 +46,18 @@ struct mount {
     struct nfs_fh root;
 };
 
+/* Where renamed files are now; see place.c. */
+#define PLACES 64
+struct place {
+    struct nfs_fh fh, dir; /* fh.size 0: nothing */
+    char name[NFS_NAME_MAX + 1];
+};
+struct place_ring {
+    struct rlock lock;
+    uint32_t next;
+    struct place at[PLACES];
+};
+
 /* Shared by the processes of a run. */
 struct run {
     uint32_t magic, size;
@@ -56,6 +68,8 @@ struct run {
     int32_t opens[SHIM_SLOTS];  /* by file: how many open descriptions there are */
     struct rlock mounts_lock;
     struct mount mounts[SHIM_MOUNTS];
+    uint32_t kept;            /* there were HOLD_KEEP rows */
+    struct place_ring moved;
     struct hold_table holds; /* large and mostly never touched: from here on the file begins as a hole */
 };
 #define RUN_MAGIC 0x766e7234u
@@ -152,6 +166,7 @@ struct ofd {
     struct nfs_attr attr; /* as last seen */
     uint64_t attr_ms;     /* when; 0: not to be used */
     uint32_t attr_gen;
+    struct nfs_fh dir; /* the directory it was opened in; size 0: not known */
     struct rlock locking;
     uint32_t hold; /* row of its flock and OFD locks, from 1; 0: none */
     char path[SHIM_PATH]; /* where it was opened: absolute; directories are resolved against it */
@@ -210,6 +225,14 @@ struct mount *path_mount(const char *path); /* the mount path lies in, or NULL *
 /* VP_LOCAL results: the arguments with the path (index i) and dirfd (index d or -1) put in, passed on. */
 long path_pass(long nr, const long a[6], int d, int i, const struct vpath *vp);
 
+/* ---- where open files are: place.c ---- */
+int place_opened(const struct ofd *ofd, struct nfs_fh *dir, char *name); /* where it was opened; not looked at */
+int place_find(const struct ofd *ofd, struct nfs_fh *dir, char *name);   /* where it is; asks the server */
+void place_moved(const struct nfs_fh *fh, const struct nfs_fh *dir, const char *name); /* by this run */
+/* Before a name goes away: if somebody in the run has the file open, an open at the server keeps it alive. */
+void place_keep(const struct vpath *vp);
+void place_closed(const struct nfs_fh *fh); /* nobody in the run has it open any more */
+
 /* ---- files: vnode.c, io.c ---- */
 struct vnode; /* this process's unfinished business with one file */
 long vnode_write(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offset, bool append, uint64_t *end);
@@ -251,6 +274,7 @@ void fd_path(char *to, int fd); /* "/proc/self/fd/N" */
 void lock_closed(const struct nfs_fh *fh); /* POSIX: closing any descriptor of a file drops the process's locks */
 void lock_last_close(struct ofd *ofd); /* refs is 0 */
 int lock_proc(void);                   /* this process's row among the holds, or -1; made at first */
+extern struct vlock lock_opening;      /* around hold_owners and the open it is for */
 void lock_start(void);                 /* at the start of a program */
 void lock_exit(void);
 void lock_after_fork(void);
