@@ -420,7 +420,9 @@ static nfsstat4 run_open(struct opening *o, OPEN4resok *ok)
         return status;
     o->rflags = OPEN4_RESULT_LOCKTYPE_POSIX;
     if (c->minor)
-        o->rflags |= OPEN4_RESULT_PRESERVE_UNLINKED | OPEN4_RESULT_MAY_NOTIFY_LOCK;
+        o->rflags |= OPEN4_RESULT_PRESERVE_UNLINKED;
+    if (o->req.notify)
+        o->rflags |= OPEN4_RESULT_MAY_NOTIFY_LOCK;
     if (o->oc.fresh)
         o->rflags |= OPEN4_RESULT_CONFIRM;
     fill(o, ok);

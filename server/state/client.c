@@ -412,7 +412,7 @@ nfsstat4 client_renew40(struct state *s, uint64_t clientid)
 
     st_lock(s);
     status = client_use_locked(s, clientid, 0, &cl);
-    if (!status && cl->ndelegs && cl->cb.path == CB40_DOWN)
+    if (!status && cl->ndelegs > cl->nrevoked && cl->cb.path == CB40_DOWN)
         status = NFS4ERR_CB_PATH_DOWN; /* the lease is renewed all the same: RFC 7530 section 16.30.5 */
     st_unlock(s);
     return status;

@@ -232,6 +232,7 @@ again:
             goto out;
     }
     o->used = clock_mono_ms();
+    r->notify = cl->minor && cb_path_locked(cl);
     status = grant_locked(s, r, o);
     if (status && list_empty(&o->states) && !o->busy)
         owner_free_locked(s, o);

@@ -60,6 +60,7 @@ struct open_request {
     enum { DELEG_NONE, DELEG_READ, DELEG_WRITE } deleg; /* out */
     bool deleg_contended;     /* out: none, because of others */
     stateid4 deleg_stateid;   /* out */
+    bool notify;              /* out: the client can be told when a lock that it waits for is free */
     void *hold;      /* keeps the inode; taken over (and NULL afterwards) when a new open was made */
     stateid4 stateid; /* out */
     uint32_t old_access, old_deny, old_seen; /* out: before, for open_undo; old_access 0 = it is new */

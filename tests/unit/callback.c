@@ -141,7 +141,7 @@ static struct callback call_of(enum callback_kind kind, uint32_t minor)
 /* Sends it; the stream stands at the CB_COMPOUND. */
 static void sent_call(struct callback *cb, XDR *x)
 {
-    uint32_t w[6], flavor, len, skip;
+    uint32_t w[6], flavor = 0, len = 0, skip;
 
     ops->send(ops_ctx, cb);
     xdrin_init(x, sent, sent_len);
@@ -184,7 +184,7 @@ static void test_calls(void **unused)
     CB_GETATTR4args getattr = {0};
     CB_SEQUENCE4args seq = {0};
     CB_RECALL4args recall = {0};
-    uint32_t op;
+    uint32_t op = 0;
     XDR x;
 
     sent_call(&cb, &x);

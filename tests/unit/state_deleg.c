@@ -158,10 +158,12 @@ static void test_none(void **unused)
     r = request(&a, 1, 1); /* no way back */
     assert_int_equal(open_grant(s, &r, true), NFS4_OK);
     assert_int_equal(r.deleg, DELEG_NONE);
+    assert_false(r.notify);
     r = request(&b, 2, 1);
     r.want_none = true;
     assert_int_equal(open_grant(s, &r, true), NFS4_OK);
     assert_int_equal(r.deleg, DELEG_NONE);
+    assert_true(r.notify);
     r = request(&b, 3, 1); /* wants nothing: at the second time */
     r.want_read = r.want_write = false;
     assert_int_equal(open_grant(s, &r, true), NFS4_OK);
