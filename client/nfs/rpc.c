@@ -81,7 +81,7 @@ int (*rpc_idle_hook)(void);
 /* Our descriptors, so that the program can be kept from closing them. */
 static int rpc_fds[64];
 
-static void rpc_fd_note(int fd)
+void rpc_fd_keep(int fd)
 {
     for (unsigned i = 0; i < sizeof(rpc_fds) / sizeof(rpc_fds[0]); i++) {
         int zero = 0;
@@ -91,7 +91,7 @@ static void rpc_fd_note(int fd)
     }
 }
 
-static void rpc_fd_forget(int fd)
+void rpc_fd_release(int fd)
 {
     for (unsigned i = 0; i < sizeof(rpc_fds) / sizeof(rpc_fds[0]); i++) {
         int mine = fd + 1;
@@ -205,7 +205,7 @@ static void rpc_kick_locked(struct rpc_conn *conn)
 static void rpc_teardown_locked(struct rpc_conn *conn)
 {
     if (conn->ctx != NULL) {
-        rpc_fd_forget(conn->fd);
+        rpc_fd_release(conn->fd);
         rpc_disconnect(conn->ctx, "connection lost");
         rpc_destroy_context(conn->ctx);
         conn->ctx = NULL;
@@ -286,7 +286,7 @@ static int rpc_connect_locked(struct rpc_server *server, struct rpc_conn *conn)
     conn->ctx = ctx;
     conn->fd = fd;
     conn->down_since = 0;
-    rpc_fd_note(fd);
+    rpc_fd_keep(fd);
     return 0;
 
 fail:
@@ -335,7 +335,7 @@ void rpc_after_fork(struct rpc_server *server)
         unsigned epoch = conn->epoch + 1;
 
         if (conn->fd >= 0) {
-            rpc_fd_forget(conn->fd);
+            rpc_fd_release(conn->fd);
             sys1(SYS_close, conn->fd);
         }
         memset(conn, 0, sizeof(*conn));

@@ -63,6 +63,10 @@ bool rpc_poll(struct rpc_server *server, struct rpc_call *call);
 /* True for a descriptor of ours: the program must not close it. Safe anywhere. */
 bool rpc_owns_fd(int fd);
 
+/* Other descriptors that the program must not close. */
+void rpc_fd_keep(int fd);
+void rpc_fd_release(int fd);
+
 /* In the child after fork: forgets the parent's connections without touching them on the wire. */
 void rpc_after_fork(struct rpc_server *server);
 

@@ -316,7 +316,7 @@ long sc_execveat(const long a[6])
 long sc_exit_group(const long a[6])
 {
     if (!shim_is_vfork_child()) {
-        map_sync_all();
+        map_exit();
         vnode_flush_all();
         lock_exit();
         ofd_exit();

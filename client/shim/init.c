@@ -58,6 +58,7 @@ void shim_after_fork(void)
     path_after_fork();
     vnode_after_fork();
     ahead_after_fork();
+    map_after_fork();
     nfs_client_after_fork(shim.client);
     lock_after_fork();
 }
@@ -68,6 +69,7 @@ static void shim_prepare(void)
 
     shim_inside = 1;
     vnode_flush_all();
+    map_before_fork();
     ofd_fork(OFD_FORK_BEGIN);
     heap_fork_lock();
     shim.forking = true;

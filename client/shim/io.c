@@ -340,6 +340,7 @@ static long set_size(const struct nfs_fh *fh, uint64_t size)
     struct nfs_setattr set = {.valid = NFS_SET_SIZE, .size = size};
     int err;
 
+    map_file_closing(fh);
     vnode_drain(fh);
     err = nfs_setattr(shim.client, fh, &set, NULL);
     vnode_truncated(fh);

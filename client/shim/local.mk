@@ -28,6 +28,7 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/run.c client/shim/run.h \
     client/shim/shim.h \
     client/shim/stat.c \
+    client/shim/store.c client/shim/store.h \
     client/shim/vnode.c
 EXTRA_DIST += client/shim/preload.map
 libvolnfs_preload_so_SOURCES =

@@ -1,32 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mmap of volume files.
+ * mmap of volume files: which parts of memory show which file (the bytes are store.c's).
  *
- * A private mapping (and a shared one that can't be written) is memory of its own filled with parallel reads. A
- * writable shared mapping is a file in the run directory that all processes of the run map, filled by the first
- * (who holds its flock alone) and compared with a copy to find what to write back at msync, munmap, fsync and exit.
+ * A mapping is a real mapping of a file of the kernel's that holds the bytes, so that what lies beyond the end,
+ * mprotect, mremap, madvise and fork behave as everywhere. Private mappings of small files get a memfd of their own;
+ * all others share the run's store of the file, so that ten processes that map one model fetch and hold it once.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/memfd.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 
 #include "client/shim/shim.h"
+#include "client/shim/store.h"
 
 #define MAP_PAGE 4096ul
-#define MAP_FD_LOW 800
-
-static void regions_cut(uint8_t *from, size_t size);
+#define MAP_SMALL (4u << 20) /* private mappings of smaller files are copies */
 
 struct region {
     struct region *next;
-    uint8_t *at, *shadow; /* shadow: as last known at the server */
+    uint8_t *at;
     size_t size;
     uint64_t offset;
-    struct nfs_fh fh;
-    int fd; /* of the run's file; keeps its shared flock */
+    struct store *store;
+    bool writable; /* what is written goes to the file */
 };
 
 static struct {
@@ -36,202 +33,42 @@ static struct {
 
 int map_regions;
 
-/* The part of [offset, offset + size) that a region holds: its length, *skip bytes into the range. */
-static size_t region_part(const struct region *r, const struct nfs_fh *fh, uint64_t offset, size_t size, size_t *skip)
-{
-    uint64_t from = offset > r->offset ? offset : r->offset;
-    uint64_t to = offset + size < r->offset + r->size ? offset + size : r->offset + r->size;
-
-    if (from >= to || !nfs_fh_same(&r->fh, fh))
-        return 0;
-    *skip = (size_t)(from - offset);
-    return (size_t)(to - from);
-}
-
-void map_overlay(const struct nfs_fh *fh, uint8_t *data, size_t size, uint64_t offset)
-{
-    size_t skip, part;
-
-    if (!map_regions)
-        return;
-    vlock_lock(&maps.lock);
-    for (struct region *r = maps.first; r != NULL; r = r->next)
-        if ((part = region_part(r, fh, offset, size, &skip)) > 0)
-            sys4(SYS_pread64, r->fd, data + skip, part, (long)(offset + skip));
-    vlock_unlock(&maps.lock);
-}
-
-void map_wrote(const struct nfs_fh *fh, const uint8_t *data, size_t size, uint64_t offset)
-{
-    size_t skip, part;
-
-    if (!map_regions)
-        return;
-    vlock_lock(&maps.lock);
-    for (struct region *r = maps.first; r != NULL; r = r->next)
-        if ((part = region_part(r, fh, offset, size, &skip)) > 0) {
-            sys4(SYS_pwrite64, r->fd, data + skip, part, (long)(offset + skip));
-            memcpy(r->shadow + (offset + skip - r->offset), data + skip, part);
-        }
-    vlock_unlock(&maps.lock);
-}
-
-void map_cut(const struct nfs_fh *fh, uint64_t size)
-{
-    struct stat st;
-
-    if (!map_regions)
-        return;
-    vlock_lock(&maps.lock);
-    for (struct region *r = maps.first; r != NULL; r = r->next)
-        if (nfs_fh_same(&r->fh, fh) && sys2(SYS_fstat, r->fd, &st) == 0 && (uint64_t)st.st_size > size) {
-            sys2(SYS_ftruncate, r->fd, (long)size); /* there and back: what was behind becomes zeros */
-            sys2(SYS_ftruncate, r->fd, st.st_size);
-            if (size < r->offset + r->size) {
-                size_t keep = size > r->offset ? (size_t)(size - r->offset) : 0;
-
-                memset(r->shadow + keep, 0, r->size - keep);
-            }
-        }
-    vlock_unlock(&maps.lock);
-}
-
 static bool map_failed(long at)
 {
     return at < 0 && at > -4096;
 }
 
-/* Reads the file's bytes into memory; what lies beyond the end stays zero. */
-static int map_fill(const struct nfs_fh *fh, uint8_t *to, size_t size, uint64_t offset)
+static size_t map_round(size_t size)
 {
-    ssize_t n;
-
-    vnode_drain(fh);
-    n = nfs_read(shim.client, fh, to, size, offset, NULL);
-    return n < 0 ? (int)n : 0;
+    return (size + MAP_PAGE - 1) & ~(MAP_PAGE - 1);
 }
 
-/* The memory behind a private mapping: a file without a name that ends where the data ends, so that what lies behind
- * is SIGBUS, and the kernel does the rest (MADV_DONTNEED, mremap, mprotect). */
-static int map_copy(struct ofd *ofd, uint64_t offset, size_t size, bool writable)
+/* A memfd with the file's bytes: all of a small file, else the part that is mapped. */
+static int map_copy(struct ofd *ofd, const struct nfs_attr *attr, uint64_t from, uint64_t to)
 {
-    struct nfs_attr attr;
-    char path[32];
-    size_t have = 0;
-    long fd, at, again;
-    int err = file_attr(ofd, &attr, true);
+    long fd = sys2(SYS_memfd_create, "volume", 1 /* MFD_CLOEXEC */), at, err;
+    uint64_t size = attr->size;
 
-    if (err != 0)
-        return err;
-    if (offset < attr.size)
-        have = attr.size - offset < size ? (size_t)(attr.size - offset) : size;
-    fd = sys2(SYS_memfd_create, "volnfs-map", MFD_CLOEXEC);
     if (fd < 0)
         return (int)fd;
-    err = (int)sys2(SYS_ftruncate, fd, (long)have);
-    if (err == 0 && have > 0) {
-        at = sys6(SYS_mmap, 0, (long)have, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
-        err = map_failed(at) ? (int)at : map_fill(&ofd->fh, (uint8_t *)at, have, offset);
-        if (err == 0)
-            map_overlay(&ofd->fh, (uint8_t *)at, have, offset);
-        if (!map_failed(at))
-            sys2(SYS_munmap, at, have);
+    if (size <= MAP_SMALL) {
+        from = 0;
+        to = size;
     }
-    if (err == 0 && !writable) {
-        fd_path(path, (int)fd);
-        again = sys3(SYS_open, path, O_RDONLY | O_CLOEXEC, 0);
-        if (again >= 0) {
-            sys1(SYS_close, fd);
-            fd = again;
+    if (to > size)
+        to = size;
+    err = sys2(SYS_ftruncate, fd, size);
+    if (err == 0 && from < to) {
+        at = sys6(SYS_mmap, 0, (long)(to - from), PROT_READ | PROT_WRITE, MAP_SHARED, fd, (long)from);
+        err = map_failed(at) ? at : 0;
+        if (err == 0) {
+            ssize_t n = to - from <= 65536 ? ahead_read(ofd, (uint8_t *)at, to - from, from)
+                                           : nfs_read(shim.client, &ofd->fh, (void *)at, to - from, from, NULL);
+
+            err = n < 0 ? n : 0;
+            sys2(SYS_munmap, at, to - from);
         }
     }
-    if (err != 0) {
-        sys1(SYS_close, fd);
-        return err;
-    }
-    return (int)fd;
-}
-
-static long map_private(const long a[6], struct ofd *ofd)
-{
-    int fd = map_copy(ofd, (uint64_t)a[5], (size_t)a[1], (a[3] & MAP_TYPE) == MAP_PRIVATE);
-    long at;
-
-    if (fd < 0)
-        return fd;
-    at = sys6(SYS_mmap, a[0], a[1], a[2], a[2] & PROT_WRITE ? a[3] : a[3] | MAP_POPULATE, fd, 0);
-    sys1(SYS_close, fd);
-    return at;
-}
-
-/* Out of the way of the program's numbers. */
-static int map_fd_up(int fd)
-{
-    long high = sys3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, MAP_FD_LOW);
-
-    if (high < 0)
-        return fd;
-    sys1(SYS_close, fd);
-    return (int)high;
-}
-
-static void map_name(char *to, const struct nfs_fh *fh)
-{
-    static const char digits[] = "0123456789abcdef";
-    uint64_t h[2] = {0xcbf29ce484222325u, 0x84222325cbf29ce4u};
-
-    for (uint32_t i = 0; i < fh->size; i++) {
-        h[0] = (h[0] ^ fh->data[i]) * 0x100000001b3u;
-        h[1] = (h[1] + fh->data[i]) * 0x9e3779b97f4a7c15u ^ h[1] >> 29;
-    }
-    memcpy(to, shim.dir, shim.dir_len);
-    memcpy(to + shim.dir_len, "/map-", 5);
-    for (int i = 0; i < 32; i++)
-        to[shim.dir_len + 5 + i] = digits[h[i / 16] >> (60 - i % 16 * 4) & 15];
-    to[shim.dir_len + 37] = 0;
-}
-
-/* Makes the run's file reach to end (a page boundary), filled. */
-static long map_extend(int fd, const struct nfs_fh *fh, uint64_t end)
-{
-    struct stat st;
-    uint64_t from;
-    long err = sys2(SYS_fstat, fd, &st), at;
-
-    from = err == 0 ? (uint64_t)st.st_size : end;
-    if (from >= end)
-        return err;
-    err = sys2(SYS_ftruncate, fd, (long)end);
-    if (err != 0)
-        return err;
-    at = sys6(SYS_mmap, 0, (long)(end - from), PROT_READ | PROT_WRITE, MAP_SHARED, fd, (long)from);
-    if (map_failed(at))
-        return at;
-    err = map_fill(fh, (uint8_t *)at, end - from, from);
-    sys2(SYS_munmap, at, end - from);
-    return err;
-}
-
-/* The run's file for fh, filled at least up to end. */
-static int map_store(struct ofd *ofd, uint64_t end)
-{
-    char name[320];
-    long fd, err;
-
-    map_name(name, &ofd->fh);
-    fd = sys3(SYS_open, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return (int)fd;
-    fd = map_fd_up((int)fd);
-    err = sys2(SYS_flock, fd, LOCK_EX | LOCK_NB);
-    if (err == 0)
-        err = sys2(SYS_ftruncate, fd, 0); /* nobody maps it: what it holds is old */
-    else
-        err = 0;
-    if (err == 0)
-        err = map_extend((int)fd, &ofd->fh, (end + MAP_PAGE - 1) & ~(MAP_PAGE - 1));
-    if (err == 0)
-        err = sys2(SYS_flock, fd, LOCK_SH);
     if (err != 0) {
         sys1(SYS_close, fd);
         return (int)err;
@@ -239,273 +76,336 @@ static int map_store(struct ofd *ofd, uint64_t end)
     return (int)fd;
 }
 
-static long map_shared(const long a[6], struct ofd *ofd)
+/* The same file through a descriptor that cannot write. */
+static long map_read_only(int fd)
+{
+    char path[32];
+
+    fd_path(path, fd);
+    return sys3(SYS_open, path, O_RDONLY | O_CLOEXEC, 0);
+}
+
+/* What is only read is there already: page tables are filled at once. */
+static long map_flags(const long a[6])
+{
+    return a[2] & PROT_WRITE ? a[3] : a[3] | MAP_POPULATE;
+}
+
+static bool region_add_locked(uint8_t *at, size_t size, uint64_t offset, struct store *store, bool writable)
 {
     struct region *r = heap_zalloc(1, sizeof(*r));
-    size_t size = ((size_t)a[1] + MAP_PAGE - 1) & ~(MAP_PAGE - 1);
-    long at, shadow;
-    int fd;
 
     if (r == NULL)
-        return -ENOMEM;
-    fd = map_store(ofd, (uint64_t)a[5] + size);
-    if (fd < 0) {
-        heap_free(r);
-        return fd;
-    }
-    at = sys6(SYS_mmap, a[0], a[1], a[2], a[3], fd, a[5]);
-    shadow = sys6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (map_failed(at) || map_failed(shadow)) {
-        if (!map_failed(at))
-            sys2(SYS_munmap, at, a[1]);
-        sys1(SYS_close, fd);
-        heap_free(r);
-        return map_failed(at) ? at : shadow;
-    }
-    sys4(SYS_pread64, fd, shadow, size, a[5]);
-    r->at = (uint8_t *)at;
-    r->shadow = (uint8_t *)shadow;
-    r->size = size;
-    r->offset = (uint64_t)a[5];
-    r->fh = ofd->fh;
-    r->fd = fd;
-    vlock_lock(&maps.lock);
-    r->next = maps.first;
+        return false;
+    *r = (struct region){maps.first, at, size, offset, store, writable};
     maps.first = r;
     map_regions++;
+    store_ref(store);
+    return true;
+}
+
+/* Memory from..to shows none of our files any more (or soon). What was written there is written back. */
+static void regions_cut_locked(uint8_t *from, uint8_t *to)
+{
+    for (struct region **at = &maps.first, *r; (r = *at) != NULL;) {
+        uint8_t *end = r->at + r->size, *low = r->at > from ? r->at : from, *high = end < to ? end : to;
+        struct store *store = r->store;
+
+        if (low >= high) {
+            at = &r->next;
+            continue;
+        }
+        if (r->writable)
+            store_sync(store, r->offset + (uint64_t)(low - r->at), r->offset + (uint64_t)(high - r->at));
+        if (high < end) /* the tail lives on (if memory fails, unwatched: it is written back with the store) */
+            region_add_locked(high, (size_t)(end - high), r->offset + (uint64_t)(high - r->at), store, r->writable);
+        if (low > r->at) {
+            r->size = (size_t)(low - r->at);
+            at = *at == r ? &r->next : at;
+            continue;
+        }
+        while (*at != r)
+            at = &(*at)->next;
+        *at = r->next;
+        map_regions--;
+        heap_free(r);
+        store_unref(store);
+    }
+}
+
+static long map_store(const long a[6], struct ofd *ofd, const struct nfs_attr *attr, bool writable)
+{
+    size_t size = map_round((size_t)a[1]);
+    struct store *store;
+    long at, fd = -1, err;
+
+    vlock_lock(&maps.lock);
+    err = store_get(&ofd->fh, attr, &store);
+    if (err != 0)
+        goto out;
+    err = store_fill(store, (uint64_t)a[5], (uint64_t)a[5] + size, writable);
+    if (err == 0 && !writable) {
+        fd = map_read_only(store_fd(store));
+        err = fd < 0 ? fd : 0;
+    }
+    if (err != 0)
+        goto out_ref;
+    if (a[3] & MAP_FIXED)
+        regions_cut_locked((uint8_t *)a[0], (uint8_t *)a[0] + size);
+    at = sys6(SYS_mmap, a[0], a[1], a[2], map_flags(a), writable ? store_fd(store) : fd, a[5]);
+    err = at;
+    if (!map_failed(at) && !region_add_locked((uint8_t *)at, size, (uint64_t)a[5], store, writable)) {
+        sys2(SYS_munmap, at, a[1]);
+        err = -ENOMEM;
+    }
+    if (fd >= 0)
+        sys1(SYS_close, fd);
+out_ref:
+    store_unref(store);
+out:
     vlock_unlock(&maps.lock);
+    return err;
+}
+
+static long map_private(const long a[6], struct ofd *ofd, const struct nfs_attr *attr)
+{
+    uint64_t end;
+    long at, fd;
+
+    if (__builtin_add_overflow((uint64_t)a[5], (uint64_t)a[1], &end))
+        return -EOVERFLOW;
+    fd = map_copy(ofd, attr, (uint64_t)a[5], end);
+    if (fd < 0)
+        return fd;
+    if ((a[3] & MAP_FIXED) && map_regions != 0) {
+        vlock_lock(&maps.lock);
+        regions_cut_locked((uint8_t *)a[0], (uint8_t *)a[0] + map_round((size_t)a[1]));
+        vlock_unlock(&maps.lock);
+    }
+    if ((a[3] & MAP_TYPE) != MAP_PRIVATE) {
+        long only = map_read_only((int)fd);
+
+        sys1(SYS_close, fd);
+        if (only < 0)
+            return only;
+        fd = only;
+    }
+    at = sys6(SYS_mmap, a[0], a[1], a[2], map_flags(a), fd, a[5]);
+    sys1(SYS_close, fd);
     return at;
 }
 
 long sc_mmap(const long a[6])
 {
     struct ofd *ofd;
-    int prot = (int)a[2], flags = (int)a[3], mode;
+    struct nfs_attr attr;
+    int type = (int)a[3] & MAP_TYPE, mode, err;
+    bool writable;
+    long ret;
 
-    if ((flags & MAP_FIXED) && map_regions)
-        regions_cut((uint8_t *)a[0], (size_t)a[1]); /* what was there is gone */
-    if ((flags & MAP_ANONYMOUS) || (ofd = ofd_get((int)a[4])) == NULL)
+    if ((a[3] & MAP_ANONYMOUS) || (ofd = ofd_get((int)a[4])) == NULL) {
+        if ((a[3] & MAP_FIXED) && !shim_is_vfork_child() && (a[0] & (long)(MAP_PAGE - 1)) == 0) {
+            vlock_lock(&maps.lock);
+            regions_cut_locked((uint8_t *)a[0], (uint8_t *)a[0] + map_round((size_t)a[1]));
+            vlock_unlock(&maps.lock);
+        }
         return shim_pass(SYS_mmap, a);
+    }
     if (ofd->flags & O_PATH)
         return -EBADF;
     if (ofd->type != NFS_REG)
         return -ENODEV;
-    if (a[1] == 0 || (a[5] & (long)(MAP_PAGE - 1)) || (flags & MAP_TYPE) == 0)
+    if (a[1] == 0 || a[5] < 0 || (a[5] & (long)(MAP_PAGE - 1)) || (size_t)a[1] > (1ul << 46))
+        return -EINVAL;
+    if (type != MAP_PRIVATE && type != MAP_SHARED && type != MAP_SHARED_VALIDATE)
         return -EINVAL;
     mode = (int)(ofd->flags & O_ACCMODE);
-    if (mode == O_WRONLY)
+    if (mode == O_WRONLY || (type != MAP_PRIVATE && mode == O_RDONLY && (a[2] & PROT_WRITE)))
         return -EACCES;
-    if ((flags & MAP_TYPE) == MAP_PRIVATE || mode == O_RDONLY) {
-        if ((flags & MAP_TYPE) != MAP_PRIVATE && (prot & PROT_WRITE))
-            return -EACCES;
-        return map_private(a, ofd);
-    }
-    return map_shared(a, ofd);
+    writable = type != MAP_PRIVATE && mode == O_RDWR;
+    err = file_attr(ofd, &attr, true);
+    if (err != 0)
+        return err;
+    if (type == MAP_PRIVATE && attr.size < MAP_SMALL && map_regions == 0)
+        return map_private(a, ofd, &attr);
+    ret = map_store(a, ofd, &attr, writable);
+    if (ret == -ENOSPC && !writable)
+        return map_private(a, ofd, &attr); /* no room for all in the run's folder: a copy in plain memory */
+    return ret == -ENOSPC ? -ENOMEM : ret;
 }
 
-/* Writes back the pages of a region that differ from the shadow, in runs. */
-static long region_sync(struct region *r)
+static void region_clip(const struct region *r, const uint8_t *from, const uint8_t *to, uint64_t *low, uint64_t *high)
 {
-    struct nfs_attr attr;
-    size_t limit = r->size;
-    long err = 0, done;
+    const uint8_t *start = r->at > from ? r->at : from, *end = r->at + r->size < to ? r->at + r->size : to;
 
-    if (nfs_getattr(shim.client, &r->fh, &attr) != 0)
-        return -EIO;
-    if (attr.size <= r->offset)
-        return 0;
-    if (limit > attr.size - r->offset)
-        limit = attr.size - r->offset; /* a mapping does not make the file longer */
-    for (size_t at = 0; at < limit;) {
-        size_t run = at;
+    *low = *high = 0;
+    if (start >= end)
+        return;
+    *low = r->offset + (uint64_t)(start - r->at);
+    *high = r->offset + (uint64_t)(end - r->at);
+}
 
-        while (run < limit && run - at < (1u << 20)) {
-            size_t part = limit - run < MAP_PAGE ? limit - run : MAP_PAGE;
+static long map_sync_locked(const uint8_t *from, const uint8_t *to, const struct nfs_fh *fh)
+{
+    long err = 0, one;
 
-            if (memcmp(r->at + run, r->shadow + run, part) == 0)
-                break;
-            memcpy(r->shadow + run, r->at + run, part);
-            run += part;
-        }
-        if (run > at) {
-            done = nfs_write(shim.client, &r->fh, r->shadow + at, run - at, r->offset + at, true, NULL);
-            if (done < (long)(run - at) && err == 0)
-                err = done < 0 ? done : -EIO;
-            file_changed(&r->fh);
-            at = run;
-        } else {
-            at += MAP_PAGE;
-        }
+    for (struct region *r = maps.first; r != NULL; r = r->next) {
+        uint64_t low, high;
+
+        region_clip(r, from, to, &low, &high);
+        if (low >= high || !r->writable || (fh != NULL && !nfs_fh_same(store_fh(r->store), fh)))
+            continue;
+        one = store_sync(r->store, low, high);
+        if (one != 0 && err == 0)
+            err = one;
     }
     return err;
 }
 
 long map_sync_all(void)
 {
-    long err = 0, one;
+    long err;
 
+    if (map_regions == 0)
+        return 0;
     vlock_lock(&maps.lock);
-    for (struct region *r = maps.first; r != NULL; r = r->next) {
-        one = region_sync(r);
-        if (one != 0 && err == 0)
-            err = one;
-    }
+    err = map_sync_locked(NULL, (const uint8_t *)UINTPTR_MAX, NULL);
     vlock_unlock(&maps.lock);
     return err;
 }
 
 void map_file_closing(const struct nfs_fh *fh)
 {
-    if (maps.first == NULL)
+    if (map_regions == 0)
         return;
     vlock_lock(&maps.lock);
-    for (struct region *r = maps.first; r != NULL; r = r->next)
-        if (nfs_fh_same(&r->fh, fh))
-            region_sync(r);
+    map_sync_locked(NULL, (const uint8_t *)UINTPTR_MAX, fh);
     vlock_unlock(&maps.lock);
 }
 
 long sc_msync(const long a[6])
 {
-    uint8_t *from = (uint8_t *)a[0], *to = from + a[1];
-    long err = 0, one;
-    bool any = false;
+    long err;
 
     vlock_lock(&maps.lock);
-    for (struct region *r = maps.first; r != NULL; r = r->next) {
-        if (r->at >= to || r->at + r->size <= from)
-            continue;
-        any = true;
-        one = region_sync(r);
-        if (one != 0 && err == 0)
-            err = one;
-    }
+    err = map_sync_locked((const uint8_t *)a[0], (const uint8_t *)a[0] + map_round((size_t)a[1]), NULL);
     vlock_unlock(&maps.lock);
-    return any && err != 0 ? err : shim_pass(SYS_msync, a);
-}
-
-static void region_free(struct region *r)
-{
-    sys2(SYS_munmap, r->shadow, r->size);
-    sys1(SYS_close, r->fd);
-    heap_free(r);
-}
-
-/* What lies behind a hole becomes a region of its own. */
-static struct region *region_split(struct region *r, uint8_t *at)
-{
-    struct region *tail = heap_zalloc(1, sizeof(*tail));
-    size_t cut = (size_t)(at - r->at);
-    long fd, shadow;
-
-    if (tail == NULL)
-        return NULL;
-    fd = sys3(SYS_fcntl, r->fd, F_DUPFD_CLOEXEC, MAP_FD_LOW);
-    shadow = sys6(SYS_mmap, 0, (long)(r->size - cut), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (fd < 0 || map_failed(shadow)) {
-        if (fd >= 0)
-            sys1(SYS_close, fd);
-        if (!map_failed(shadow))
-            sys2(SYS_munmap, shadow, r->size - cut);
-        heap_free(tail);
-        return NULL;
-    }
-    *tail = *r;
-    tail->at = at;
-    tail->size = r->size - cut;
-    tail->offset = r->offset + cut;
-    tail->shadow = (uint8_t *)shadow;
-    tail->fd = (int)fd;
-    memcpy(tail->shadow, r->shadow + cut, tail->size);
-    r->next = tail;
-    map_regions++;
-    return tail;
-}
-
-/* Takes memory out of the regions: a region that goes in part stays as what is left at either end. */
-static void regions_cut(uint8_t *from, size_t size)
-{
-    uint8_t *to = from + ((size + MAP_PAGE - 1) & ~(MAP_PAGE - 1));
-
-    vlock_lock(&maps.lock);
-    for (struct region **at = &maps.first, *r; (r = *at) != NULL;) {
-        if (r->at >= to || r->at + r->size <= from) {
-            at = &r->next;
-            continue;
-        }
-        region_sync(r);
-        if (from <= r->at && to >= r->at + r->size) {
-            *at = r->next;
-            map_regions--;
-            region_free(r);
-            continue;
-        }
-        if (from > r->at) {
-            if (to < r->at + r->size && region_split(r, to) == NULL)
-                shim_say("no memory to keep track of a split mapping: what is written behind the hole is lost");
-            r->size = (size_t)(from - r->at);
-        } else {
-            size_t cut = (size_t)(to - r->at);
-
-            memmove(r->shadow, r->shadow + cut, r->size - cut);
-            r->at += cut;
-            r->offset += cut;
-            r->size -= cut;
-        }
-        at = &r->next;
-    }
-    vlock_unlock(&maps.lock);
+    return err != 0 ? err : shim_pass(SYS_msync, a); /* the kernel tells of holes and bad flags */
 }
 
 long sc_munmap(const long a[6])
 {
-    regions_cut((uint8_t *)a[0], (size_t)a[1]);
-    return shim_pass(SYS_munmap, a);
-}
-
-/* The whole of a region becomes longer, shorter or moves. */
-static long region_remap(struct region *r, const long a[6])
-{
-    size_t size = ((size_t)a[2] + MAP_PAGE - 1) & ~(MAP_PAGE - 1), keep = size < r->size ? size : r->size;
-    long err = region_sync(r), shadow, at;
-
-    if (err == 0 && size > r->size)
-        err = map_extend(r->fd, &r->fh, r->offset + size);
-    if (err != 0)
-        return err;
-    shadow = sys6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (map_failed(shadow))
-        return shadow;
-    at = sys5(SYS_mremap, a[0], a[1], a[2], a[3], a[4]);
-    if (map_failed(at)) {
-        sys2(SYS_munmap, shadow, size);
-        return at;
+    if (!shim_is_vfork_child() && (a[0] & (long)(MAP_PAGE - 1)) == 0) {
+        vlock_lock(&maps.lock);
+        regions_cut_locked((uint8_t *)a[0], (uint8_t *)a[0] + map_round((size_t)a[1]));
+        vlock_unlock(&maps.lock);
     }
-    memcpy((uint8_t *)shadow, r->shadow, keep);
-    if (size > keep)
-        sys4(SYS_pread64, r->fd, shadow + (long)keep, size - keep, (long)(r->offset + keep));
-    sys2(SYS_munmap, r->shadow, r->size);
-    r->at = (uint8_t *)at;
-    r->shadow = (uint8_t *)shadow;
-    r->size = size;
-    return at;
+    return shim_pass(SYS_munmap, a);
 }
 
 long sc_mremap(const long a[6])
 {
     uint8_t *from = (uint8_t *)a[0];
-    size_t size = ((size_t)a[1] + MAP_PAGE - 1) & ~(MAP_PAGE - 1);
-    long ret = 1;
+    size_t old = map_round((size_t)a[1]), size = map_round((size_t)a[2]);
+    struct region *r;
+    struct store *store;
+    uint64_t offset;
+    bool writable;
+    long at;
 
     vlock_lock(&maps.lock);
-    for (struct region *r = maps.first; r != NULL && ret == 1; r = r->next) {
-        if (from == r->at && size == r->size && a[2] != 0) {
-            ret = region_remap(r, a);
-        } else if (from < r->at + r->size && from + size > r->at) {
-            shim_say("mremap of a part of a shared mapping of a volume file is not served");
-            ret = -ENOMEM;
-        }
+    for (r = maps.first; r != NULL && (from < r->at || from >= r->at + r->size); r = r->next)
+        ;
+    if (r == NULL || shim_is_vfork_child()) {
+        if ((a[3] & MREMAP_FIXED) && !shim_is_vfork_child())
+            regions_cut_locked((uint8_t *)a[4], (uint8_t *)a[4] + size);
+        vlock_unlock(&maps.lock);
+        return shim_pass(SYS_mremap, a);
     }
+    store = r->store;
+    writable = r->writable;
+    offset = r->offset + (uint64_t)(from - r->at);
+    store_ref(store);
+    at = size > old ? store_fill(store, offset, offset + size, writable) : 0;
+    if (at == 0)
+        at = sys5(SYS_mremap, a[0], a[1], a[2], a[3], a[4]);
+    if (!map_failed(at)) {
+        if (!(a[3] & 4)) /* MREMAP_DONTUNMAP */
+            regions_cut_locked(from, from + old);
+        if (a[3] & MREMAP_FIXED)
+            regions_cut_locked((uint8_t *)at, (uint8_t *)at + size);
+        region_add_locked((uint8_t *)at, size, offset, store, writable);
+    }
+    store_unref(store);
     vlock_unlock(&maps.lock);
-    return ret == 1 ? shim_pass(SYS_mremap, a) : ret;
+    return at == -ENOSPC ? -ENOMEM : at;
+}
+
+/* The store that this process may have written to through memory, or NULL. */
+static struct store *map_of(const struct nfs_fh *fh, bool writable)
+{
+    for (struct region *r = maps.first; r != NULL; r = r->next)
+        if ((r->writable || !writable) && nfs_fh_same(store_fh(r->store), fh))
+            return r->store;
+    return NULL;
+}
+
+void map_overlay(const struct nfs_fh *fh, uint8_t *data, size_t size, uint64_t offset)
+{
+    struct store *store;
+
+    if (map_regions == 0)
+        return;
+    vlock_lock(&maps.lock);
+    store = map_of(fh, true);
+    if (store != NULL)
+        store_read(store, data, size, offset);
+    vlock_unlock(&maps.lock);
+}
+
+void map_wrote(const struct nfs_fh *fh, const uint8_t *data, size_t size, uint64_t offset)
+{
+    struct store *store;
+
+    if (map_regions == 0)
+        return;
+    vlock_lock(&maps.lock);
+    store = map_of(fh, false);
+    if (store != NULL)
+        store_write(store, data, size, offset);
+    vlock_unlock(&maps.lock);
+}
+
+void map_cut(const struct nfs_fh *fh, uint64_t size)
+{
+    struct store *store;
+
+    if (map_regions == 0)
+        return;
+    vlock_lock(&maps.lock);
+    store = map_of(fh, false);
+    if (store != NULL)
+        store_resize(store, size);
+    vlock_unlock(&maps.lock);
+}
+
+void map_exit(void)
+{
+    if (map_regions == 0)
+        return;
+    vlock_lock(&maps.lock);
+    regions_cut_locked(NULL, (uint8_t *)UINTPTR_MAX);
+    vlock_unlock(&maps.lock);
+}
+
+void map_before_fork(void)
+{
+    for (struct region *r = maps.first; r != NULL; r = r->next)
+        store_forked(r->store);
+}
+
+void map_after_fork(void)
+{
+    memset(&maps.lock, 0, sizeof(maps.lock));
+    map_before_fork();
 }

@@ -114,6 +114,8 @@ static long open_existing(struct vpath *vp, int flags, int low)
         err = nfs_setattr(shim.client, &vp->fh, &set, &vp->attr);
         vnode_truncated(&vp->fh);
         file_changed(&vp->fh);
+        if (err == 0)
+            map_cut(&vp->fh, 0);
         vp->seen = file_changes();
         if (err != 0)
             return vol_error(err);

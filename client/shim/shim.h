@@ -265,6 +265,9 @@ void ahead_after_fork(void);
 void stat_fill(struct stat *st, const struct mount *mount, const struct nfs_attr *attr);
 long map_sync_all(void);              /* writes back shared mappings */
 void map_file_closing(const struct nfs_fh *fh);
+void map_exit(void);
+void map_before_fork(void);
+void map_after_fork(void);
 extern int map_regions; /* mappings of volume files that need looking after */
 /* They and read and write show each other's changes at once, in this process and those that map the same file. */
 void map_overlay(const struct nfs_fh *fh, uint8_t *data, size_t size, uint64_t offset); /* after a read */
