@@ -1,0 +1,303 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The preload client while its server goes away: copies, open files, locks, exclusive creates, appends.
+
+    recovery.py [--ganesha] [PART]...
+
+The parts run in the order of PARTS below, each against the same private server; the results are TAP. Programs under
+`volnfs run` are pieces of Python in this file: inner() runs one with the cases' folder, `cue(NAME)` and `wait_cue(NAME)`
+let the two sides take turns.
+"""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "lib"))
+import servers  # noqa: E402
+
+PYTHON = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
+MIB = int(os.environ.get("VOLNFS_TEST_COPY_MIB", "1024"))
+LEASE = 5
+
+PRELUDE = """
+import errno, fcntl, os, sys, time
+C, V = sys.argv[1], sys.argv[2]
+def cue(name):
+    os.close(os.open(C + "/" + name, os.O_CREAT | os.O_WRONLY))
+def wait_cue(name, seconds=60):
+    end = time.monotonic() + seconds
+    while not os.path.exists(C + "/" + name):
+        if time.monotonic() > end:
+            sys.exit("no cue " + name)
+        time.sleep(0.01)
+def refused(lock):
+    try:
+        lock()
+    except OSError as e:
+        return e.errno
+    return 0
+"""
+
+
+class Tests:
+    def __init__(self, server, folder):
+        self.server, self.folder, self.count, self.failed, self.cues = server, folder, 0, 0, 0
+
+    def told(self, good, what, why=""):
+        self.count += 1
+        self.failed += not good
+        print("%s %d - %s" % ("ok" if good else "not ok", self.count, what), flush=True)
+        if not good:
+            for line in str(why).splitlines()[-12:]:
+                print("# " + line, flush=True)
+
+    def run_argv(self, *command):
+        return [servers.program("volnfs"), "run", "-s", "127.0.0.1:%d" % self.server.port, "-v", "alice/v", "--"] + \
+            list(command)
+
+    def start(self, *command, **kw):
+        """A command under a run of its own; output in .out once done() was called."""
+        kw.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.Popen(self.run_argv(*command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                start_new_session=True, **kw)
+
+    def inner(self, script, **kw):
+        """A piece of Python under a run of its own, with cues of its own."""
+        self.cues += 1
+        cues = os.path.join(self.folder, "cues.%d" % self.cues)
+        os.mkdir(cues)
+        p = self.start(PYTHON, "-B", "-c", PRELUDE + textwrap.dedent(script), cues, "/volumes/v", **kw)
+        p.cues = cues
+        return p
+
+    @staticmethod
+    def cue(p, name):
+        open(os.path.join(p.cues, name), "w").close()
+
+    @staticmethod
+    def wait_cue(p, name, seconds=30):
+        end = time.monotonic() + seconds
+        while not os.path.exists(os.path.join(p.cues, name)):
+            if p.poll() is not None or time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def done(self, p, what, seconds=60):
+        try:
+            out = p.communicate(timeout=seconds)[0]
+        except subprocess.TimeoutExpired:
+            os.killpg(p.pid, signal.SIGKILL)
+            out = p.communicate()[0] + "\nstill busy after %d s" % seconds
+        self.told(p.returncode == 0, what, "status %s\n%s" % (p.returncode, out))
+        return out
+
+    def restart(self, away=0.3):
+        self.server.kill9(start=False)
+        time.sleep(away)
+        self.server.start()
+
+
+def descendant(pid, name):
+    """The pid of a process below pid that runs a program called name."""
+    for _ in range(1000):
+        todo = [pid]
+        while todo:
+            try:
+                with open("/proc/%d/task/%d/children" % (todo[0], todo[0])) as f:
+                    kids = [int(k) for k in f.read().split()]
+                for k in kids:
+                    with open("/proc/%d/comm" % k) as f:
+                        if f.read().strip() == name:
+                            return k
+                todo += kids
+            except OSError:
+                pass
+            todo.pop(0)
+        time.sleep(0.005)
+    return None
+
+
+def moved(pid, key, size, seconds=30):
+    """Waits until the process has moved so many bytes."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            with open("/proc/%d/io" % pid) as f:
+                if int(dict(line.split(": ") for line in f)[key]) >= size:
+                    return True
+        except (OSError, ValueError):
+            return False
+        time.sleep(0.005)
+    return False
+
+
+# ---- the parts ------------------------------------------------------------------------------------------------------
+
+def copies(t):
+    """A copy in, one out, and dd, with the server killed in the middle of each."""
+    local, back = os.path.join(t.folder, "big"), os.path.join(t.folder, "back")
+    block = os.urandom(1 << 20)
+    with open(local, "wb") as f:
+        for i in range(MIB):
+            f.write(i.to_bytes(8, "little") + block[8:])
+    for name, command, key in (("cp in", ["cp", local, "/volumes/v/big"], "rchar"),
+                               ("cp out", ["cp", "/volumes/v/big", back], "wchar"),
+                               ("dd in place", ["dd", "if=" + local, "of=/volumes/v/big", "bs=1M", "conv=notrunc,fsync",
+                                                "status=none"], "rchar")):
+        p = t.start(*command)
+        pid = descendant(p.pid, command[0])
+        middle = pid is not None and moved(pid, key, MIB * 3 << 18)
+        busy = p.poll() is None
+        t.restart()
+        t.done(p, "%s goes on after a restart" % name)
+        t.told(middle and busy, "%s: the server was killed in the middle of it" % name, "%s %s" % (middle, busy))
+    if os.path.exists(back):
+        t.told(subprocess.call(["cmp", local, back]) == 0, "what was copied out is what was copied in")
+    t.done(t.start("cmp", local, "/volumes/v/big"), "dd wrote the same")
+    t.done(t.start("rm", "/volumes/v/big"), "removed")
+    for path in (local, back):
+        if os.path.exists(path):
+            os.unlink(path)
+
+
+def opens(t):
+    """Open files, their offsets, an unlinked one and a directory stream."""
+    p = t.inner("""
+        f = os.open(V + "/open", os.O_RDWR | os.O_CREAT)
+        os.write(f, b"x" * 5000)
+        os.lseek(f, 0, 0)
+        assert len(os.read(f, 1000)) == 1000
+        g = os.open(V + "/gone", os.O_RDWR | os.O_CREAT)
+        os.write(g, b"unlinked")
+        os.unlink(V + "/gone")
+        os.mkdir(V + "/many")
+        for i in range(300):
+            open(V + "/many/%d" % i, "w").close()
+        names = os.scandir(V + "/many")
+        first = [next(names).name for i in range(10)]
+        d = os.open(V + "/many", os.O_RDONLY)
+        cue("ready"); wait_cue("restarted")
+        assert os.read(f, 10000) == b"x" * 4000
+        assert os.write(f, b"y" * 10) == 10
+        os.fsync(f)
+        assert os.fstat(f).st_size == 5010
+        os.lseek(g, 0, 0)
+        assert os.read(g, 100) == b"unlinked"
+        os.write(g, b"!")
+        os.fsync(g)
+        assert os.fstat(g).st_size == 9 and not os.path.exists(V + "/gone")
+        os.close(g)
+        assert sorted(first + [e.name for e in names]) == sorted(str(i) for i in range(300))
+        assert len(os.listdir(d)) == 300
+        """)
+    t.told(t.wait_cue(p, "ready"), "files are open")
+    t.restart()
+    t.cue(p, "restarted")
+    t.done(p, "open files, an unlinked one and directory streams survive a restart")
+    t.done(t.start("rm", "-r", "/volumes/v/many", "/volumes/v/open"), "removed")
+
+
+def creates(t):
+    """O_EXCL, mkdir, link, rename and unlink: each succeeds exactly once though calls are sent twice."""
+    p = t.inner("""
+        os.mkdir(V + "/excl")
+        i, end = 0, None
+        while end is None or i < end:
+            n = V + "/excl/%d" % i
+            os.close(os.open(n, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            os.mkdir(n + "d")
+            os.rename(n + "d", n + "e")
+            os.link(n, n + "l")
+            os.symlink("x", n + "s")
+            os.unlink(n)
+            i += 1
+            if i == 30:
+                cue("busy")
+            if end is None and os.path.exists(C + "/restarted"):
+                end = i + 30
+        assert len(os.listdir(V + "/excl")) == 3 * i, (i, len(os.listdir(V + "/excl")))
+        """)
+    t.told(t.wait_cue(p, "busy"), "names are made")
+    for away in (0, 0.3, 0):
+        t.restart(away)
+        time.sleep(0.5)
+    t.cue(p, "restarted")
+    t.done(p, "every O_EXCL create, mkdir, rename, link, symlink and unlink worked once")
+    t.done(t.start("rm", "-r", "/volumes/v/excl"), "removed")
+
+
+def appends(t):
+    """Two runs append numbered lines through three restarts."""
+    script = """
+        me = sys.argv[2] and os.environ["WHO"]
+        f = os.open(V + "/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        i, end = 0, None
+        while end is None or i < end:
+            line = b"%s %06d %s\\n" % (me.encode(), i, b"." * (i % 200))
+            assert os.write(f, line) == len(line)
+            i += 1
+            if i == 30:
+                cue("busy")
+            if end is None and os.path.exists(C + "/restarted"):
+                end = i + 30
+        os.close(f)
+        print(i)
+        """
+    ps = [t.inner(script, env=dict(os.environ, WHO=w)) for w in "ab"]
+    t.told(all(t.wait_cue(p, "busy") for p in ps), "lines are appended")
+    for away in (0, 0.3, 0):
+        t.restart(away)
+        time.sleep(0.5)
+    for p in ps:
+        t.cue(p, "restarted")
+    wrote = [t.done(p, "appends by %s go on" % w) for p, w in zip(ps, "ab")]
+    check = t.done(t.start("cat", "/volumes/v/log"), "the log is read")
+    lines = check.splitlines()
+    good = True
+    for w, n in zip("ab", wrote):
+        mine = [x for x in lines if x.startswith(w + " ")]
+        good = good and mine == ["%s %06d %s" % (w, i, "." * (i % 200)) for i in range(int(n or -1))]
+    t.told(good and len(lines) == sum(int(n or -1) for n in wrote), "no line was lost, doubled or torn",
+           "%s %d" % (wrote, len(lines)))
+
+
+PARTS = {"copies": copies, "opens": opens, "creates": creates, "appends": appends}
+
+
+def main(argv):
+    ganesha = "--ganesha" in argv
+    parts = [a for a in argv if not a.startswith("-")] or list(PARTS)
+    if ganesha and servers.Ganesha.missing():
+        print("1..0 # SKIP " + servers.Ganesha.missing())
+        return 0
+    folder = tempfile.mkdtemp(prefix="volnfs-recovery.")
+    port = int(os.environ.get("VOLNFS_TEST_PORT", "0"))
+    server = servers.make("ganesha" if ganesha else "volnfsd", os.path.join(folder, "server"), port=port,
+                          args=["--lease-time", str(LEASE)])
+    t = Tests(server, folder)
+    try:
+        server.start()
+        if ganesha:
+            server.make_volume("alice/v")
+        for part in parts:
+            start = time.monotonic()
+            PARTS[part](t)
+            print("# %s: %.1f s" % (part, time.monotonic() - start), flush=True)
+    except servers.ServerError as e:
+        t.told(False, "the server starts", e)
+    finally:
+        server.kill9(start=False)
+        shutil.rmtree(folder, ignore_errors=True)
+    print("1..%d" % t.count)
+    return 1 if t.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
