@@ -21,6 +21,7 @@
 
 #include "client/cli/cli.h"
 #include "client/nfs/file.h"
+#include "client/nfs/rpc.h"
 #include "client/shim/run.h"
 #include "client/shim/shim.h"
 #include "config.h"
@@ -190,17 +191,27 @@ static void start(const struct run_conf *conf, char **command)
     _exit(errno == ENOENT ? 127 : 126);
 }
 
+/* A server that is away must not keep the launcher when there is nothing left to keep. */
+static int child_gone(void)
+{
+    siginfo_t info = {0};
+
+    return waitid(P_PID, (id_t)child, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == child ? -EINTR : 0;
+}
+
 /* Waits for the command, keeping the lease and clearing up after killed processes. Returns its wait status. */
 static int keep(struct nfs_client *client, struct run *run)
 {
     int status = 0;
 
+    rpc_idle_hook = child_gone;
     for (;;) {
         struct timespec span = {.tv_sec = 1};
         sigset_t set;
         pid_t pid = waitpid(child, &status, WNOHANG);
 
         if (pid == child || (pid < 0 && errno != EINTR)) {
+            rpc_idle_hook = NULL;
             hold_reap(&run->holds, client, 0);
             return status;
         }
@@ -274,6 +285,8 @@ static int run_all(struct run_conf *conf, char **command)
         goto out;
     }
     err = nfs_client_open(&client, host, port, 10000, &run->nfs);
+    if (err == 0)
+        nfs_client_set_recover(client, hold_recover, &run->holds);
     for (unsigned i = 0; err == 0 && i < SHIM_MOUNTS && run->mounts[i].len != 0; i++) {
         err = make_volume(client, &run->mounts[i]);
         if (err != 0)

@@ -10,6 +10,8 @@ struct nfs_client {
     struct rpc_server *server;
     struct nfs_shared *shared;
     struct nfs_shared own; /* when not shared with other processes */
+    nfs_recover_fn recover; /* may be NULL */
+    void *recover_arg;
     struct nfs_self *self;
     struct nfs_self alone; /* when it is of no interest to other processes */
     uint32_t avoid; /* bit per owner: not for opens made through this record */
@@ -66,6 +68,16 @@ void state_enc_owner(struct nfs_client *client, struct nfs_enc *enc, char kind, 
 
 /* A fresh number, never the same twice in this client. */
 uint64_t state_new_name(struct nfs_client *client);
+
+/* Inside of OPEN: the owner's turn, and what its results mean. */
+void owner_fresh(struct nfs_client *client, struct nfs_owner *owner, uint32_t epoch);
+void owner_result(struct nfs_owner *owner, int err, uint32_t status);
+void open_result(struct nfs_dec *dec, struct nfs_open *open, uint32_t *flags);
+int open_confirm(struct nfs_client *client, struct nfs_owner *owner, const struct nfs_fh *fh, struct nfs_open *open);
+#define OPEN_CONFIRM_FLAG 2u
+
+/* Empties a locker but for its lock. */
+void locker_clear(struct nfs_locker *locker);
 
 /* How long to wait before the n-th retry, ms. */
 unsigned call_pause(unsigned n);

@@ -25,7 +25,8 @@ struct nfs_shared {
     uint32_t lease; /* seconds */
     uint64_t clientid;
     uint64_t verifier;
-    uint64_t renewed_ms; /* monotonic */
+    uint64_t renewed_ms; /* monotonic: when the last renewal that worked was sent */
+    uint64_t tried_ms;   /* and the last of all */
     char id[64];         /* what the server knows us by; made from the boot id and random bytes */
 };
 
@@ -35,11 +36,21 @@ struct nfs_open {
     uint32_t owner; /* slot in the client's pool */
     uint32_t owner_name;
     uint32_t epoch;
+    uint32_t access;
     bool valid;
+};
+
+#define NFS_RANGES 16
+
+/* A range that is locked; type 0 is none. */
+struct nfs_range {
+    uint64_t offset, end; /* end is the last byte */
+    uint32_t type;
 };
 
 /* A lock owner's state on one file. All zero: no lock taken yet. */
 struct nfs_locker {
+    struct rlock busy; /* over one request and what it changes here; see reclaim.c */
     struct nfs_open open;
     struct nfs_stateid stateid;
     uint64_t name; /* unique within the client; chosen by nfs_lock at first */
@@ -49,6 +60,11 @@ struct nfs_locker {
     /* The LOCK request that is under way, so that whoever clears up after a dead process can repeat it. */
     uint32_t asked; /* its lock type; 0: none */
     uint64_t asked_offset, asked_length;
+    /* What is held, to ask for it again after a restart of the server. */
+    bool lost;     /* what was held is not held any more: everything fails with -EIO until nfs_lock_end */
+    bool too_many; /* more ranges than fit here */
+    uint32_t nranges;
+    struct nfs_range ranges[NFS_RANGES];
 };
 
 #define NFS_OWNERS 32
@@ -81,7 +97,13 @@ void nfs_client_set_self(struct nfs_client *client, struct nfs_self *self);
 /* In the child after fork, before anything else. Its self is one of its own memory. */
 void nfs_client_after_fork(struct nfs_client *client);
 
-/* Renews the lease if a third of it has passed (or always, with force). Makes no client id where there is none. */
+/* Called with a new client id after the server has forgotten the one before: asks for everything back
+ * (nfs_lock_reclaim). A failure leaves the client id unused, and it is called again later. */
+typedef int (*nfs_recover_fn)(struct nfs_client *client, uint64_t clientid, uint32_t epoch, void *arg);
+void nfs_client_set_recover(struct nfs_client *client, nfs_recover_fn recover, void *arg);
+
+/* Renews the lease if a third of it has passed (or always, with force), and recovers when the server has forgotten us.
+ * Makes no client id where there never was one. */
 int nfs_client_renew(struct nfs_client *client, bool force);
 
 /* The server's root. */
@@ -195,6 +217,17 @@ int nfs_lock_test(struct nfs_client *client, const struct nfs_locker *locker, co
 /* Gives back everything the locker holds, and its open. dead: the process that used it ended at any point: what it
  * may have asked for is asked for again, to learn what there is to give back. */
 void nfs_lock_end(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, bool dead);
+
+/* For the recover function: the locker's open and locks again. What the server refuses is lost and marked so.
+ * A negative errno only when the server cannot be reached. */
+int nfs_lock_reclaim(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, uint64_t clientid,
+                     uint32_t epoch);
+/* Before bytes are read or written under a lock: -EIO when it was lost. Asks the server if the lease may have run out
+ * unnoticed (the program was stopped). */
+int nfs_lock_check(struct nfs_client *client, const struct nfs_locker *locker);
+
+/* Notes in a locker that a range is locked (type: enum nfs_lock_type) or not any more (0). */
+void nfs_range_set(struct nfs_locker *locker, uint32_t type, uint64_t offset, uint64_t length);
 
 /* Two handles of the same file? */
 static inline bool nfs_fh_same(const struct nfs_fh *a, const struct nfs_fh *b)

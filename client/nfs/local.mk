@@ -11,7 +11,7 @@ CLEANFILES += libnfs_private.a
 NFS_CLIENT_SOURCES = \
     client/nfs/call.c client/nfs/call.h \
     client/nfs/compound.c client/nfs/compound.h \
-    client/nfs/file.h client/nfs/io.c client/nfs/name.c client/nfs/open.c client/nfs/state.c \
+    client/nfs/file.h client/nfs/io.c client/nfs/name.c client/nfs/open.c client/nfs/reclaim.c client/nfs/state.c \
     client/nfs/heap.c client/nfs/heap.h \
     client/nfs/port.c client/nfs/port.h \
     client/nfs/rpc.c client/nfs/rpc.h \

@@ -11,8 +11,6 @@
 
 #include "client/nfs/call.h"
 
-#define OPEN_CONFIRM_FLAG 2u
-
 /*
  * A free owner, locked; NULL when all are to be avoided. Opens of one file by one owner are one open at the server:
  * whoever closes his closes it for all.
@@ -37,15 +35,20 @@ static struct nfs_owner *owner_take(struct nfs_client *client, uint32_t epoch, u
         rlock_lock(&owner->lock);
     }
     *slot = i;
-    if (owner->name == 0 || owner->epoch != epoch) {
-        owner->name = (uint32_t)state_new_name(client);
-        owner->seqid = 1;
-        owner->epoch = epoch;
-    }
+    owner_fresh(client, owner, epoch);
     return owner;
 }
 
-static void owner_result(struct nfs_owner *owner, int err, uint32_t status)
+void owner_fresh(struct nfs_client *client, struct nfs_owner *owner, uint32_t epoch)
+{
+    if (owner->name != 0 && owner->epoch == epoch)
+        return;
+    owner->name = (uint32_t)state_new_name(client);
+    owner->seqid = 1;
+    owner->epoch = epoch;
+}
+
+void owner_result(struct nfs_owner *owner, int err, uint32_t status)
 {
     if (err != 0 || status == NFS_ERR_BAD_SEQID)
         owner->name = 0;
@@ -54,7 +57,7 @@ static void owner_result(struct nfs_owner *owner, int err, uint32_t status)
 }
 
 /* The tail of a good OPEN result. */
-static void open_result(struct nfs_dec *dec, struct nfs_open *open, uint32_t *flags)
+void open_result(struct nfs_dec *dec, struct nfs_open *open, uint32_t *flags)
 {
     uint32_t words, delegation;
 
@@ -69,8 +72,7 @@ static void open_result(struct nfs_dec *dec, struct nfs_open *open, uint32_t *fl
         dec->bad = true; /* we have no callback and were promised none */
 }
 
-static int open_confirm(struct nfs_client *client, struct nfs_owner *owner, const struct nfs_fh *fh,
-                        struct nfs_open *open)
+int open_confirm(struct nfs_client *client, struct nfs_owner *owner, const struct nfs_fh *fh, struct nfs_open *open)
 {
     struct nfs_call call;
     uint32_t status = 0;
@@ -162,6 +164,7 @@ int nfs_open_file(struct nfs_client *client, const struct nfs_fh *dir, const cha
             open->owner = slot;
             open->owner_name = owner->name;
             open->epoch = epoch;
+            open->access = access;
             open->valid = true;
             err = call_op(&call, NFS_OP_GETFH);
             if (err == 0) {
@@ -214,12 +217,12 @@ int nfs_close_file(struct nfs_client *client, const struct nfs_fh *fh, struct nf
         status = dec_op(&call.dec, NFS_OP_CLOSE);
         owner_result(owner, 0, status);
         err = nfs_errno(status);
-        state_lost(client, status, open->epoch);
     } else {
         owner->name = 0;
     }
     call_end(&call);
     rlock_unlock(&owner->lock);
+    state_lost(client, status, open->epoch);
     return err;
 }
 
@@ -287,6 +290,7 @@ static int lock_once(struct nfs_client *client, struct nfs_locker *locker, uint6
         dec_stateid(&call.dec, &locker->stateid);
         err = call_check(&call, 0);
         locker->valid = err == 0;
+        nfs_range_set(locker, type, offset, length);
     }
     locker->asked = 0;
     call_end(&call);
@@ -301,7 +305,7 @@ int nfs_lock_open(struct nfs_client *client, struct nfs_locker *locker, const st
     struct nfs_fh got;
     int err;
 
-    memset(locker, 0, sizeof(*locker));
+    locker_clear(locker);
     locker->name = state_new_name(client);
     locker->seqid = 1;
     err = nfs_open_file(client, dir, name, access, NFS_CREATE_NO, NULL, &got, &attr, &locker->open);
@@ -313,22 +317,47 @@ int nfs_lock_open(struct nfs_client *client, struct nfs_locker *locker, const st
     return err;
 }
 
+/* What a request may be made with: 0, or what the caller is told. Called with the locker busy. */
+static int lock_ready(struct nfs_locker *locker, uint32_t epoch)
+{
+    if (locker->lost)
+        return -EIO;
+    if (!locker->open.valid)
+        return -EBADF;
+    if (locker->open.epoch == epoch)
+        return 0;
+    /* It could not be reclaimed: its process was stopped meanwhile, say. */
+    if (locker->nranges > 0 || locker->too_many) {
+        locker->lost = true;
+        locker->valid = false;
+        return -EIO; /* somebody else may have had it */
+    }
+    locker_clear(locker);
+    return -EBADF;
+}
+
 int nfs_lock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, enum nfs_lock_type type,
              uint64_t offset, uint64_t length, bool wait)
 {
     for (unsigned n = 0;; n++) {
         uint64_t clientid;
-        uint32_t epoch, status;
-        bool held = locker->valid;
+        uint32_t epoch, status = 0;
         int err = state_get(client, &clientid, &epoch);
 
         if (err != 0)
             return err;
-        if (locker->open.epoch != epoch) {
-            memset(locker, 0, sizeof(*locker));
-            return held ? -EIO : -EBADF; /* somebody else may have had it meanwhile */
+        rlock_lock(&locker->busy);
+        err = lock_ready(locker, epoch);
+        if (err == 0)
+            err = lock_once(client, locker, clientid, fh, type, offset, length, wait, &status);
+        if (status == NFS_ERR_BAD_STATEID || status == NFS_ERR_BAD_SEQID) {
+            err = locker->valid ? -EIO : -EBADF;
+            locker->lost = locker->valid;
+            locker->valid = false;
+            if (!locker->lost)
+                locker_clear(locker);
         }
-        err = lock_once(client, locker, clientid, fh, type, offset, length, wait, &status);
+        rlock_unlock(&locker->busy);
         switch (status) {
         case NFS_ERR_DENIED:
         case NFS_ERR_LOCKED:
@@ -338,13 +367,12 @@ int nfs_lock(struct nfs_client *client, struct nfs_locker *locker, const struct 
             sys_sleep_ms(call_pause(n));
             break;
         case NFS_ERR_STALE_STATEID:
-        case NFS_ERR_BAD_STATEID:
-        case NFS_ERR_BAD_SEQID:
         case NFS_ERR_STALE_CLIENTID:
         case NFS_ERR_EXPIRED:
-            state_lost(client, status == NFS_ERR_STALE_STATEID ? NFS_ERR_STALE_CLIENTID : status, epoch);
-            memset(locker, 0, sizeof(*locker));
-            return held ? -EIO : -EBADF;
+            if (n > 5)
+                return err;
+            state_lost(client, NFS_ERR_STALE_CLIENTID, epoch); /* and once more, with what is left */
+            break;
         default:
             return err;
         }
@@ -354,13 +382,23 @@ int nfs_lock(struct nfs_client *client, struct nfs_locker *locker, const struct 
 int nfs_unlock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, uint64_t offset,
                uint64_t length)
 {
-    struct nfs_call call;
-    uint32_t status = 0;
-    int err;
-
-    if (!locker->valid)
-        return 0;
     for (unsigned n = 0;; n++) {
+        struct nfs_call call;
+        uint64_t clientid;
+        uint32_t epoch, status = 0;
+        int err;
+
+        if (!locker->valid)
+            return locker->lost ? -EIO : 0;
+        err = state_get(client, &clientid, &epoch);
+        if (err != 0)
+            return err;
+        rlock_lock(&locker->busy);
+        err = lock_ready(locker, epoch);
+        if (err != 0) {
+            rlock_unlock(&locker->busy);
+            return err == -EBADF ? 0 : err;
+        }
         call_start(&call);
         call.once = true;
         enc_putfh(&call.enc, fh);
@@ -381,12 +419,20 @@ int nfs_unlock(struct nfs_client *client, struct nfs_locker *locker, const struc
         }
         if (err == 0) {
             dec_stateid(&call.dec, &locker->stateid);
+            nfs_range_set(locker, 0, offset, length);
             err = call_check(&call, 0);
         }
         call_end(&call);
-        if (status != NFS_ERR_DELAY && status != NFS_ERR_GRACE)
+        rlock_unlock(&locker->busy);
+        if (status == NFS_ERR_STALE_STATEID || status == NFS_ERR_STALE_CLIENTID || status == NFS_ERR_EXPIRED) {
+            if (n > 5)
+                return err;
+            state_lost(client, NFS_ERR_STALE_CLIENTID, epoch);
+        } else if (status != NFS_ERR_DELAY && status != NFS_ERR_GRACE) {
             return err;
-        sys_sleep_ms(call_pause(n));
+        } else {
+            sys_sleep_ms(call_pause(n));
+        }
     }
 }
 
@@ -439,10 +485,12 @@ static void lock_settle(struct nfs_client *client, struct nfs_locker *locker, co
     locker->asked = 0;
     if (state_get(client, &clientid, &epoch) != 0 || locker->epoch != epoch)
         return;
+    rlock_lock(&locker->busy);
     /* The same request with the same number: the server answers as it did, or does it now. */
     if (asked != 0)
         lock_once(client, locker, clientid, fh, asked & 1 ? NFS_LOCK_READ : NFS_LOCK_WRITE, locker->asked_offset,
                   locker->asked_length, asked > 2, &status);
+    rlock_unlock(&locker->busy);
     /* An unlock may have been under way too: this one may get the answer to that. */
     if (locker->valid && nfs_unlock(client, locker, fh, 0, UINT64_MAX) != 0)
         locker->seqid++;
@@ -463,5 +511,5 @@ void nfs_lock_end(struct nfs_client *client, struct nfs_locker *locker, const st
         client->self->owners[again.owner % NFS_OWNERS].seqid++;
         nfs_close_file(client, fh, &again);
     }
-    memset(locker, 0, sizeof(*locker));
+    locker_clear(locker);
 }

@@ -122,7 +122,12 @@ static int state_make_locked(struct nfs_client *client)
     if (shared->lease == 0)
         shared->lease = state_lease(client);
     shared->clientid = clientid;
-    shared->renewed_ms = sys_now_ms();
+    shared->renewed_ms = shared->tried_ms = sys_now_ms();
+    /* Nothing new may be asked for before: the server takes that to mean that nothing is left to reclaim. */
+    if (shared->epoch != 0 && client->recover != NULL)
+        err = client->recover(client, clientid, shared->epoch, client->recover_arg);
+    if (err != 0)
+        return err;
     __atomic_store_n(&shared->confirmed, 1, __ATOMIC_RELEASE);
     return 0;
 }
@@ -196,26 +201,34 @@ int nfs_client_renew(struct nfs_client *client, bool force)
 {
     struct nfs_shared *shared = client->shared;
     uint32_t epoch = shared->epoch, status = 0;
-    uint64_t now = sys_now_ms();
+    uint64_t now = sys_now_ms(), clientid;
     struct nfs_call call;
     int err;
 
     if (!__atomic_load_n(&shared->confirmed, __ATOMIC_ACQUIRE))
+        return shared->epoch != 0 ? state_get(client, &clientid, &epoch) : 0;
+    if (!force && now - shared->tried_ms < (uint64_t)shared->lease * 1000 / 3)
         return 0;
-    if (!force && now - shared->renewed_ms < (uint64_t)shared->lease * 1000 / 3)
-        return 0;
-    shared->renewed_ms = now;
+    shared->tried_ms = now;
+    clientid = shared->clientid;
     call_start(&call);
     enc_op(&call.enc, NFS_OP_RENEW);
-    enc_u64(&call.enc, shared->clientid);
+    enc_u64(&call.enc, clientid);
     err = call_run(client, &call);
     if (err == 0) {
         status = dec_op(&call.dec, NFS_OP_RENEW);
         err = nfs_errno(status);
     }
     call_end(&call);
-    state_lost(client, status, epoch);
-    return err;
+    if (err == 0)
+        shared->renewed_ms = now;
+    return state_lost(client, status, epoch) ? state_get(client, &clientid, &epoch) : err;
+}
+
+void nfs_client_set_recover(struct nfs_client *client, nfs_recover_fn recover, void *arg)
+{
+    client->recover = recover;
+    client->recover_arg = arg;
 }
 
 void nfs_client_set_self(struct nfs_client *client, struct nfs_self *self)

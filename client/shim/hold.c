@@ -180,6 +180,25 @@ void hold_end(struct hold_table *table, struct nfs_client *client, struct hold *
         __atomic_store_n(&table->pids[proc], 0, __ATOMIC_RELEASE);
 }
 
+int hold_recover(struct nfs_client *client, uint64_t clientid, uint32_t epoch, void *arg)
+{
+    struct hold_table *table = arg;
+    uint32_t top = __atomic_load_n(&table->top, __ATOMIC_ACQUIRE);
+    int err = 0;
+
+    for (uint32_t i = 0; i < top && i < HOLD_ROWS && err == 0; i++) {
+        struct hold *hold = &table->rows[i];
+        struct nfs_client as = *client;
+        int proc = hold->proc;
+
+        if (__atomic_load_n(&hold->state, __ATOMIC_ACQUIRE) != 1 || proc < 0 || proc >= HOLD_PROCS)
+            continue;
+        as.self = &table->proc[proc].self;
+        err = nfs_lock_reclaim(&as, &hold->locker, &hold->fh, clientid, epoch);
+    }
+    return err;
+}
+
 static void hold_reap_procs(struct hold_table *table, struct nfs_client *client)
 {
     uint32_t procs = __atomic_load_n(&table->procs, __ATOMIC_ACQUIRE);

@@ -74,6 +74,9 @@ void hold_end(struct hold_table *table, struct nfs_client *client, struct hold *
 /* Finds the dead and gives back what they held. pace: not if that was done less than so many ms ago. */
 void hold_reap(struct hold_table *table, struct nfs_client *client, unsigned pace);
 
+/* An nfs_recover_fn whose arg is the table: after a restart of the server, everything that rows stand for again. */
+int hold_recover(struct nfs_client *client, uint64_t clientid, uint32_t epoch, void *table);
+
 /* For HOLD_OFD rows: the id in the name of a memfd that holds a description, 0 when it is none. */
 uint64_t hold_ofd_id(const char *link, long size);
 

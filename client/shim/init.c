@@ -210,6 +210,7 @@ __attribute__((constructor(101))) static void shim_init(void)
     err = nfs_client_open(&shim.client, host, port, soft != NULL ? (unsigned)atoi(soft) * 1000 : 0, &shim.run->nfs);
     if (err != 0)
         shim_die("no client", strerror(-err));
+    nfs_client_set_recover(shim.client, hold_recover, &shim.run->holds);
     shim.client->avoid = ~((1u << HOLD_PASSING) - 1);
     for (unsigned nr = 0; nr < DOOR_NR_MAX; nr++)
         shim_serve[nr] = call_table[nr].run != NULL;

@@ -48,7 +48,10 @@ int file_attr(struct ofd *ofd, struct nfs_attr *attr, bool fresh)
 long file_read(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offset)
 {
     size_t done = 0;
+    int err = lock_check(ofd);
 
+    if (err != 0)
+        return err;
     vnode_drain(&ofd->fh);
     /* At the end as last seen a moment ago: spare the server the question. */
     if (offset >= ofd->attr.size && file_attr_fresh(ofd))

@@ -203,6 +203,14 @@ static bool lock_is_local(struct ofd *ofd, const struct hold *hold)
     return !hold->locker.valid && nfs_getattr(shim.client, &ofd->fh, &attr) == 0 && attr.nlink == 0;
 }
 
+int lock_check(const struct ofd *ofd)
+{
+    struct plock *p = plocks.count != 0 ? plock_get(&ofd->fh, false) : NULL;
+    struct hold *hold = p != NULL && p->hold != NULL ? p->hold : ofd->hold != 0 ? lock_ofd_hold(ofd) : NULL;
+
+    return hold == NULL ? 0 : nfs_lock_check(shim.client, &hold->locker);
+}
+
 /* One try. */
 static int lock_try(struct ofd *ofd, const struct lock_slot *slot, unsigned access, int type, uint64_t offset,
                     uint64_t length, bool wait)
@@ -287,7 +295,7 @@ static int lock_give(struct ofd *ofd, const struct lock_slot *slot, uint64_t off
     hold = slot_hold(slot, false);
     if (hold != NULL)
         hold->local = 0;
-    if (hold != NULL && hold->locker.valid)
+    if (hold != NULL && (hold->locker.valid || hold->locker.lost))
         err = nfs_unlock(&as, &hold->locker, &ofd->fh, offset, length);
     rlock_unlock(slot->lock);
     return err;

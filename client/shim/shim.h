@@ -276,6 +276,7 @@ void map_cut(const struct nfs_fh *fh, uint64_t size); /* the file became size by
 void fd_path(char *to, int fd); /* "/proc/self/fd/N" */
 void lock_closed(const struct nfs_fh *fh); /* POSIX: closing any descriptor of a file drops the process's locks */
 void lock_last_close(struct ofd *ofd); /* refs is 0 */
+int lock_check(const struct ofd *ofd); /* -EIO when a lock taken through it was lost */
 int lock_proc(void);                   /* this process's row among the holds, or -1; made at first */
 extern struct vlock lock_opening;      /* around hold_owners and the open it is for */
 void lock_start(void);                 /* at the start of a program */

@@ -274,8 +274,10 @@ long vnode_write(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offse
 {
     size_t total = 0, done = 0, skip = 0;
     struct vnode *v;
-    long ret = 0;
+    long ret = lock_check(ofd);
 
+    if (ret != 0)
+        return ret;
     while (n > 0 && iov[0].iov_len == 0) {
         iov++;
         n--;

@@ -268,7 +268,204 @@ def appends(t):
            "%s %d" % (wrote, len(lines)))
 
 
-PARTS = {"copies": copies, "opens": opens, "creates": creates, "appends": appends}
+def locks(t):
+    """Held locks are asked for again after a restart, by the launcher while the holder sleeps, and still exclude."""
+    holder = t.inner("""
+        p = os.open(V + "/posix", os.O_RDWR | os.O_CREAT)
+        fcntl.lockf(p, fcntl.LOCK_EX, 100, 0)
+        fcntl.lockf(p, fcntl.LOCK_UN, 20, 40)
+        s = os.open(V + "/shared", os.O_RDWR | os.O_CREAT)
+        fcntl.lockf(s, fcntl.LOCK_SH)
+        f = os.open(V + "/flock", os.O_RDWR | os.O_CREAT)
+        fcntl.flock(f, fcntl.LOCK_EX)
+        cue("ready"); wait_cue("restarted")
+        os.write(p, b"still mine")
+        fcntl.lockf(p, fcntl.LOCK_EX, 5, 200)   # one more, on top of what was reclaimed
+        fcntl.lockf(p, fcntl.LOCK_UN)
+        fcntl.flock(f, fcntl.LOCK_UN)
+        cue("given")
+        wait_cue("end")
+        """)
+    t.told(t.wait_cue(holder, "ready"), "locks are held")
+    t.restart()
+    other = t.inner("""
+        p = os.open(V + "/posix", os.O_RDWR)
+        s = os.open(V + "/shared", os.O_RDWR)
+        f = os.open(V + "/flock", os.O_RDWR)
+        busy = (errno.EAGAIN, errno.EACCES)
+        assert refused(lambda: fcntl.lockf(p, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)) in busy
+        assert refused(lambda: fcntl.lockf(p, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 99)) in busy
+        assert refused(lambda: fcntl.lockf(p, fcntl.LOCK_EX | fcntl.LOCK_NB, 20, 40)) == 0
+        assert refused(lambda: fcntl.lockf(s, fcntl.LOCK_EX | fcntl.LOCK_NB)) in busy
+        assert refused(lambda: fcntl.lockf(s, fcntl.LOCK_SH | fcntl.LOCK_NB)) == 0
+        assert refused(lambda: fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)) in busy
+        fcntl.lockf(p, fcntl.LOCK_UN, 20, 40)
+        cue("refused"); wait_cue("given")
+        fcntl.lockf(p, fcntl.LOCK_EX)
+        fcntl.flock(f, fcntl.LOCK_EX)
+        """)
+    t.told(t.wait_cue(other, "refused"), "after the restart they still exclude others")
+    t.cue(holder, "restarted")
+    t.told(t.wait_cue(holder, "given"), "the holder writes, takes another and gives them back")
+    t.cue(other, "given")
+    t.done(other, "then another run gets them")
+    t.cue(holder, "end")
+    t.done(holder, "the holder ends well")
+
+
+def twice(t):
+    """A server that is killed again while locks are being asked for."""
+    holder = t.inner("""
+        fds = [os.open(V + "/twice.%d" % i, os.O_RDWR | os.O_CREAT) for i in range(20)]
+        for f in fds:
+            fcntl.lockf(f, fcntl.LOCK_EX)
+        cue("ready"); wait_cue("restarted")
+        for f in fds:
+            os.write(f, b"x")
+            fcntl.lockf(f, fcntl.LOCK_UN)
+        """)
+    t.told(t.wait_cue(holder, "ready"), "twenty locks are held")
+    for away in (0, 0.2, 1.5):
+        t.restart(away)
+        time.sleep(away)
+    other = t.inner("""
+        for i in range(20):
+            f = os.open(V + "/twice.%d" % i, os.O_RDWR)
+            assert refused(lambda: fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)) != 0
+            os.close(f)
+        """)
+    t.done(other, "after three restarts they still exclude others")
+    t.cue(holder, "restarted")
+    t.done(holder, "and belong to their holder")
+
+
+def expired(t):
+    """A run that is stopped for longer than a lease: what somebody else took meanwhile is lost, and said so."""
+    holder = t.inner("""
+        p = os.open(V + "/expired", os.O_RDWR | os.O_CREAT)
+        fcntl.lockf(p, fcntl.LOCK_EX)
+        q = os.open(V + "/plain", os.O_RDWR | os.O_CREAT)
+        os.write(q, b"before")
+        cue("ready"); wait_cue("go")
+        got = refused(lambda: os.write(p, b"mine"))
+        assert got == errno.EIO, got
+        got = refused(lambda: os.read(p, 10))
+        assert got == errno.EIO, got
+        assert refused(lambda: fcntl.lockf(p, fcntl.LOCK_EX | fcntl.LOCK_NB)) == errno.EIO
+        os.write(q, b" and after")
+        os.fsync(q)
+        assert os.pread(q, 100, 0) == b"before and after"
+        os.close(p)
+        p = os.open(V + "/expired", os.O_RDWR)
+        assert os.read(p, 100) == b"other"
+        fcntl.lockf(p, fcntl.LOCK_EX)
+        os.write(p, b"!")
+        """)
+    t.told(t.wait_cue(holder, "ready"), "a lock is held")
+    os.killpg(holder.pid, signal.SIGSTOP)
+    other = t.inner("""
+        p = os.open(V + "/expired", os.O_RDWR)
+        fcntl.lockf(p, fcntl.LOCK_EX)
+        os.write(p, b"other")
+        """)
+    start = time.monotonic()
+    t.done(other, "another run gets the lock when the lease has passed")
+    t.told(time.monotonic() - start > LEASE / 2, "and not before", time.monotonic() - start)
+    t.cue(holder, "go")
+    os.killpg(holder.pid, signal.SIGCONT)
+    t.done(holder, "the first hears of it with EIO, and goes on with what it did not lock")
+
+
+def stale(t):
+    """A file that is gone, under an open descriptor."""
+    p = t.inner("""
+        f = os.open(V + "/stale", os.O_RDWR | os.O_CREAT)
+        os.write(f, b"x")
+        os.fsync(f)
+        cue("ready"); wait_cue("gone")
+        time.sleep(1.1)
+        got = refused(lambda: os.pread(f, 10, 0))
+        assert got == errno.ESTALE, got
+        got = refused(lambda: os.fstat(f) and None)
+        assert got in (0, errno.ESTALE), got
+        assert not os.path.exists(V + "/stale")
+        g = os.open(V + "/stale", os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        os.write(g, b"new")
+        """)
+    t.told(t.wait_cue(p, "ready"), "a file is open")
+    t.done(t.start("rm", "/volumes/v/stale"), "another run removes it")
+    t.cue(p, "gone")
+    t.done(p, "what is left of it is ESTALE, and its name can be used again")
+
+
+def soft(t):
+    """VOLNFS_SOFT: errors after that many seconds, also when the server only hangs; without it: patience."""
+    script = """
+        f = os.open(V + "/soft", os.O_RDWR | os.O_CREAT)
+        cue("ready"); wait_cue("away")
+        start = time.monotonic()
+        got = refused(lambda: os.stat(V + "/soft2"))
+        took = time.monotonic() - start
+        print(got, took)
+        assert got in (errno.EIO, errno.ETIMEDOUT) and 1 <= took < 8, (got, took)
+        cue("failed"); wait_cue("back")
+        os.write(f, b"x")
+        os.fsync(f)
+        """
+    env = dict(os.environ, VOLNFS_SOFT="2")
+    p = t.inner(script, env=env)
+    t.told(t.wait_cue(p, "ready"), "a file is open")
+    t.server.kill9(start=False)
+    t.cue(p, "away")
+    t.told(t.wait_cue(p, "failed"), "soft: a server that is away is an error")
+    t.server.start()
+    t.cue(p, "back")
+    t.done(p, "soft: and is used again when it is back")
+    p = t.inner(script, env=env)
+    t.wait_cue(p, "ready")
+    os.kill(t.server.pid, signal.SIGSTOP)
+    t.cue(p, "away")
+    t.told(t.wait_cue(p, "failed"), "soft: a server that hangs is an error")
+    os.kill(t.server.pid, signal.SIGCONT)
+    t.cue(p, "back")
+    t.done(p, "soft: and is used again when it goes on")
+    p = t.inner("""
+        cue("ready"); wait_cue("away")
+        start = time.monotonic()
+        os.close(os.open(V + "/hard", os.O_RDWR | os.O_CREAT))
+        assert time.monotonic() - start > 2
+        """)
+    t.wait_cue(p, "ready")
+    t.server.kill9(start=False)
+    t.cue(p, "away")
+    time.sleep(3)
+    t.server.start()
+    t.done(p, "hard: a call waits until the server is back")
+    p = t.inner("""
+        cue("ready"); wait_cue("away")
+        os.stat(V + "/hard")
+        """)
+    t.wait_cue(p, "ready")
+    t.server.kill9(start=False)
+    t.cue(p, "away")
+    time.sleep(0.5)
+    start = time.monotonic()
+    os.kill(p.pid, signal.SIGTERM)
+    try:
+        p.wait(8)
+    except subprocess.TimeoutExpired:
+        os.killpg(p.pid, signal.SIGKILL)
+    p.communicate()
+    t.told(p.returncode == 128 + signal.SIGTERM and time.monotonic() - start < 5,
+           "hard: a signal ends the wait", "%s after %.1f s" % (p.returncode, time.monotonic() - start))
+    done = subprocess.run(t.run_argv("true"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+    t.told(done.returncode == 1 and "127.0.0.1:%d" % t.server.port in done.stdout and "refused" in done.stdout.lower(),
+           "no server at the start: says so", done.stdout)
+    t.server.start()
+
+
+PARTS = {"copies": copies, "opens": opens, "creates": creates, "appends": appends, "locks": locks, "twice": twice,
+         "expired": expired, "stale": stale, "soft": soft}
 
 
 def main(argv):
