@@ -1,1 +1,2 @@
-dist_man_MANS += man/volnfs.1 man/volnfsd.8 man/volnfsd.conf.5 man/volume-format.5 man/internals.7
+dist_man_MANS += man/volnfs.1 man/volnfsd.8 man/volnfsd.conf.5 man/volume-format.5 man/internals.7 \
+    man/volnfs-run.1 man/volnfs-preload.7

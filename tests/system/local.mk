@@ -19,6 +19,7 @@ SYSTEM_TESTS = \
     tests/system/0711-client-resume.t \
     tests/system/0720-shim-workflow.t \
     tests/system/0721-shim-moved.t \
+    tests/system/0722-shim-manual.t \
     tests/system/0800-admin-volnfs.t \
     tests/system/0810-admin-refusals.t \
     tests/system/0820-admin-completion.t
