@@ -73,7 +73,8 @@ uint64_t state_new_name(struct nfs_client *client);
 void owner_fresh(struct nfs_client *client, struct nfs_owner *owner, uint32_t epoch);
 void owner_result(struct nfs_owner *owner, int err, uint32_t status);
 void open_result(struct nfs_dec *dec, struct nfs_open *open, uint32_t *flags);
-int open_confirm(struct nfs_client *client, struct nfs_owner *owner, const struct nfs_fh *fh, struct nfs_open *open);
+int open_confirm(struct nfs_client *client, struct nfs_owner *owner, const struct nfs_fh *fh, struct nfs_open *open,
+                 uint32_t *status);
 #define OPEN_CONFIRM_FLAG 2u
 
 /* Empties a locker but for its lock. */

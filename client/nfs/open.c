@@ -11,6 +11,8 @@
 
 #include "client/nfs/call.h"
 
+#define OPEN_AGAIN 20 /* times that the server may forget us during one call */
+
 /*
  * A free owner, locked; NULL when all are to be avoided. Opens of one file by one owner are one open at the server:
  * whoever closes his closes it for all.
@@ -72,10 +74,10 @@ void open_result(struct nfs_dec *dec, struct nfs_open *open, uint32_t *flags)
         dec->bad = true; /* we have no callback and were promised none */
 }
 
-int open_confirm(struct nfs_client *client, struct nfs_owner *owner, const struct nfs_fh *fh, struct nfs_open *open)
+int open_confirm(struct nfs_client *client, struct nfs_owner *owner, const struct nfs_fh *fh, struct nfs_open *open,
+                 uint32_t *status)
 {
     struct nfs_call call;
-    uint32_t status = 0;
     int err;
 
     call_start(&call);
@@ -88,9 +90,9 @@ int open_confirm(struct nfs_client *client, struct nfs_owner *owner, const struc
     if (err == 0)
         err = call_op(&call, NFS_OP_PUTFH);
     if (err == 0) {
-        status = dec_op(&call.dec, NFS_OP_OPEN_CONFIRM);
-        owner_result(owner, 0, status);
-        err = nfs_errno(status);
+        *status = dec_op(&call.dec, NFS_OP_OPEN_CONFIRM);
+        owner_result(owner, 0, *status);
+        err = nfs_errno(*status);
     } else {
         owner_result(owner, err, 0);
     }
@@ -128,14 +130,39 @@ static void open_encode(struct nfs_client *client, struct nfs_call *call, const 
     enc_getattr(enc);
 }
 
+/*
+ * An exclusive create that was perhaps carried out before the connection broke: is the file that exists ours? It has
+ * the access time that we gave it, to the nanosecond, if so.
+ */
+static bool open_made(struct nfs_client *client, const struct nfs_fh *dir, const char *name,
+                      const struct nfs_setattr *set)
+{
+    struct nfs_attr attr;
+    struct nfs_fh fh;
+
+    return nfs_lookup(client, dir, name, strlen(name), &fh, &attr) == 0 && attr.type == NFS_REG && attr.size == 0 &&
+           attr.atime.tv_sec == set->atime.tv_sec && attr.atime.tv_nsec == set->atime.tv_nsec;
+}
+
 int nfs_open_file(struct nfs_client *client, const struct nfs_fh *dir, const char *name, unsigned access,
                   enum nfs_create create, const struct nfs_setattr *set, struct nfs_fh *fh, struct nfs_attr *attr,
                   struct nfs_open *open)
 {
+    struct nfs_setattr marked = {0};
+    bool doubt = false; /* it was sent and perhaps carried out */
+    unsigned again = 0;
+
     if (name[0] == 0)
         return -ENOENT;
     if (strlen(name) > NFS_NAME_MAX)
         return -ENAMETOOLONG;
+    if (create == NFS_CREATE_EXCL) {
+        marked = *set;
+        marked.valid = (marked.valid & ~(unsigned)NFS_SET_ATIME_NOW) | NFS_SET_ATIME;
+        sys2(SYS_clock_gettime, CLOCK_REALTIME, &marked.atime);
+        set = &marked;
+    }
+    open->valid = false;
     for (unsigned n = 0;; n++) {
         struct nfs_owner *owner;
         struct nfs_call call;
@@ -176,15 +203,22 @@ int nfs_open_file(struct nfs_client *client, const struct nfs_fh *dir, const cha
             err = call_check(&call, err);
         }
         if (err == 0 && (flags & OPEN_CONFIRM_FLAG))
-            err = open_confirm(client, owner, fh, open);
+            err = open_confirm(client, owner, fh, open, &status);
+        doubt |= call.rpc.resent;
+        if (open->valid && create == NFS_CREATE_EXCL)
+            create = NFS_CREATE_NO; /* it is made, whatever else went wrong */
         call_end(&call);
         rlock_unlock(&owner->lock);
         if (err == 0)
             return 0;
         open->valid = false;
+        if (status == NFS_ERR_STALE_STATEID)
+            status = NFS_ERR_STALE_CLIENTID; /* a restart between OPEN and OPEN_CONFIRM */
         if (status == NFS_ERR_DELAY || status == NFS_ERR_GRACE)
             sys_sleep_ms(call_pause(n));
-        else if ((!state_lost(client, status, epoch) && status != NFS_ERR_BAD_SEQID) || n > 5)
+        else if (status == NFS_ERR_EXIST && create == NFS_CREATE_EXCL && doubt && open_made(client, dir, name, set))
+            create = NFS_CREATE_NO;
+        else if ((!state_lost(client, status, epoch) && status != NFS_ERR_BAD_SEQID) || ++again > OPEN_AGAIN)
             return err;
     }
 }
@@ -339,7 +373,7 @@ static int lock_ready(struct nfs_locker *locker, uint32_t epoch)
 int nfs_lock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, enum nfs_lock_type type,
              uint64_t offset, uint64_t length, bool wait)
 {
-    for (unsigned n = 0;; n++) {
+    for (unsigned n = 0, again = 0;; n++) {
         uint64_t clientid;
         uint32_t epoch, status = 0;
         int err = state_get(client, &clientid, &epoch);
@@ -369,7 +403,7 @@ int nfs_lock(struct nfs_client *client, struct nfs_locker *locker, const struct 
         case NFS_ERR_STALE_STATEID:
         case NFS_ERR_STALE_CLIENTID:
         case NFS_ERR_EXPIRED:
-            if (n > 5)
+            if (++again > OPEN_AGAIN)
                 return err;
             state_lost(client, NFS_ERR_STALE_CLIENTID, epoch); /* and once more, with what is left */
             break;
@@ -382,7 +416,7 @@ int nfs_lock(struct nfs_client *client, struct nfs_locker *locker, const struct 
 int nfs_unlock(struct nfs_client *client, struct nfs_locker *locker, const struct nfs_fh *fh, uint64_t offset,
                uint64_t length)
 {
-    for (unsigned n = 0;; n++) {
+    for (unsigned n = 0, again = 0;; n++) {
         struct nfs_call call;
         uint64_t clientid;
         uint32_t epoch, status = 0;
@@ -425,7 +459,7 @@ int nfs_unlock(struct nfs_client *client, struct nfs_locker *locker, const struc
         call_end(&call);
         rlock_unlock(&locker->busy);
         if (status == NFS_ERR_STALE_STATEID || status == NFS_ERR_STALE_CLIENTID || status == NFS_ERR_EXPIRED) {
-            if (n > 5)
+            if (++again > OPEN_AGAIN)
                 return err;
             state_lost(client, NFS_ERR_STALE_CLIENTID, epoch);
         } else if (status != NFS_ERR_DELAY && status != NFS_ERR_GRACE) {

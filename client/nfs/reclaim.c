@@ -110,7 +110,7 @@ static int reclaim_open(struct nfs_client *client, struct nfs_owner *owner, stru
     }
     call_end(&call);
     if (err == 0 && *status == NFS_OK && (flags & OPEN_CONFIRM_FLAG))
-        err = open_confirm(client, owner, fh, &locker->open);
+        err = open_confirm(client, owner, fh, &locker->open, status);
     return err;
 }
 
