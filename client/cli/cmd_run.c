@@ -289,8 +289,12 @@ static int run_all(struct run_conf *conf, char **command)
         nfs_client_set_recover(client, hold_recover, &run->holds);
     for (unsigned i = 0; err == 0 && i < SHIM_MOUNTS && run->mounts[i].len != 0; i++) {
         err = make_volume(client, &run->mounts[i]);
-        if (err != 0)
+        if (err == -EIO) {
+            fprintf(stderr, "volnfs: no NFS server answers at %s: ", conf->address);
+            err = -ECONNREFUSED;
+        } else if (err != 0) {
             fprintf(stderr, "volnfs: %s at %s: ", run->mounts[i].remote, conf->address);
+        }
     }
     if (err != 0) {
         fprintf(stderr, "%s\n", strerror(-err));

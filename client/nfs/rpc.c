@@ -78,6 +78,13 @@ struct rpc_server {
 
 int (*rpc_idle_hook)(void);
 
+static unsigned rpc_lost;
+
+unsigned rpc_losses(void)
+{
+    return __atomic_load_n(&rpc_lost, __ATOMIC_ACQUIRE);
+}
+
 /* Our descriptors, so that the program can be kept from closing them. */
 static int rpc_fds[64];
 
@@ -206,6 +213,7 @@ static void rpc_teardown_locked(struct rpc_conn *conn)
 {
     if (conn->ctx != NULL) {
         rpc_fd_release(conn->fd);
+        __atomic_add_fetch(&rpc_lost, 1, __ATOMIC_RELEASE);
         rpc_disconnect(conn->ctx, "connection lost");
         rpc_destroy_context(conn->ctx);
         conn->ctx = NULL;
@@ -441,8 +449,8 @@ static void rpc_lead_locked(struct rpc_conn *conn, int ms)
     rpc_wake_locked(conn);
 }
 
-/* Waits until the call is done or lost. */
-static int rpc_wait_once(struct rpc_conn *conn, struct rpc_call *call)
+/* Waits until the call is done or lost. limit: when a server that does not answer is given up (0: never). */
+static int rpc_wait_once(struct rpc_conn *conn, struct rpc_call *call, uint64_t limit)
 {
     uint64_t hook_at = 0;
     int err = 0;
@@ -462,6 +470,8 @@ static int rpc_wait_once(struct rpc_conn *conn, struct rpc_call *call)
             if (!call->done)
                 __atomic_add_fetch(&conn->seq, 1, __ATOMIC_RELEASE);
         }
+        if (!call->done && limit != 0 && sys_now_ms() > limit)
+            rpc_teardown_locked(conn);
         if (!call->done && rpc_idle_hook != NULL) {
             uint64_t now = sys_now_ms();
 
@@ -482,16 +492,18 @@ static int rpc_wait_once(struct rpc_conn *conn, struct rpc_call *call)
 int rpc_wait(struct rpc_server *server, struct rpc_call *call)
 {
     struct rpc_conn *conn = call->conn;
+    uint64_t limit = server->soft_ms != 0 ? sys_now_ms() + server->soft_ms : 0;
     unsigned pause = 20;
 
     for (;;) {
-        int err = rpc_wait_once(conn, call);
+        int err = rpc_wait_once(conn, call, limit);
 
         if (!call->lost)
             return call->error;
         if (err != 0)
             return call->error = err;
-        if (server->soft_ms != 0 && conn->down_since != 0 && sys_now_ms() - conn->down_since > server->soft_ms)
+        if (limit != 0 && (sys_now_ms() > limit ||
+                           (conn->down_since != 0 && sys_now_ms() - conn->down_since > server->soft_ms)))
             return call->error = -EIO;
         if (conn->down_since != 0) {
             sys_sleep_ms(pause);

@@ -60,6 +60,9 @@ int rpc_wait(struct rpc_server *server, struct rpc_call *call);
 /* True when the call's reply is here; does not block, but takes in what has arrived. */
 bool rpc_poll(struct rpc_server *server, struct rpc_call *call);
 
+/* Grows whenever a connection was lost: the server may have been restarted, and what it had not made durable be gone. */
+unsigned rpc_losses(void);
+
 /* True for a descriptor of ours: the program must not close it. Safe anywhere. */
 bool rpc_owns_fd(int fd);
 

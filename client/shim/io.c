@@ -47,11 +47,15 @@ int file_attr(struct ofd *ofd, struct nfs_attr *attr, bool fresh)
 
 long file_read(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offset)
 {
-    size_t done = 0;
+    size_t done;
+    unsigned losses;
     int err = lock_check(ofd);
 
     if (err != 0)
         return err;
+again:
+    losses = rpc_losses();
+    done = 0;
     vnode_drain(&ofd->fh);
     /* At the end as last seen a moment ago: spare the server the question. */
     if (offset >= ofd->attr.size && file_attr_fresh(ofd))
@@ -72,6 +76,8 @@ long file_read(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offset)
         if ((size_t)got < iov[i].iov_len)
             break;
     }
+    if (losses != rpc_losses() && vnode_dirty(&ofd->fh))
+        goto again;
     return (long)done;
 }
 

@@ -223,6 +223,8 @@ static int lock_try(struct ofd *ofd, const struct lock_slot *slot, unsigned acce
     hold = slot_hold(slot, true);
     if (hold == NULL)
         err = -ENOLCK;
+    if (err == 0 && hold->locker.lost)
+        err = -EIO;
     for (int n = 0; err == 0; n++) {
         if (!hold->locker.open.valid)
             err = ofd->type == NFS_DIR ? -ENOENT : lock_open(ofd, hold, access);

@@ -38,6 +38,7 @@ struct vnode {
     struct chunk *first, **last; /* in the order written */
     size_t flight, kept;
     int error;
+    unsigned losses; /* rpc_losses when it had nothing unfinished */
     uint64_t end; /* appends: where the end was last seen */
 };
 
@@ -318,6 +319,8 @@ long vnode_write(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offse
         }
         iov_copy(chunk->data, size, &iov, &skip);
         chunk->rpc.lane = call_lane(shim.client);
+        if (v->first == NULL)
+            v->losses = rpc_losses();
         *v->last = chunk;
         v->last = &chunk->next;
         v->flight += size;
@@ -344,6 +347,9 @@ int vnode_drain(const struct nfs_fh *fh)
         return 0;
     vlock_lock(&v->lock);
     vnode_settle_locked(v, 0);
+    /* A server that was restarted has forgotten what was not committed: what is read next must not lack it. */
+    if (v->first != NULL && v->losses != rpc_losses())
+        vnode_commit_locked(v);
     vlock_unlock(&v->lock);
     vnode_put(v);
     return 0;
