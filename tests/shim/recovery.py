@@ -490,7 +490,8 @@ def main(argv):
     except servers.ServerError as e:
         t.told(False, "the server starts", e)
     finally:
-        server.kill9(start=False)
+        if server.proc:
+            server.kill9(start=False)
         shutil.rmtree(folder, ignore_errors=True)
     print("1..%d" % t.count)
     return 1 if t.failed else 0

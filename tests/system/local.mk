@@ -20,6 +20,10 @@ SYSTEM_TESTS = \
     tests/system/0720-shim-workflow.t \
     tests/system/0721-shim-moved.t \
     tests/system/0722-shim-manual.t \
+    tests/system/0730-shim-recovery.t \
+    tests/system/0731-shim-recovery-copies.t \
+    tests/system/0732-shim-recovery-expired.t \
+    tests/system/0733-shim-recovery-ganesha.t \
     tests/system/0800-admin-volnfs.t \
     tests/system/0810-admin-refusals.t \
     tests/system/0820-admin-completion.t
@@ -39,4 +43,4 @@ TESTS += $(SYSTEM_TESTS) $(KERNEL_TESTS)
 EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/nfswire.py tests/lib/servers.py tests/lib/summary.py \
     tests/uml/uml.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py tests/workflow/shim.py \
     tests/shim/programs.sh tests/shim/python.py
-EXTRA_DIST += tests/shim/badmem.py tests/shim/killed.py tests/shim/moved.py tests/shim/races.py
+EXTRA_DIST += tests/shim/badmem.py tests/shim/killed.py tests/shim/moved.py tests/shim/races.py tests/shim/recovery.py
