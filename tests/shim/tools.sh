@@ -125,7 +125,7 @@ int f1(void), f2(void), f3(void), f4(void), f5(void), f6(void);' >all.h
     printf 'prog: main.o f1.o f2.o f3.o f4.o libf.a\n\tgcc -o $@ main.o f1.o f2.o f3.o f4.o -L. -lf\nlibf.a: f5.o f6.o\n\tar rcsD $@ f5.o f6.o\n%%.o: %%.c all.h\n\tgcc -O1 -c -o $@ $<\n' >Makefile
     make -s -j2 && ./prog
     make -q && echo up to date
-    touch -d '+2 seconds' f3.c && make -s -j2 -n | wc -l
+    sleep 0.05; touch f3.c && make -s -j2 -n | wc -l
     gcc -shared -fPIC -o libs.so f1.c && nm libs.so | grep -c ' T f1'
     strip prog && ./prog
     rm -f prog ./*.o ./*.so

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import servers  # noqa: E402
 
 PYTHON = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
-SIZE_MB = int(os.environ.get("TROUBLE_MB", "192"))
+SIZE_MB = int(os.environ.get("TROUBLE_MB", "96"))
 V = "/volumes/t"
 
 
