@@ -6,6 +6,7 @@
 #include <linux/openat2.h>
 #include <linux/stat.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/statfs.h>
 #include <sys/time.h>
 #include <utime.h>
@@ -207,6 +208,12 @@ static bool args_good(long nr, long a[6])
         return (a[1] == 0 || args_text(a[1])) && args_texts(a[2]) && args_texts(a[3]);
     case SYS_chdir:
         return a[0] == 0 || args_text(a[0]);
+    case SYS_sendmsg:
+        return args_in(a[1], sizeof(struct msghdr)) &&
+               args_in((long)((struct msghdr *)a[1])->msg_control,
+                       ((struct msghdr *)a[1])->msg_controllen < (1u << 20) ? ((struct msghdr *)a[1])->msg_controllen : 1);
+    case SYS_bind:
+        return (unsigned)a[2] > 4096 || args_in(a[1], (unsigned)a[2]);
     case SYS_rt_sigaction:
         return args_in_or_null(a[1], 32) && args_out_or_null(a[2], 32);
     default:

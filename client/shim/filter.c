@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <linux/openat2.h>
 #include <poll.h>
 
@@ -163,6 +164,10 @@ int shim_door_filter(long nr, long *args)
 /* What takes a look at the program's memory. */
 static bool filter_memory(const struct call_row *row, const long args[6])
 {
+    if (row->kind & ARG_SEND)
+        return args[1] != 0 && ((const struct msghdr *)args[1])->msg_controllen != 0;
+    if (row->kind & ARG_BIND)
+        return args[1] != 0 && (unsigned)args[2] > 2 && ((const struct sockaddr *)args[1])->sa_family == AF_UNIX;
     if (row->kind & ARG_PATH) {
         if (filter_path((const char *)args[row->path], row->kind & ARG_AT ? (int)args[row->fd] : AT_FDCWD_VALUE))
             return true;
@@ -216,7 +221,7 @@ bool shim_filter(long nr, const long args[6])
         return filter_replace((int)args[0], (int)args[1]);
     if (row->kind & ARG_SIGNAL)
         return (int)args[0] == SIGSEGV || (int)args[0] == SIGBUS;
-    if (!(row->kind & (ARG_PATH | ARG_PATH2 | ARG_POLL | ARG_SELECT)))
+    if (!(row->kind & (ARG_PATH | ARG_PATH2 | ARG_POLL | ARG_SELECT | ARG_SEND | ARG_BIND)))
         return false;
     fault_guard(&jmp);
     if (fault_set(&jmp) != 0)

@@ -27,6 +27,7 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/poll.c \
     client/shim/run.c client/shim/run.h \
     client/shim/shim.h \
+    client/shim/socket.c \
     client/shim/stat.c \
     client/shim/store.c client/shim/store.h \
     client/shim/vnode.c

@@ -189,6 +189,22 @@ static bool name_inside(const char *path, const char *top)
     return strncmp(path, top, len) == 0 && path[len] == '/';
 }
 
+/* RENAME replaces; LINK does not, whoever comes in between. Directories cannot be linked: an empty one that appears since
+ * we looked is replaced. */
+static int rename_noreplace(const struct vpath *from, const struct vpath *to)
+{
+    int err = nfs_link(shim.client, &from->fh, &to->dir, to->name);
+
+    if (err != 0)
+        return err;
+    err = nfs_remove(shim.client, &from->dir, from->name);
+    if (err != 0 && err != -ENOENT) {
+        nfs_remove(shim.client, &to->dir, to->name);
+        return err;
+    }
+    return 0;
+}
+
 static long rename_at(long nr, const long a[6], int d1, int i1, int d2, int i2, unsigned flags)
 {
     struct vpath *from = heap_alloc(2 * sizeof(*from)), *to = from + 1;
@@ -236,7 +252,10 @@ static long rename_at(long nr, const long a[6], int d1, int i1, int d2, int i2, 
         ret = -ENOTDIR;
         goto out;
     }
-    ret = nfs_rename(shim.client, &from->dir, from->name, &to->dir, to->name);
+    if ((flags & RENAME_NOREPLACE) && from->attr.type != NFS_DIR)
+        ret = rename_noreplace(from, to);
+    else
+        ret = nfs_rename(shim.client, &from->dir, from->name, &to->dir, to->name);
     if (ret == 0) {
         path_forget();
         file_changed(&from->fh);

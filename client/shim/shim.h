@@ -122,6 +122,8 @@ enum {
     ARG_POLL = 64,     /* an array of struct pollfd */
     ARG_SELECT = 128,  /* three sets of descriptors */
     ARG_REPLACE = 256, /* the second descriptor becomes a copy of the first */
+    ARG_SEND = 2048,   /* a message that may hold descriptors */
+    ARG_BIND = 4096,   /* the address of a socket */
     ARG_SIGNAL = 1024, /* SIGSEGV and SIGBUS */
     ARG_MAP = 512,     /* matters while anything of ours is mapped */
 };
@@ -304,7 +306,7 @@ SC(mkdir); SC(mkdirat); SC(rmdir); SC(unlink); SC(unlinkat); SC(rename); SC(rena
 SC(link); SC(linkat); SC(symlink); SC(symlinkat); SC(mknod); SC(mknodat); SC(umask);
 SC(getdents64); SC(getdents); SC(getcwd); SC(chdir); SC(fchdir);
 SC(flock); SC(mmap); SC(munmap); SC(mremap); SC(msync); SC(execve); SC(execveat); SC(exit_group);
-SC(rt_sigaction); SC(poll); SC(ppoll); SC(select); SC(pselect6); SC(epoll_ctl);
+SC(rt_sigaction); SC(sendmsg); SC(bind); SC(poll); SC(ppoll); SC(select); SC(pselect6); SC(epoll_ctl);
 SC(xattr_path); SC(xattr_fd); SC(refuse_path); SC(enosys); SC(inotify_add_watch); SC(name_to_handle_at);
 #undef SC
 

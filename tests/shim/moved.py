@@ -94,4 +94,63 @@ start = time.monotonic()
 fcntl.flock(a, fcntl.LOCK_EX)
 if time.monotonic() - start > 2.2:
     print("a killed process's directory took", time.monotonic() - start)
+
+# A descriptor sent to another process: its copy's end is not the end of the lock.
+import array, socket
+
+f = open("sent", "w")
+g = open("sent", "r+")
+fcntl.flock(f, fcntl.LOCK_EX)
+left, right = socket.socketpair()
+pid = os.fork()
+if pid == 0:
+    f.close()
+    g.close()
+    left.close()
+    got = array.array("i")
+    got.frombytes(right.recvmsg(1, socket.CMSG_SPACE(4))[1][0][2][:4])
+    os.write(got[0], b"by the other")
+    os.close(got[0])
+    right.send(b"x")
+    right.recv(1)
+    os._exit(0)
+left.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [f.fileno()]))])
+left.recv(1)
+want("sent and written", open("sent").read(), "by the other")
+try:
+    fcntl.flock(g, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    print("the lock went with the copy")
+except BlockingIOError:
+    pass
+left.send(b"x")
+os.waitpid(pid, 0)
+f.close()
+fcntl.flock(g, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+# Sockets and pipes have names here, but no other end.
+try:
+    socket.socket(socket.AF_UNIX).bind("socket")
+    print("a socket")
+except OSError as e:
+    want("bind", e.errno, errno.EOPNOTSUPP)
+os.mkfifo("pipe")
+want("pipe", oct(os.stat("pipe").st_mode & 0o170000), oct(0o010000))
+try:
+    os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    print("a pipe")
+except OSError as e:
+    want("pipe", e.errno, errno.ENXIO)
+os.unlink("pipe")
+
+# A rename that must not replace.
+import ctypes
+
+libc = ctypes.CDLL(None, use_errno=True)
+open("one", "w").close()
+open("two", "w").close()
+want("noreplace", (libc.renameat2(-100, b"one", -100, b"two", 1), ctypes.get_errno()), (-1, errno.EEXIST))
+want("noreplace", libc.renameat2(-100, b"one", -100, b"three", 1), 0)
+want("noreplace", (os.path.exists("one"), os.path.exists("three"), os.stat("three").st_nlink), (False, True, 1))
+ctypes.set_errno(0)
+want("exchange", (libc.renameat2(-100, b"two", -100, b"three", 2), ctypes.get_errno()), (-1, errno.EINVAL))
 print("done")
