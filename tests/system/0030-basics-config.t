@@ -76,7 +76,15 @@ not_ok "no longer one" check
 is "a file that is not there is status 2" $? 2
 not_ok "nothing was made" ls -d "$T/store" "$T/x"
 
-# The service.
+# The service, and what else is installed.
+documented=$(sed -n "s/^documented='\(.*\)'.*/\1/p" "$src/debian/check")
+like "make check-deb starts a server by a command" "$documented" 'volnfsd --config'
+ok "which is that of volnfsd.8" sh -c "sed 's/\\\\//g' '$src/man/volnfsd.8' | grep -Fqx -e '$documented'"
+is "the packages are of this release" "$(sed -n '1s/.*(\(.*\)).*/\1/p' "$src/debian/changelog")" \
+    "$("$VOLNFSD" --version | sed 's/.* //')"
+for name in $(grep -ohE 'name: VOLNFS_\w+' "$src"/man/examples/*.yaml | sed 's/.* //'); do
+    ok "$name of the examples is one that the client knows" grep -q "getenv(\"$name\")" -r "$src/client"
+done
 if command -v systemd-analyze >/dev/null; then
     sed "s|@sbindir@|$(cd "$VOLNFS_BUILD" && pwd)|; s|@sysconfdir@|/etc|; /^Documentation/d" \
         "$src/server/volnfsd.service.in" >"$T/volnfsd.service"
