@@ -129,15 +129,64 @@ static bool filter_replace(int from, int to)
 
 __thread int shim_deep;
 
-/* Is there a symbolic link in a path that leads nowhere for the kernel? */
+/* Folders that were there a moment ago, by a hash of their absolute names: nothing below them is missed because of a
+ * link on the way. */
+#define FILTER_DIRS 256
+#define FILTER_DIR_TICKS (1ull << 31) /* of the processor's counter: about a second */
+#define FILTER_DIR_MAX 512
+
+static struct {
+    uint64_t hash, ticks;
+} filter_dirs[FILTER_DIRS];
+
+static uint64_t filter_ticks(void)
+{
+    return __builtin_ia32_rdtsc();
+}
+
+/* May a path that leads nowhere for the kernel lead somewhere through a symbolic link into a volume? */
 static bool filter_linked(int dirfd, const char *path)
 {
     struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
-    long ret = sys4(SYS_openat2, dirfd, path, &how, sizeof(how));
+    uint64_t hash = 0xcbf29ce484222325u;
+    char dir[FILTER_DIR_MAX], byte;
+    size_t len = 0, end = 0;
+    unsigned slot;
+    long ret;
 
+    ret = sys4(SYS_readlinkat, dirfd, path, &byte, 1);
+    if (ret != -ENOENT && ret != -ENOTDIR)
+        return ret >= 0; /* a link to nowhere */
+    for (; path[len] != 0; len++)
+        if (path[len] == '/' && path[len + 1] != '/' && path[len + 1] != 0)
+            end = len;
+    if (len > 0 && path[len - 1] == '/')
+        for (end = len; end > 0 && path[end - 1] == '/'; end--) /* the last name is followed too */
+            ;
+    if (end == 0)
+        return false; /* a name in a folder that is there */
+    if (end >= FILTER_DIR_MAX)
+        return true;
+    for (size_t k = 0; k < end; k++) {
+        dir[k] = path[k];
+        hash = (hash ^ (uint8_t)path[k]) * 0x100000001b3u;
+    }
+    dir[end] = 0;
+    slot = (unsigned)(hash >> 32) % FILTER_DIRS;
+    if (path[0] == '/' && filter_dirs[slot].hash == hash && filter_ticks() - filter_dirs[slot].ticks < FILTER_DIR_TICKS)
+        return false;
+    ret = sys4(SYS_openat2, dirfd, dir, &how, sizeof(how));
     if (ret >= 0)
         sys1(SYS_close, ret);
-    return ret != -ENOENT && ret != -EFAULT;
+    else if (ret == -ENOENT || ret == -ENOTDIR || ret == -EFAULT)
+        return false; /* missing, and no link before what is missing */
+    else if (sys4(SYS_faccessat, dirfd, dir, 0, 0) != 0)
+        return true;
+    if (path[0] == '/') {
+        filter_dirs[slot].ticks = filter_ticks();
+        filter_dirs[slot].hash = hash;
+    }
+    return false;
 }
 
 int shim_door_filter(long nr, long *args)
