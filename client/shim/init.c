@@ -182,8 +182,6 @@ __attribute__((constructor(101))) static void shim_init(void)
     const char *volumes = getenv("VOLNFS_VOLUMES"), *server = getenv("VOLNFS_SERVER");
     const char *soft = getenv("VOLNFS_SOFT"), *debug = getenv("VOLNFS_DEBUG"), *why = NULL;
     static struct door_conf conf;
-    unsigned port;
-    char host[64];
     int err;
 
     if (volumes == NULL || volumes[0] == 0 || server == NULL)
@@ -195,8 +193,9 @@ __attribute__((constructor(101))) static void shim_init(void)
         shim_die("no memory", NULL);
     madvise((void *)shim.alive, 4096, MADV_WIPEONFORK);
     *shim.alive = 1;
-    if (run_parse_server(server, host, sizeof(host), &port) != 0)
+    if (run_parse_server(server, shim.host, sizeof(shim.host), &shim.port) != 0)
         shim_die("VOLNFS_SERVER must be ADDRESS:PORT with a numeric address", server);
+    shim.own_run = getenv("VOLNFS_RUN") == NULL;
     err = run_attach(getenv("VOLNFS_RUN"), server, volumes, &shim.run, shim.dir, sizeof(shim.dir), &why);
     if (err != 0)
         shim_die(why, strerror(-err));
@@ -207,7 +206,7 @@ __attribute__((constructor(101))) static void shim_init(void)
         shim.nmounts++;
     shim_find_top();
     shim_keep_env();
-    err = nfs_client_open(&shim.client, host, port, soft != NULL ? (unsigned)atoi(soft) * 1000 : 0, &shim.run->nfs);
+    err = nfs_client_open(&shim.client, shim.host, shim.port, soft != NULL ? (unsigned)atoi(soft) * 1000 : 0, &shim.run->nfs);
     if (err != 0)
         shim_die("no client", strerror(-err));
     nfs_client_set_recover(shim.client, hold_recover, &shim.run->holds);

@@ -8,6 +8,7 @@ libshimfilter_a_CFLAGS = $(SHIM_CFLAGS) -mgeneral-regs-only
 libshimfilter_a_SOURCES = client/shim/filter.c
 libshim_a_CFLAGS = $(SHIM_CFLAGS)
 libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
+    client/shim/agent.c \
     client/shim/args.c \
     client/shim/ahead.c \
     client/shim/dir.c \

@@ -154,6 +154,7 @@ static struct hold *slot_hold(const struct lock_slot *slot, bool make)
 
     if (hold != NULL || !make)
         return hold;
+    agent_start();
     hold = hold_new(&shim.run->holds, slot->plock != NULL ? HOLD_PROC : HOLD_OFD, lock_proc(),
                     slot->plock != NULL ? 0 : slot->ofd->id, slot->plock != NULL ? &slot->plock->fh : &slot->ofd->fh);
     if (hold == NULL)

@@ -107,6 +107,7 @@ void place_keep(const struct vpath *vp)
     for (uint32_t i = 0; i < table->top && i < HOLD_ROWS; i++)
         if (table->rows[i].state == 1 && table->rows[i].kind == HOLD_KEEP && nfs_fh_same(&table->rows[i].fh, &vp->fh))
             return;
+    agent_start();
     hold = hold_new(table, HOLD_KEEP, lock_proc(), 0, &vp->fh);
     if (hold == NULL) {
         shim_say("%s: nothing keeps the removed file while it is open", vp->path);

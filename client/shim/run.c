@@ -108,7 +108,7 @@ static int run_parse_volumes(struct run *run, const char *volumes)
 
 static int run_default_dir(const char *server, const char *volumes, char *dir, size_t size)
 {
-    uint64_t hash = 0xcbf29ce484222325u;
+    uint64_t hash = 0xcbf29ce484222325u ^ sizeof(struct run) ^ RUN_MAGIC; /* of this version */
 
     for (const char *p = server; *p != 0; p++)
         hash = (hash ^ (unsigned char)*p) * 0x100000001b3u;

@@ -68,6 +68,8 @@ struct run {
     int32_t opens[SHIM_SLOTS];  /* by file: how many open descriptions there are */
     struct rlock mounts_lock;
     struct mount mounts[SHIM_MOUNTS];
+    struct rlock agent_lock;
+    int32_t agent; /* process that keeps the lease, when there is no launcher */
     uint32_t kept;            /* there were HOLD_KEEP rows */
     struct place_ring moved;
     struct hold_table holds; /* large and mostly never touched: from here on the file begins as a hole */
@@ -90,6 +92,9 @@ struct shim {
     int proc;             /* its row among the holds; -1: not asked for yet; -2: there is none */
     volatile int *alive;  /* 1; a page that reads 0 in a forked child */
     int debug;
+    bool own_run; /* not one of `volnfs run` */
+    char host[64];
+    unsigned port;
     char *env[6]; /* what the next program needs, as NAME=value */
 };
 extern struct shim shim;
@@ -278,6 +283,7 @@ void map_cut(const struct nfs_fh *fh, uint64_t size); /* the file became size by
 void fd_path(char *to, int fd); /* "/proc/self/fd/N" */
 void lock_closed(const struct nfs_fh *fh); /* POSIX: closing any descriptor of a file drops the process's locks */
 void lock_last_close(struct ofd *ofd); /* refs is 0 */
+void agent_start(void); /* agent.c: before something is held at the server */
 int lock_check(const struct ofd *ofd); /* -EIO when a lock taken through it was lost */
 int lock_proc(void);                   /* this process's row among the holds, or -1; made at first */
 extern struct vlock lock_opening;      /* around hold_owners and the open it is for */

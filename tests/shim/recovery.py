@@ -464,7 +464,69 @@ def soft(t):
     t.server.start()
 
 
-PARTS = {"copies": copies, "opens": opens, "creates": creates, "appends": appends, "locks": locks, "twice": twice,
+def agents(server):
+    """Pids of agents of this server's runs."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/comm" % pid) as f, open("/proc/%s/environ" % pid, "rb") as e:
+                if f.read().strip() == "volnfs-agent" and b"VOLNFS_SERVER=127.0.0.1:%d\0" % server.port in e.read():
+                    found.append(int(pid))
+        except OSError:
+            pass
+    return found
+
+
+def agent(t):
+    """By environment only: locks are kept for longer than a lease, also over a restart, by one agent for all."""
+    t.done(t.start("true"), "the volume is there")
+    library = os.environ.get("VOLNFS_PRELOAD") or os.path.join(servers.build_dir(), "libvolnfs_preload.so")
+    env = dict(os.environ, LD_PRELOAD=library, VOLNFS_SERVER="127.0.0.1:%d" % t.server.port, VOLNFS_VOLUMES="alice/v")
+
+    def alone(script):
+        t.cues += 1
+        cues = os.path.join(t.folder, "cues.%d" % t.cues)
+        os.mkdir(cues)
+        p = subprocess.Popen([PYTHON, "-B", "-c", PRELUDE + textwrap.dedent(script), cues, "/volumes/v"], env=env,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             start_new_session=True)
+        p.cues = cues
+        return p
+
+    hold = """
+        f = os.open(V + "/agent." + "%s", os.O_RDWR | os.O_CREAT)
+        fcntl.%s(f, fcntl.LOCK_EX)
+        cue("ready"); wait_cue("end")
+        os.write(f, b"mine")
+        """
+    a, b = alone(hold % ("a", "lockf")), alone(hold % ("b", "flock"))
+    t.told(t.wait_cue(a, "ready") and t.wait_cue(b, "ready"), "two processes hold locks")
+    t.told(len(agents(t.server)) == 1, "they have one agent", agents(t.server))
+    t.restart()
+    time.sleep(LEASE * 2 + 1)
+    t.done(t.inner("""
+        for name, lock in (("a", fcntl.lockf), ("b", fcntl.flock)):
+            f = os.open(V + "/agent." + name, os.O_RDWR)
+            assert refused(lambda: lock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)) in (errno.EAGAIN, errno.EACCES), name
+            os.close(f)
+        """), "they still exclude others after a restart and two leases")
+    t.cue(a, "end")
+    t.done(a, "one ends well")
+    os.killpg(b.pid, signal.SIGKILL)
+    b.communicate()
+    t.done(t.inner("""
+        f = os.open(V + "/agent.b", os.O_RDWR)
+        start = time.monotonic()
+        fcntl.flock(f, fcntl.LOCK_EX)
+        assert time.monotonic() - start < 4, time.monotonic() - start
+        """), "the other's lock is given back when it is killed")
+    end = time.monotonic() + 15
+    while agents(t.server) and time.monotonic() < end:
+        time.sleep(0.1)
+    t.told(not agents(t.server), "the agent ends when all have ended", agents(t.server))
+
+
+PARTS = {"agent": agent, "copies": copies, "opens": opens, "creates": creates, "appends": appends, "locks": locks, "twice": twice,
          "expired": expired, "stale": stale, "soft": soft}
 
 
