@@ -53,6 +53,8 @@ void shim_after_fork(void)
     *shim.alive = 1;
     shim_inside = 0;
     shim_vforked = false;
+    if (!shim.forking)
+        heap_fork_unlock(); /* whoever held it is not here */
     ofd_fork(shim.forking ? OFD_FORK_CHILD : OFD_FORK_UNSEEN);
     shim.forking = false;
     path_after_fork();

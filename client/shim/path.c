@@ -87,7 +87,7 @@ void path_forget(void)
 
 void path_after_fork(void)
 {
-    memset(&dirs.lock, 0, sizeof(dirs.lock));
+    memset(&dirs, 0, sizeof(dirs)); /* another thread may have been in the middle of an entry */
 }
 
 static bool path_below(const char *path, const char *top, size_t len)
