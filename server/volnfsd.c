@@ -187,6 +187,7 @@ static int state_init(struct daemon *d)
 static void state_fini(struct daemon *d)
 {
     d->stopping = true;
+    state_stop(d->state);
     state_free(d->state);
 }
 

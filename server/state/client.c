@@ -250,6 +250,29 @@ bool client_forget_locked(struct state *s, struct client *cl)
     return true;
 }
 
+bool client_forget_idle_locked(struct state *s, uint64_t now, uint64_t idle_ms)
+{
+    if (s->in_grace || !s->conf.db)
+        return false;
+    list_for_each (it, &s->all) {
+        struct client *cl = list_entry(it, struct client, in_all);
+        uint64_t id = cl->id;
+
+        if (!cl->recorded || client_pinned(cl) || cl->nopens || cl->ndelegs || cl->recorded_ms + idle_ms > now)
+            continue;
+        if (!client_forget_locked(s, cl))
+            return false;
+        cl = client_find_locked(s, id, true);
+        if (cl && (cl->nopens || cl->ndelegs)) { /* an open came in between: it relied on the record */
+            st_unlock(s);
+            (void)client_record(s, id, true);
+            st_lock(s);
+        }
+        return true;
+    }
+    return false;
+}
+
 nfsstat4 client_record(struct state *s, uint64_t clientid, bool may_block)
 {
     struct client_row row;
@@ -279,6 +302,8 @@ nfsstat4 client_record(struct state *s, uint64_t clientid, bool may_block)
         if (rc)
             status = rc == -ENOSPC ? NFS4ERR_NOSPC : NFS4ERR_DELAY;
     }
+    if (status == NFS4_OK)
+        cl->recorded_ms = clock_mono_ms();
     st_unlock(s);
     return status;
 }
@@ -396,6 +421,7 @@ again:
     }
     if (old) {
         unconf->recorded = old->recorded;
+        unconf->recorded_ms = old->recorded_ms;
         client_destroy_locked(s, old);
     }
     client_confirm_locked(s, unconf);

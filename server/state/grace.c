@@ -4,8 +4,11 @@
  * 1. grace_recs are the records that statedb had at start. A client that comes back with the same owner and
  *    principal is tied to its record and may reclaim.
  * 2. Grace ends early when every record is done; then no record is without its client.
- * 3. The time is extended while clients reclaim, up to twice the grace time in all. When it is up, the records of clients that did not come back go from the disk first, then
- *    grace ends: what they held may now be given away, so they may never reclaim again (RFC 8881 8.4.3).
+ * 3. The time is extended while clients reclaim, up to twice the grace time in all. When it is up, the records of
+ *    clients that did not come back go from the disk first, then grace ends: what they held may now be
+ *    given away, so they may never reclaim again (RFC 8881 8.4.3).
+ * 4. Clients that hold nothing lose their records (client_forget_idle_locked): nobody waits for them after a
+ *    restart.
  */
 #include "server/state/internal.h"
 
@@ -74,6 +77,7 @@ void grace_client_locked(struct state *s, struct client *cl)
         r->seen = true;
         cl->rec = r;
         cl->recorded = true;
+        cl->recorded_ms = clock_mono_ms();
         cl->reclaim_ok = s->in_grace && !r->done;
         return;
     }

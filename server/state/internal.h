@@ -121,6 +121,7 @@ struct client {
     char principal[64];
     struct cb40 cb;
     uint64_t renewed;
+    uint64_t recorded_ms; /* when its record was last asked for */
     uint32_t cs_sequence; /* of the last CREATE_SESSION */
     bool cs_cached;
     struct session_create cs_reply;
@@ -272,6 +273,10 @@ int client_evict_locked(struct state *s, struct client *cl, bool may_block, nfss
 /* Removes the durable record only: the client cannot reclaim what it has now. Drops the lock meanwhile: look at
  * everything again. False: not now. */
 bool client_forget_locked(struct state *s, struct client *cl);
+/* A client without opens and delegations has nothing to reclaim. Removes such a one's record if it was not asked
+ * for in the last idle_ms, so that a restart need not wait for a client that is gone; its next open
+ * records it again. False: there is none. May drop and retake the lock, writes to the disk. */
+bool client_forget_idle_locked(struct state *s, uint64_t now, uint64_t idle_ms);
 /* The confirmed client of the same owner string, or NULL. */
 struct client *client_old_locked(struct state *s, const struct client *cl);
 void client_confirm_locked(struct state *s, struct client *cl);

@@ -372,6 +372,7 @@ nfsstat4 session_create(struct state *s, const char *principal, struct session_c
     if (!cl->confirmed) { /* the client rebooted: what its earlier self held goes (RFC 8881 18.36.4) */
         if (old) {
             cl->recorded = old->recorded;
+            cl->recorded_ms = old->recorded_ms;
             client_destroy_locked(s, old);
         }
         client_confirm_locked(s, cl);

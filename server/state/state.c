@@ -134,6 +134,11 @@ static struct client *overdue_locked(struct state *s, uint64_t now)
     return NULL;
 }
 
+/* How long a client's record outlives its last open: many programs open one file after another. Also far longer
+ * than an OPEN takes from having the record to holding the open. */
+#define FORGET_IDLE_MS 10000u
+#define FORGET_BATCH   20 /* in one tick: each is a synced write */
+
 void state_tick(struct state *s)
 {
     uint64_t now = clock_mono_ms();
@@ -149,6 +154,16 @@ void state_tick(struct state *s)
     for (int n = 0; n < 100 && (cl = overdue_locked(s, now)); n++)
         if (!client_evict_locked(s, cl, true, &err))
             break;
+    for (int n = 0; n < FORGET_BATCH && client_forget_idle_locked(s, now, FORGET_IDLE_MS); n++)
+        ;
+    st_unlock(s);
+}
+
+void state_stop(struct state *s)
+{
+    st_lock(s);
+    while (client_forget_idle_locked(s, clock_mono_ms(), 0))
+        ;
     st_unlock(s);
 }
 

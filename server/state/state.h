@@ -36,6 +36,9 @@ struct state_conf {
 };
 /* Reads the client records; grace starts if there are any. */
 int state_new(const struct state_conf *conf, struct state **out);
+/* Before state_free at a clean stop, when no request is under way: forgets clients that have nothing to reclaim.
+ * Blocks. Without it state_free is like a crash. */
+void state_stop(struct state *s);
 void state_free(struct state *s);
 /* Lease expiry, end of grace, callback retries: call about once a second on a thread that may block. */
 void state_tick(struct state *s);

@@ -137,6 +137,44 @@ static void test_late(void **unused)
     state_free(s);
 }
 
+/* Nobody waits for a client that holds nothing. */
+static void test_idle_forgotten(void **unused)
+{
+    struct state *s;
+    stateid4 sid;
+    uint64_t a, b;
+
+    forget_rows();
+    s = boot();
+    a = client41(s, "a", verf1, true);
+    assert_int_equal(open41(s, a, "o", 7, 1, 0, false, &sid), NFS4_OK);
+    b = client40(s, "b", verf1);
+    assert_int_equal(client_record(s, b, true), NFS4_OK);
+    clock_test_advance(5 * 1000);
+    state_tick(s);
+    assert_non_null(fake_find(0, "b", 1));
+    clock_test_advance(6 * 1000);
+    fake_err = -EIO; /* then it stays recorded */
+    state_tick(s);
+    fake_err = 0;
+    assert_non_null(fake_find(0, "b", 1));
+    state_tick(s);
+    assert_null(fake_find(0, "b", 1));
+    assert_non_null(fake_find(1, "a", 1));
+    /* its next open records it again; a clean stop does not wait */
+    assert_int_equal(client_record(s, b, true), NFS4_OK);
+    assert_non_null(fake_find(0, "b", 1));
+    state_stop(s);
+    assert_null(fake_find(0, "b", 1));
+    assert_non_null(fake_find(1, "a", 1));
+    state_free(s);
+    s = boot();
+    assert_true(state_in_grace(s)); /* for a, which has an open */
+    state_stop(s);
+    assert_non_null(fake_find(1, "a", 1));
+    state_free(s);
+}
+
 static void test_other_principal(void **unused)
 {
     struct client_exchange x;
@@ -156,7 +194,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_none_needed), cmocka_unit_test(test_ends_early),
         cmocka_unit_test(test_time_up), cmocka_unit_test(test_late),
-        cmocka_unit_test(test_other_principal),
+        cmocka_unit_test(test_other_principal), cmocka_unit_test(test_idle_forgotten),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
