@@ -1,7 +1,7 @@
 # shim: the per-call suite; tests/system/0702 to 0704 run it and compare.
 check_PROGRAMS += tests/shim/suite
 # It hands nonsense to system calls on purpose.
-tests_shim_suite_CFLAGS = $(AM_CFLAGS) -Wno-unused-result -Wno-nonnull -Wno-stringop-overflow -Wno-stringop-overread
+tests_shim_suite_CFLAGS = $(AM_CFLAGS) -Wno-unused-result -Wno-unknown-warning-option -Wno-nonnull -Wno-stringop-overflow -Wno-stringop-overread
 tests_shim_suite_SOURCES = \
     tests/shim/access.c \
     tests/shim/attr.c \
@@ -28,3 +28,9 @@ tests_shim_suite_SOURCES = \
     tests/shim/trunc.c \
     tests/shim/unlink.c
 EXTRA_DIST += tests/shim/compare.py tests/shim/differences tests/shim/tools.sh tests/shim/trouble.py
+
+# The same at full size: half a gigabyte pickled, copies of a gigabyte, 8,000 lines appended.
+shim-long: all
+	VOLNFS_BUILD='$(abs_top_builddir)' VOLNFS_SRC='$(abs_top_srcdir)' TROUBLE_MB=1024 TROUBLE_LINES=1000 TROUBLE_PICKLE_MB=500 \
+	    python3 -B $(srcdir)/tests/shim/trouble.py
+.PHONY: shim-long

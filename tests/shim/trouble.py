@@ -214,6 +214,16 @@ def appenders(server, count, lines):
     tap.ok(order, "each in its order")
 
 
+PICKLE = """
+import os, pickle, sys
+data = [os.urandom(1 << 20) for _ in range(int(sys.argv[1]))]
+with open("/volumes/t/pickle", "wb") as f:
+    pickle.dump(data, f)
+with open("/volumes/t/pickle", "rb") as f:
+    print(pickle.load(f) == data)
+"""
+
+
 def main():
     folder = tempfile.mkdtemp(prefix="volnfs-trouble.")
     server = servers.Volnfsd(os.path.join(folder, "server"), args=["--lease-time", "5"])
@@ -225,6 +235,8 @@ def main():
         open_over(server)
         lock_over(server)
         appenders(server, 8, int(os.environ.get("TROUBLE_LINES", "250")))
+        size = os.environ.get("TROUBLE_PICKLE_MB", "20")
+        tap.ok(finish(python(server, PICKLE, size), "%s MB are pickled" % size, 300) == "True\n", "and come back")
         server.volnfs("check", "--all")
         tap.ok(True, "the volume is sound")
         return tap.done()
