@@ -53,7 +53,7 @@ tar)
 rsync)
     tree t
     rsync -a t/ copy/ && diff -r t copy && echo equal
-    echo new >t/f1 && rm t/f2 && rsync -ai --delete t/ copy/ | sort
+    echo new >t/f1 && rm t/f2 && rsync -ai --delete t/ copy/ | sed 's/^[^ ]* *//' | grep -v '/$' | sort
     rsync -a t "$L/" && diff -r t "$L/t" && rsync -a --checksum "$L/t/" back/ && diff -r t back && rm -rf "$L/t"
     rsync -aH --inplace t/ back/ && diff -r t back
     ;;
