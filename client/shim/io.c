@@ -28,7 +28,7 @@ bool file_attr_fresh(const struct ofd *ofd)
 
 int file_attr(struct ofd *ofd, struct nfs_attr *attr, bool fresh)
 {
-    uint32_t gen = file_gen(&ofd->fh);
+    uint32_t gen;
     int err;
 
     if (!fresh && file_attr_fresh(ofd)) {
@@ -36,6 +36,7 @@ int file_attr(struct ofd *ofd, struct nfs_attr *attr, bool fresh)
         return 0;
     }
     vnode_drain(&ofd->fh);
+    gen = file_gen(&ofd->fh);
     err = nfs_getattr(shim.client, &ofd->fh, attr);
     if (err != 0)
         return vol_error(err);

@@ -8,6 +8,10 @@
  * first error; a write reports it earlier when it is known.
  *
  * A chunk goes: sent -> answered (settle, in order) -> committed and freed (flush).
+ *
+ * Chunks go over several connections, so the server may carry them out in any order: one that overlaps another is
+ * sent when that is answered, and when one must be written again after a restart so must all that came after it.
+ * A write is answered before it returns when others of the run have the file open: they may look at once.
  */
 #include <errno.h>
 #include <string.h>
@@ -17,6 +21,7 @@
 
 #define VNODE_HASH 256
 #define VNODE_FLIGHT (8u << 20) /* bytes sent and not answered */
+#define VNODE_CALLS 256         /* and in so many calls */
 #define VNODE_KEEP (64u << 20)  /* bytes answered and not committed */
 
 struct chunk {
@@ -27,7 +32,6 @@ struct chunk {
     uint8_t *data;
     uint32_t size, status, have;
     uint64_t offset, verf;
-    bool settled;
 };
 
 struct vnode {
@@ -36,7 +40,9 @@ struct vnode {
     struct vlock lock;
     struct nfs_fh fh;
     struct chunk *first, **last; /* in the order written */
+    struct chunk *open;          /* the first that is not settled; all after it are not either */
     size_t flight, kept;
+    unsigned calls; /* under way */
     int error;
     unsigned losses; /* rpc_losses when it had nothing unfinished */
     uint64_t end; /* appends: where the end was last seen */
@@ -160,6 +166,13 @@ static struct chunk *chunk_new(const struct nfs_fh *fh, uint32_t size, uint64_t 
     return chunk;
 }
 
+/* Whether another description of the file is open in the run, or this one in several processes. */
+static bool vnode_shared(const struct nfs_fh *fh, const struct ofd *ofd)
+{
+    return __atomic_load_n(&shim.run->opens[file_slot(fh)], __ATOMIC_RELAXED) > 1 ||
+           (ofd != NULL && __atomic_load_n(&ofd->refs, __ATOMIC_RELAXED) > 1);
+}
+
 /* Waits for one chunk's answer and deals with it. */
 static void chunk_settle(struct vnode *v, struct chunk *chunk)
 {
@@ -179,44 +192,63 @@ static void chunk_settle(struct vnode *v, struct chunk *chunk)
 
         err = n < 0 ? (int)n : n < (ssize_t)chunk->size ? -EIO : 0;
     }
-    chunk->settled = true;
     v->flight -= chunk->size;
+    v->calls--;
+    if (vnode_shared(&v->fh, NULL))
+        file_changed(&v->fh); /* who opened it meanwhile may have seen what was before */
     v->kept += chunk->size;
     if (err != 0 && v->error == 0)
         v->error = err;
 }
 
+/* Settles the oldest that is not. */
+static void vnode_settle_one(struct vnode *v)
+{
+    chunk_settle(v, v->open);
+    v->open = v->open->next;
+}
+
 /* Settles, oldest first, until no more than limit bytes are under way. */
 static void vnode_settle_locked(struct vnode *v, size_t limit)
 {
-    for (struct chunk *chunk = v->first; chunk != NULL && v->flight > limit; chunk = chunk->next)
-        if (!chunk->settled)
-            chunk_settle(v, chunk);
+    while (v->open != NULL && v->flight > limit)
+        vnode_settle_one(v);
+}
+
+/* Settles what is under way to any of these bytes, and what was sent before that. */
+static void vnode_settle_range(struct vnode *v, uint64_t offset, uint64_t size)
+{
+    unsigned n = 0, upto = 0;
+
+    for (struct chunk *chunk = v->open; chunk != NULL; chunk = chunk->next) {
+        n++;
+        if (chunk->offset < offset + size && offset < chunk->offset + chunk->size)
+            upto = n;
+    }
+    while (upto-- > 0)
+        vnode_settle_one(v);
 }
 
 /* Takes in answers that are here already. */
 static void vnode_look_locked(struct vnode *v)
 {
-    for (struct chunk *chunk = v->first; chunk != NULL; chunk = chunk->next) {
-        if (chunk->settled)
-            continue;
-        if (!rpc_poll(shim.client->server, &chunk->rpc))
-            break;
-        chunk_settle(v, chunk);
-    }
+    while (v->open != NULL && rpc_poll(shim.client->server, &v->open->rpc))
+        vnode_settle_one(v);
 }
 
 static int vnode_commit_locked(struct vnode *v)
 {
     struct chunk *chunk;
     uint64_t verf = 0;
+    bool again = false;
     int err = 0;
 
     vnode_settle_locked(v, 0);
     if (v->first != NULL && v->error == 0)
         err = nfs_commit(shim.client, &v->fh, &verf);
     while ((chunk = v->first) != NULL) {
-        if (err == 0 && v->error == 0 && chunk->verf != verf) {
+        again |= chunk->verf != verf;
+        if (again && err == 0 && v->error == 0) {
             ssize_t n = nfs_write(shim.client, &v->fh, chunk->data, chunk->size, chunk->offset, true, NULL);
 
             if (n != (ssize_t)chunk->size)
@@ -308,6 +340,9 @@ long vnode_write(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offse
             vnode_settle_locked(v, VNODE_FLIGHT - size);
         else
             vnode_look_locked(v);
+        while (v->calls >= VNODE_CALLS)
+            vnode_settle_one(v);
+        vnode_settle_range(v, offset + done, size);
         if (v->kept + v->flight > VNODE_KEEP)
             vnode_commit_locked(v);
         if (v->error != 0)
@@ -323,11 +358,16 @@ long vnode_write(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offse
             v->losses = rpc_losses();
         *v->last = chunk;
         v->last = &chunk->next;
+        if (v->open == NULL)
+            v->open = chunk;
         v->flight += size;
+        v->calls++;
         rpc_submit(shim.client->server, &chunk->rpc);
         done += size;
     }
     *end = offset + done;
+    if (vnode_shared(&ofd->fh, ofd))
+        vnode_settle_locked(v, 0);
     if (done > 0)
         ret = (long)done;
     else if (v->error != 0)

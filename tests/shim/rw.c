@@ -5,6 +5,7 @@
 
 #include <limits.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <sys/uio.h>
 
 static void plain(void)
@@ -212,5 +213,64 @@ static void unlinked(void)
     suite_list(P(""));
 }
 
+/* Writes of the same bytes one after the other: the last one counts. */
+static void over(void)
+{
+    static char a[8192], b[sizeof(a)];
+    int fd = OK(open(P("f"), O_RDWR | O_CREAT, 0644)), wrong = 0;
+
+    for (int i = 0; i < 300; i++) {
+        for (int k = 0; k < 8; k++) {
+            memset(a, 'a' + (i + k) % 26, sizeof(a));
+            if (pwrite(fd, a, sizeof(a), 100 * (k & 1)) != (ssize_t)sizeof(a))
+                wrong++;
+        }
+        if (pread(fd, b, sizeof(b), 100) != (ssize_t)sizeof(b) || memcmp(a, b, sizeof(b)) != 0)
+            wrong++;
+    }
+    VAL(wrong);
+    VAL(close(fd));
+}
+
+/* One round of told: waits its turn, sees what the other wrote, writes. How much was wrong. */
+static int turn(int fd, int wait, int tell, int i, bool look)
+{
+    char a[6000], b[sizeof(a)], go;
+    int wrong = 0;
+
+    if (wait >= 0 && read(wait, &go, 1) != 1)
+        return 1;
+    memset(a, 'a' + (i + 25) % 26, sizeof(a));
+    if (look && (pread(fd, b, sizeof(b), 0) != (ssize_t)sizeof(b) || memcmp(a, b, sizeof(b)) != 0))
+        wrong++;
+    memset(a, 'a' + i % 26, sizeof(a));
+    wrong += pwrite(fd, a, sizeof(a), 0) != (ssize_t)sizeof(a);
+    return wrong + (write(tell, "x", 1) != 1);
+}
+
+/* Two processes write and tell each other: each sees at once what the other wrote. */
+static void told(void)
+{
+    int there[2], back[2], wrong = 0, status = -1, fd;
+    pid_t pid;
+
+    suite_make(P("f"), "");
+    VAL(pipe(there) | pipe(back));
+    pid = fork();
+    fd = open(P("f"), O_RDWR);
+    if (pid == 0) {
+        for (int i = 1; i < 400; i += 2)
+            wrong += turn(fd, there[0], back[1], i, true);
+        _exit(wrong < 100 ? wrong : 100);
+    }
+    for (int i = 0; i < 400; i += 2)
+        wrong += turn(fd, i > 0 ? back[0] : -1, there[1], i, i > 0);
+    VAL(wrong);
+    VAL(waitpid(pid, &status, 0) == pid);
+    VAL(status);
+    VAL(close(fd));
+}
+
 SUITE_GROUP(rw) = {{"plain", plain}, {"positioned", positioned}, {"vectors", vectors},   {"bad_memory", bad_memory},
-                   {"large", large}, {"seen", seen},             {"unlinked", unlinked}, {NULL, NULL}};
+                   {"large", large}, {"seen", seen},             {"unlinked", unlinked},
+                   {"over", over},   {"told", told},               {NULL, NULL}};
