@@ -119,7 +119,8 @@ static int make_volume(struct nfs_client *client, struct mount *mount)
     return err == -EEXIST ? 0 : err;
 }
 
-static bool add_user_volume(void *arg, uint64_t cookie, const char *name, size_t size, const struct nfs_attr *attr)
+static bool add_user_volume(void *arg, uint64_t cookie, const char *name, size_t size, const struct nfs_attr *attr,
+                            const struct nfs_fh *fh)
 {
     struct run_conf *conf = arg;
     size_t at = strlen(conf->volumes);

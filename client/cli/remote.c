@@ -320,7 +320,8 @@ struct listing {
     uint64_t cookie;
 };
 
-static bool list_entry(void *arg, uint64_t cookie, const char *name, size_t size, const struct nfs_attr *attr)
+static bool list_entry(void *arg, uint64_t cookie, const char *name, size_t size, const struct nfs_attr *attr,
+                       const struct nfs_fh *fh)
 {
     struct listing *l = arg;
     if (l->n == l->room) {

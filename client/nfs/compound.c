@@ -7,7 +7,7 @@
 
 /* Attribute numbers (RFC 7530 section 5). */
 enum {
-    A_TYPE = 1, A_CHANGE = 3, A_SIZE = 4, A_FSID = 8, A_LEASE = 10, A_RDERROR = 11, A_FILEID = 20,
+    A_TYPE = 1, A_CHANGE = 3, A_SIZE = 4, A_FSID = 8, A_LEASE = 10, A_RDERROR = 11, A_FILEHANDLE = 19, A_FILEID = 20,
     A_FILES_AVAIL = 21, A_FILES_FREE = 22, A_FILES_TOTAL = 23, A_MAXNAME = 29, A_MODE = 33, A_NLINK = 35,
     A_OWNER = 36, A_GROUP = 37, A_RAWDEV = 41, A_SPACE_AVAIL = 42, A_SPACE_FREE = 43, A_SPACE_TOTAL = 44,
     A_SPACE_USED = 45, A_ATIME = 47, A_ATIME_SET = 48, A_CTIME = 52, A_MTIME = 53, A_MTIME_SET = 54,
@@ -115,7 +115,7 @@ static void enc_mask(struct nfs_enc *enc, uint32_t first, uint32_t second)
 
 void enc_attr_mask(struct nfs_enc *enc)
 {
-    enc_mask(enc, STAT_MASK0 | BIT0(A_RDERROR), STAT_MASK1);
+    enc_mask(enc, STAT_MASK0 | BIT0(A_RDERROR) | BIT0(A_FILEHANDLE), STAT_MASK1);
 }
 
 void enc_getattr(struct nfs_enc *enc)
@@ -353,7 +353,7 @@ void dec_attr(struct nfs_dec *dec, struct nfs_attr *attr)
     dec_mask(dec, mask, &end);
     if (dec->bad)
         return;
-    if ((mask[0] & ~(STAT_MASK0 | BIT0(A_RDERROR))) || (mask[1] & ~STAT_MASK1))
+    if ((mask[0] & ~(STAT_MASK0 | BIT0(A_RDERROR) | BIT0(A_FILEHANDLE))) || (mask[1] & ~STAT_MASK1))
         dec->bad = true;
     if (mask[0] & BIT0(A_TYPE))
         attr->type = dec_u32(dec);
@@ -369,6 +369,13 @@ void dec_attr(struct nfs_dec *dec, struct nfs_attr *attr)
         attr->lease = dec_u32(dec);
     if (mask[0] & BIT0(A_RDERROR))
         attr->rderror = dec_u32(dec);
+    if (mask[0] & BIT0(A_FILEHANDLE)) {
+        struct nfs_fh fh;
+
+        dec_fh(dec, &fh);
+        if (dec->fh != NULL && !dec->bad)
+            *dec->fh = fh;
+    }
     if (mask[0] & BIT0(A_FILEID))
         attr->fileid = dec_u64(dec);
     if (mask[1] & BIT1(A_MODE))

@@ -187,7 +187,7 @@ void enc_putfh(struct nfs_enc *enc, const struct nfs_fh *fh);
 void enc_name(struct nfs_enc *enc, enum nfs_op op, const char *name, size_t size); /* LOOKUP, REMOVE, LINK */
 void enc_stateid(struct nfs_enc *enc, const struct nfs_stateid *stateid);
 void enc_getattr(struct nfs_enc *enc);         /* all of struct nfs_attr */
-void enc_attr_mask(struct nfs_enc *enc);       /* its bitmap alone (READDIR) */
+void enc_attr_mask(struct nfs_enc *enc);       /* its bitmap alone, and the handle (READDIR) */
 void enc_getattr_statfs(struct nfs_enc *enc);  /* all of struct nfs_statfs */
 void enc_fattr(struct nfs_enc *enc, const struct nfs_setattr *set);
 
@@ -198,6 +198,7 @@ struct nfs_dec {
     uint32_t left;   /* results not yet looked at */
     uint32_t op;     /* of the last result */
     bool bad;        /* the reply is no XDR we understand */
+    struct nfs_fh *fh; /* READDIR: where dec_attr puts the entry's handle; NULL: nowhere */
 };
 
 /* Reads the head of the reply. */

@@ -191,9 +191,10 @@ int nfs_commit(struct nfs_client *client, const struct nfs_fh *fh, uint64_t *ver
 ssize_t nfs_append(struct nfs_client *client, const struct nfs_fh *fh, const void *data, size_t size,
                    uint64_t *size_hint);
 
-/* One entry of a directory. Return false to stop. attr->rderror tells of a bad entry. */
+/* One entry of a directory. Return false to stop. attr->rderror tells of a bad entry; fh->size is 0 when the server
+ * gave no handle. */
 typedef bool (*nfs_entry_fn)(void *arg, uint64_t cookie, const char *name, size_t size,
-                             const struct nfs_attr *attr);
+                             const struct nfs_attr *attr, const struct nfs_fh *fh);
 
 /* Reads one batch of entries after *cookie (0: from the start); *verf belongs to it. 1 at the end, 0 when there is
  * more. "." and ".." are never among them. */

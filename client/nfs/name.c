@@ -543,18 +543,21 @@ int nfs_readdir(struct nfs_client *client, const struct nfs_fh *fh, uint64_t coo
 
         *verf = dec_u64(&call.dec);
         while ((more = dec_u32(&call.dec)) == 1 && go) {
+            struct nfs_fh handle = {0};
             struct nfs_attr attr;
             uint64_t next = dec_u64(&call.dec);
             uint32_t size;
             const uint8_t *name = dec_bytes(&call.dec, &size);
 
+            call.dec.fh = &handle;
             dec_attr(&call.dec, &attr);
+            call.dec.fh = NULL;
             if (call.dec.bad || size == 0 || size > NFS_NAME_MAX || memchr(name, '/', size) != NULL ||
                 memchr(name, 0, size) != NULL) {
                 err = -EIO;
                 break;
             }
-            go = entry(arg, next, (const char *)name, size, &attr);
+            go = entry(arg, next, (const char *)name, size, &attr, &handle);
         }
         if (err == 0)
             err = call_check(&call, 0);

@@ -19,7 +19,8 @@ struct dents {
     uint8_t *buf;
     size_t size, pos;
     uint64_t last; /* offset after the last entry that fitted */
-    const struct mount *mount;
+    const struct nfs_fh *dir;
+    struct seen_time when;
 };
 
 /* The kernel's struct linux_dirent64. */
@@ -49,11 +50,23 @@ static bool dents_put(struct dents *d, uint64_t ino, uint64_t off, unsigned type
     return true;
 }
 
-static bool dents_entry(void *arg, uint64_t cookie, const char *name, size_t size, const struct nfs_attr *attr)
+static bool dents_entry(void *arg, uint64_t cookie, const char *name, size_t size, const struct nfs_attr *attr,
+                        const struct nfs_fh *fh)
 {
     static const uint8_t types[] = {DT_UNKNOWN, DT_REG, DT_DIR, DT_BLK, DT_CHR, DT_LNK, DT_SOCK, DT_FIFO};
+    struct dents *d = arg;
 
-    return dents_put(arg, attr->fileid, cookie, attr->type < 8 ? types[attr->type] : DT_UNKNOWN, name, size);
+    if (!dents_put(d, attr->fileid, cookie, attr->type < 8 ? types[attr->type] : DT_UNKNOWN, name, size))
+        return false;
+    seen_put(&d->when, d->dir, name, size, fh, attr);
+    return true;
+}
+
+static int dents_ask(struct dents *d, struct ofd *ofd, uint64_t at)
+{
+    d->dir = &ofd->fh;
+    seen_begin(&d->when);
+    return nfs_readdir(shim.client, &ofd->fh, at == 2 ? 0 : at, &ofd->verf, dents_entry, d);
 }
 
 static int dents_top(struct dents *d, uint64_t offset)
@@ -93,7 +106,7 @@ long sc_getdents64(const long a[6])
         if (ofd->fh.size == 0)
             ret = dents_top(&d, at);
         else
-            ret = nfs_readdir(shim.client, &ofd->fh, at == 2 ? 0 : at, &ofd->verf, dents_entry, &d);
+            ret = dents_ask(&d, ofd, at);
         if (d.pos == before || d.size - d.pos < 4096)
             break;
         at = d.last;

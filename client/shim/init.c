@@ -61,6 +61,7 @@ void shim_after_fork(void)
     vnode_after_fork();
     ahead_after_fork();
     map_after_fork();
+    seen_after_fork();
     nfs_client_after_fork(shim.client);
     lock_after_fork();
 }

@@ -27,6 +27,7 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/place.c \
     client/shim/poll.c \
     client/shim/run.c client/shim/run.h \
+    client/shim/seen.c \
     client/shim/shim.h \
     client/shim/socket.c \
     client/shim/stat.c \

@@ -417,7 +417,9 @@ static int path_round(unsigned flags, const struct nfs_fh *base, struct vpath *o
         out->kind = VP_MISSING;
         return 0;
     }
-    if (flags & VP_FIRST)
+    if ((flags & VP_SEEN) && seen_get(&out->dir, out->name, strlen(out->name), &out->fh, &out->attr))
+        err = 0;
+    else if (flags & VP_FIRST)
         err = nfs_lookup_first(shim.client, &out->dir, out->name, strlen(out->name), &out->fh, &out->attr, out->first);
     else
         err = nfs_lookup(shim.client, &out->dir, out->name, strlen(out->name), &out->fh, &out->attr);

@@ -51,7 +51,8 @@ struct place_search {
     bool found;
 };
 
-static bool place_entry(void *arg, uint64_t cookie, const char *name, size_t size, const struct nfs_attr *attr)
+static bool place_entry(void *arg, uint64_t cookie, const char *name, size_t size, const struct nfs_attr *attr,
+                        const struct nfs_fh *fh)
 {
     struct place_search *search = arg;
 

@@ -203,7 +203,8 @@ void ofd_lock(struct ofd *ofd); /* the offset; a holder that died is found out *
 void ofd_unlock(struct ofd *ofd);
 
 /* ---- paths: path.c ---- */
-enum { VP_FOLLOW = 1, VP_PARENT = 2, VP_NOATTR = 4, VP_FIRST = 8 }; /* VP_FIRST: fill in *first too */
+enum { VP_FOLLOW = 1, VP_PARENT = 2, VP_NOATTR = 4, VP_FIRST = 8, VP_SEEN = 16 }; /* VP_FIRST: fill in *first too; VP_SEEN: what
+                                                                               a listing told a moment ago will do */
 enum vp_kind { VP_LOCAL, VP_FILE, VP_MISSING, VP_TOP };
 struct vpath {
     enum vp_kind kind;
@@ -267,6 +268,17 @@ void ahead_feed(const struct nfs_fh *fh, uint64_t change, uint32_t gen, const vo
 void ahead_opened(const struct nfs_fh *fh, uint64_t change);
 void ahead_closed(const struct nfs_fh *fh);
 void ahead_after_fork(void);
+
+/* ---- what listings told: seen.c ---- */
+struct seen_time {
+    uint64_t ms;
+    uint32_t changes, names;
+};
+void seen_begin(struct seen_time *when); /* before the listing is asked for */
+void seen_put(const struct seen_time *when, const struct nfs_fh *dir, const char *name, size_t size,
+              const struct nfs_fh *fh, const struct nfs_attr *attr);
+bool seen_get(const struct nfs_fh *dir, const char *name, size_t size, struct nfs_fh *fh, struct nfs_attr *attr);
+void seen_after_fork(void);
 
 /* ---- the rest ---- */
 void stat_fill(struct stat *st, const struct mount *mount, const struct nfs_attr *attr);

@@ -53,8 +53,8 @@ static void stat_top(struct stat *st)
     st->st_blksize = 4096;
 }
 
-/* What a call is about: 0 and either *ofd or *vp, 1 for the kernel's business. */
-static int stat_find(int dirfd, const char *path, int flags, struct ofd **ofd, struct vpath *vp)
+/* What a call is about: 0 and either *ofd or *vp, 1 for the kernel's business. seen: VP_SEEN or 0. */
+static int stat_find(int dirfd, const char *path, int flags, unsigned seen, struct ofd **ofd, struct vpath *vp)
 {
     int err;
 
@@ -68,7 +68,7 @@ static int stat_find(int dirfd, const char *path, int flags, struct ofd **ofd, s
             return *ofd == NULL;
         }
     }
-    err = path_resolve(dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? 0 : VP_FOLLOW, vp);
+    err = path_resolve(dirfd, path, (flags & AT_SYMLINK_NOFOLLOW ? 0 : VP_FOLLOW) | seen, vp);
     if (err == 0 && vp->kind == VP_LOCAL)
         return 1;
     if (flags & ~STAT_FLAGS)
@@ -108,7 +108,7 @@ static long stat_at(long nr, const long a[6], int d, int i, int dirfd, const cha
 {
     struct vpath vp;
     struct ofd *ofd;
-    int err = stat_find(dirfd, path, flags, &ofd, &vp);
+    int err = stat_find(dirfd, path, flags, VP_SEEN, &ofd, &vp);
 
     if (err == 1)
         return path_pass(nr, a, d, i, &vp);
@@ -149,7 +149,7 @@ long sc_statx(const long a[6])
     struct vpath vp;
     struct ofd *ofd;
     struct stat st;
-    int err = stat_find((int)a[0], (const char *)a[1], (int)a[2], &ofd, &vp);
+    int err = stat_find((int)a[0], (const char *)a[1], (int)a[2], a[2] & AT_STATX_FORCE_SYNC ? 0 : VP_SEEN, &ofd, &vp);
 
     if (err == 1)
         return path_pass(SYS_statx, a, 0, 1, &vp);
@@ -181,7 +181,7 @@ static long access_at(long nr, const long a[6], int d, int i, int dirfd, int mod
 {
     struct vpath vp;
     struct ofd *ofd;
-    int err = stat_find(dirfd, (const char *)a[i], flags, &ofd, &vp), have;
+    int err = stat_find(dirfd, (const char *)a[i], flags, 0, &ofd, &vp), have;
 
     if (err == 1)
         return path_pass(nr, a, d, i, &vp);
@@ -242,7 +242,7 @@ long sc_statfs(const long a[6])
     struct statfs *fs = (struct statfs *)a[1];
     struct vpath vp;
     struct ofd *ofd;
-    int err = stat_find(AT_FDCWD, (const char *)a[0], 0, &ofd, &vp);
+    int err = stat_find(AT_FDCWD, (const char *)a[0], 0, 0, &ofd, &vp);
 
     if (err == 1)
         return path_pass(SYS_statfs, a, -1, 0, &vp);
@@ -299,7 +299,7 @@ static long readlink_at(long nr, const long a[6], int d, int i, int dirfd, char 
         memcpy(buf, cwd, len);
         return (long)len;
     }
-    err = stat_find(dirfd, path, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, &ofd, &vp);
+    err = stat_find(dirfd, path, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, 0, &ofd, &vp);
     if (err == 1)
         return path_pass(nr, a, d, i, &vp);
     if (err != 0)
@@ -338,7 +338,7 @@ static long set_at(long nr, const long a[6], int d, int i, int dirfd, const char
     struct ofd *ofd;
     const struct nfs_fh *fh;
     const struct mount *mount;
-    int err = stat_find(dirfd, path, flags, &ofd, &vp);
+    int err = stat_find(dirfd, path, flags, 0, &ofd, &vp);
 
     if (err == 1)
         return path_pass(nr, a, d, i, &vp);
