@@ -113,6 +113,8 @@ static int make_volume(struct nfs_client *client, struct mount *mount)
     err = nfs_lookup(client, &root, path, strlen(path), &fh, &attr);
     if (err == -ENOENT)
         err = nfs_mkdir(client, &root, path, 0755, &fh, &attr);
+    if (err == -EEXIST) /* made by another run meanwhile */
+        err = nfs_lookup(client, &root, path, strlen(path), &fh, &attr);
     root = fh;
     if (err == 0)
         err = nfs_mkdir(client, &root, name, 0755, &fh, &attr);
