@@ -38,6 +38,7 @@ KERNEL_TESTS = \
     tests/system/0460-kernel-libnfs.t \
     tests/system/0470-kernel-deleg.t \
     tests/system/0470-kernel-sparse.t \
+    tests/system/0480-kernel-shim.t \
     tests/system/0600-kernel-store.t \
     tests/system/0610-kernel-kill9.t
 TESTS += $(SYSTEM_TESTS) $(KERNEL_TESTS)
