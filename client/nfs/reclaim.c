@@ -37,7 +37,7 @@ void nfs_range_set(struct nfs_locker *locker, uint32_t type, uint64_t offset, ui
     bool placed = type == 0;
     uint32_t n = 0;
 
-    if (fresh.end < offset)
+    if (length == UINT64_MAX || fresh.end < offset)
         fresh.end = UINT64_MAX;
     /* In order of their offsets, none overlapping another. */
     for (uint32_t i = 0; i < locker->nranges; i++) {
