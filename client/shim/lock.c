@@ -116,8 +116,14 @@ void lock_exit(void)
     for (unsigned i = 0; i < LOCK_HASH; i++)
         for (struct plock *p = plocks.hash[i]; p != NULL; p = p->next)
             lock_closed(&p->fh);
-    if (shim.proc >= 0)
-        hold_detach(&shim.run->holds, shim.proc);
+    if (shim.proc >= 0) {
+        int proc = shim.proc;
+
+        /* The row may be another process's next; threads that still run open with owners of ours alone. */
+        shim.proc = -2;
+        nfs_client_set_self(shim.client, &shim.client->alone);
+        hold_detach(&shim.run->holds, proc);
+    }
     shim.proc = -2;
 }
 
