@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "client/cli/cli.h"
@@ -79,6 +80,8 @@ static void check_elf(const char *path, const uint8_t *at, size_t size)
         else
             good("the program is dynamically linked to glibc");
     }
+    if (memmem(at, size, "\xff Go buildinf:", 14) != NULL)
+        bad(path, "written in Go, which makes system calls of its own, past the C library");
     if (!dynamic)
         bad(path, "statically linked (as most Go programs are): nothing can be preloaded into it");
 }
@@ -96,14 +99,16 @@ static void check_command(const char *name)
             return;
         }
         fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &st) != 0 || st.st_size == 0) {
-            bad(path, fd < 0 ? strerror(errno) : "empty");
+        if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0) {
+            bad(path, fd < 0 ? strerror(errno) : S_ISREG(st.st_mode) ? "empty" : "not a file");
             if (fd >= 0)
                 close(fd);
             return;
         }
         if ((st.st_mode & (S_ISUID | S_ISGID)) != 0)
-            bad(path, "set-user-id programs ignore what is preloaded");
+            bad(path, "set-user-id and set-group-id programs ignore what is preloaded");
+        if (getxattr(path, "security.capability", NULL, 0) > 0)
+            bad(path, "programs with file capabilities ignore what is preloaded");
         at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         close(fd);
         if (at == MAP_FAILED) {
@@ -124,9 +129,10 @@ static void check_command(const char *name)
         if (name == NULL)
             return;
     }
+    bad(name, "scripts for scripts, too many in a row");
 }
 
-static void check_server(const char *text)
+static void check_server(const char *text, const char *volume)
 {
     struct nfs_client *client = NULL;
     struct nfs_attr attr;
@@ -143,6 +149,20 @@ static void check_server(const char *text)
         printf("ok    a server answers at %s\n", text);
     else
         bad(text, err == -EINVAL ? "not ADDRESS:PORT" : err == -EIO ? "no NFS server answers" : strerror(-err));
+    if (err == 0 && volume != NULL) {
+        struct nfs_fh fh;
+        size_t used;
+
+        err = nfs_walk(client, &root, volume, &fh, &attr, &used);
+        if (err == 0 && nfs_access(client, &fh, R_OK | X_OK, NULL) != (R_OK | X_OK))
+            err = -EACCES;
+        if (err == 0)
+            printf("ok    the volume %s is there\n", volume);
+        else
+            bad(volume, err == -ENOENT   ? "no such volume; volnfs run makes it unless it is to be read only"
+                        : err == -EACCES ? "this user may not read it"
+                                         : strerror(-err));
+    }
     nfs_client_close(client);
 }
 
@@ -165,17 +185,22 @@ static void check_place(void)
 
 int cmd_doctor(struct cli *cli, int argc, char **argv)
 {
-    static const struct option longs[] = {{"server", required_argument, NULL, 's'}, {0}};
-    const char *server = getenv("VOLNFS_SERVER");
+    static const struct option longs[] = {{"server", required_argument, NULL, 's'},
+                                          {"volume", required_argument, NULL, 'v'},
+                                          {0}};
+    const char *volume = NULL, *server = getenv("VOLNFS_SERVER");
     int opt, status = 0;
 
-    while ((opt = cli_getopt(cli, argc, argv, "+s:", longs, &status)) != -1) {
-        if (opt != 's')
+    while ((opt = cli_getopt(cli, argc, argv, "+s:v:", longs, &status)) != -1) {
+        if (opt == 's')
+            server = optarg;
+        else if (opt == 'v')
+            volume = optarg;
+        else
             return status;
-        server = optarg;
     }
     check_place();
-    check_server(server != NULL ? server : "127.0.0.1:2049");
+    check_server(server != NULL ? server : "127.0.0.1:2049", volume);
     if (optind < argc)
         check_command(argv[optind]);
     return problems == 0 ? 0 : 1;

@@ -40,7 +40,7 @@ static const struct verb verbs[] = {
      "\n  -s, --server HOST[:PORT]  the server (VOLNFS_SERVER, or 127.0.0.1:2049)\n"
      "  -v, --volume VOLUME       shown at /volumes/VOLUME or at PATH; made if missing, unless :ro\n"
      "  -u, --user USER           whose volumes; without -v all of them are shown\n"},
-    {"doctor", "[-s SERVER[:PORT]] [COMMAND]", "say whether programs can use volumes here", cmd_doctor, NULL},
+    {"doctor", "[-s SERVER[:PORT]] [-v USER/VOLUME] [COMMAND]", "say whether programs can use volumes here", cmd_doctor, NULL},
     {"cp", "[-s SERVER[:PORT]] [-rpq] [-j N] [--resume] [--verify] SOURCE... DESTINATION",
      "copy into, out of and between volumes", cmd_cp,
      "\n  -r, --recursive  copy directories too, and symbolic links as such\n"

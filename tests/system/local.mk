@@ -20,6 +20,7 @@ SYSTEM_TESTS = \
     tests/system/0720-shim-workflow.t \
     tests/system/0721-shim-moved.t \
     tests/system/0722-shim-manual.t \
+    tests/system/0723-shim-doctor.t \
     tests/system/0730-shim-recovery.t \
     tests/system/0731-shim-recovery-copies.t \
     tests/system/0732-shim-recovery-expired.t \
