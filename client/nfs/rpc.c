@@ -11,7 +11,9 @@
  *  1. A libnfs context is only touched under its conn's lock; the leader polls without the lock.
  *  2. conn->epoch grows whenever the context is replaced; a call belongs to the context it was queued on and is
  *     marked lost when that is torn down (libnfs runs its callback with an error).
- *  3. A call is done exactly once: take is run at most once per reply, and `done` is set last.
+ *  3. A vfork child works in its parent's memory with descriptors of its own: a connection it makes is of no use to
+ *     the parent, which drops the context and leaves that descriptor number alone (rpc_mine_locked).
+ *  4. A call is done exactly once: take is run at most once per reply, and `done` is set last.
  */
 #include "client/nfs/rpc.h"
 
@@ -61,6 +63,8 @@ struct rpc_conn {
     struct vlock lock;
     struct rpc_context *ctx; /* NULL: not connected */
     int fd;
+    int pid;     /* of the process that connected */
+    uint32_t uid, gid; /* in the credential */
     int seq;     /* futex word: grows when the leader steps down or a call is done */
     int sleepers; /* threads asleep on seq */
     int pending; /* calls queued or sent and not yet done */
@@ -73,6 +77,7 @@ struct rpc_server {
     char host[64];
     unsigned port;
     unsigned soft_ms;
+    int pid; /* whose memory this is */
     struct rpc_conn conns[RPC_CONNS];
 };
 
@@ -223,6 +228,33 @@ static void rpc_teardown_locked(struct rpc_conn *conn)
     rpc_kick_locked(conn);
 }
 
+/* The connection's descriptor is not there in this process: its number is left alone. */
+static void rpc_gone_locked(struct rpc_conn *conn)
+{
+    rpc_fd_release(conn->fd);
+    rpc_set_fd(conn->ctx, -1);
+    conn->fd = -1;
+    rpc_teardown_locked(conn);
+}
+
+/* Drops a connection whose descriptor another process has, a vfork child that is gone. */
+static void rpc_mine_locked(struct rpc_server *server, struct rpc_conn *conn)
+{
+    int me = (int)sys0(SYS_getpid);
+
+    if (conn->ctx != NULL && conn->pid != me && conn->pid != server->pid)
+        rpc_gone_locked(conn);
+}
+
+/* Takes in what poll said of the connection. */
+static void rpc_serve_locked(struct rpc_conn *conn, short events)
+{
+    if (events & POLLNVAL)
+        rpc_gone_locked(conn); /* somebody closed it by a call that we do not see */
+    else if (rpc_service(conn->ctx, events & POLLIN ? POLLIN : events) < 0) /* read first what was sent before the end */
+        rpc_teardown_locked(conn);
+}
+
 /* Moves the socket out of the way of programs that count on low numbers or close everything up to some bound. */
 static void rpc_move_fd(struct rpc_context *ctx, int *fd)
 {
@@ -255,11 +287,26 @@ static struct AUTH *rpc_auth(void)
                                   groups);
 }
 
+/* A program that gave up rights must not go on with those it had when it connected. */
+static void rpc_auth_locked(struct rpc_conn *conn, bool fresh)
+{
+    uint32_t uid = (uint32_t)sys0(SYS_geteuid), gid = (uint32_t)sys0(SYS_getegid);
+    struct AUTH *auth;
+
+    if (!fresh && uid == conn->uid && gid == conn->gid)
+        return;
+    auth = rpc_auth();
+    if (auth == NULL)
+        return;
+    rpc_set_auth(conn->ctx, auth);
+    conn->uid = uid;
+    conn->gid = gid;
+}
+
 /* One try to connect. 0 or a negative errno; on failure conn->ctx is NULL. */
 static int rpc_connect_locked(struct rpc_server *server, struct rpc_conn *conn)
 {
     struct rpc_context *ctx = rpc_init_context();
-    struct AUTH *auth;
     int state = 0, one = 1, fd;
     int idle = 20, every = 5, tries = 6, user_ms = 60000;
     uint64_t limit = sys_now_ms() + 10000;
@@ -267,9 +314,6 @@ static int rpc_connect_locked(struct rpc_server *server, struct rpc_conn *conn)
     if (ctx == NULL)
         return -ENOMEM;
     rpc_set_autoreconnect(ctx, 0);
-    auth = rpc_auth();
-    if (auth != NULL)
-        rpc_set_auth(ctx, auth);
     if (rpc_connect_async(ctx, server->host, (int)server->port, rpc_connected, &state) != 0)
         goto fail;
     while (state == 0) {
@@ -292,7 +336,9 @@ static int rpc_connect_locked(struct rpc_server *server, struct rpc_conn *conn)
     port_setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &tries, sizeof(tries));
     port_setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_ms, sizeof(user_ms));
     conn->ctx = ctx;
+    rpc_auth_locked(conn, true);
     conn->fd = fd;
+    conn->pid = (int)sys0(SYS_getpid);
     conn->down_since = 0;
     rpc_fd_keep(fd);
     return 0;
@@ -317,6 +363,7 @@ int rpc_server_open(struct rpc_server **out, const char *host, unsigned port, un
     strcpy(server->host, host);
     server->port = port;
     server->soft_ms = soft_ms;
+    server->pid = (int)sys0(SYS_getpid);
     for (int i = 0; i < RPC_CONNS; i++)
         server->conns[i].fd = -1;
     *out = server;
@@ -337,6 +384,9 @@ void rpc_server_close(struct rpc_server *server)
 
 void rpc_after_fork(struct rpc_server *server)
 {
+    int parent = server->pid;
+
+    server->pid = (int)sys0(SYS_getpid);
     /* The contexts are abandoned, not destroyed: their calls live on stacks that are gone here. */
     for (int i = 0; i < RPC_CONNS; i++) {
         struct rpc_conn *conn = &server->conns[i];
@@ -344,7 +394,8 @@ void rpc_after_fork(struct rpc_server *server)
 
         if (conn->fd >= 0) {
             rpc_fd_release(conn->fd);
-            sys1(SYS_close, conn->fd);
+            if (conn->pid == parent)
+                sys1(SYS_close, conn->fd);
         }
         memset(conn, 0, sizeof(*conn));
         conn->fd = -1;
@@ -402,6 +453,7 @@ static void rpc_send_locked(struct rpc_server *server, struct rpc_conn *conn, st
     call->done = 0;
     call->lost = false;
     call->error = 0;
+    rpc_mine_locked(server, conn);
     if (conn->ctx == NULL && rpc_connect_locked(server, conn) != 0) {
         if (conn->down_since == 0)
             conn->down_since = sys_now_ms();
@@ -409,6 +461,7 @@ static void rpc_send_locked(struct rpc_server *server, struct rpc_conn *conn, st
         call->done = 1;
         return;
     }
+    rpc_auth_locked(conn, false);
     __atomic_add_fetch(&conn->pending, 1, __ATOMIC_RELAXED);
     if (rpc_nfs4_compound_async(conn->ctx, rpc_reply, (struct COMPOUND4args *)call, call) != 0) {
         __atomic_sub_fetch(&conn->pending, 1, __ATOMIC_RELAXED);
@@ -440,12 +493,8 @@ static void rpc_lead_locked(struct rpc_conn *conn, int ms)
     sys3(SYS_poll, &p, 1, ms);
     vlock_lock(&conn->lock);
     conn->leader = false;
-    if (conn->epoch == epoch && p.revents != 0) {
-        if (p.revents & POLLIN)
-            p.revents = POLLIN; /* what was sent before the end is read first */
-        if (rpc_service(conn->ctx, p.revents) < 0)
-            rpc_teardown_locked(conn);
-    }
+    if (conn->epoch == epoch && p.revents != 0)
+        rpc_serve_locked(conn, p.revents);
     rpc_wake_locked(conn);
 }
 
@@ -527,8 +576,8 @@ bool rpc_poll(struct rpc_server *server, struct rpc_call *call)
         if (!conn->leader && conn->ctx != NULL) {
             struct pollfd p = {.fd = conn->fd, .events = POLLIN};
 
-            if (sys3(SYS_poll, &p, 1, 0) > 0 && rpc_service(conn->ctx, p.revents & POLLIN ? POLLIN : p.revents) < 0)
-                rpc_teardown_locked(conn);
+            if (sys3(SYS_poll, &p, 1, 0) > 0)
+                rpc_serve_locked(conn, p.revents);
         }
         vlock_unlock(&conn->lock);
     }

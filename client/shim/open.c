@@ -250,7 +250,7 @@ long sc_close(const long a[6])
 {
     int fd = (int)a[0];
 
-    if (rpc_owns_fd(fd) && !shim_is_vfork_child())
+    if (rpc_owns_fd(fd)) /* a vfork child needs it too: what its parent wrote is made durable before exec */
         return -EBADF;
     if (shim_is_vfork_child() || ofd_get(fd) == NULL) {
         if (fd >= 0 && fd < SHIM_FDS && !shim_is_vfork_child())
@@ -263,8 +263,9 @@ long sc_close(const long a[6])
 long sc_close_range(const long a[6])
 {
     unsigned first = (unsigned)a[0], last = (unsigned)a[1], from = first;
+    bool child = shim_is_vfork_child();
 
-    if (((unsigned)a[2] & 4) || shim_is_vfork_child() || first > last) /* CLOSE_RANGE_CLOEXEC */
+    if (((unsigned)a[2] & 4) || first > last) /* CLOSE_RANGE_CLOEXEC */
         return shim_pass(SYS_close_range, a);
     for (unsigned fd = first; fd <= last && fd < SHIM_FDS; fd++) {
         if (rpc_owns_fd((int)fd)) {
@@ -273,6 +274,8 @@ long sc_close_range(const long a[6])
             from = fd + 1;
             continue;
         }
+        if (child)
+            continue; /* its table is its own; what is noted is the parent's */
         if (fd_state[fd] == FD_UNKNOWN) {
             long flags = sys2(SYS_fcntl, fd, F_GETFL);
 
@@ -308,7 +311,7 @@ long sc_dup(const long a[6])
 
 static long dup_to(int old, int to, long flags, bool three)
 {
-    if (rpc_owns_fd(to) && !shim_is_vfork_child())
+    if (rpc_owns_fd(to))
         return -EBUSY;
     if (sys2(SYS_fcntl, old, F_GETFD) < 0)
         return -EBADF;

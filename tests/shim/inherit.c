@@ -4,6 +4,7 @@
 #include "tests/shim/suite.h"
 
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 static void forked(void)
 {
@@ -228,6 +229,65 @@ static void rights(void)
     suite_show(P("f"));
 }
 
+/* A vfork child that closes everything while its parent has written what is not yet durable. */
+static void vforked(void)
+{
+    int fd = OK(open(P("f"), O_RDWR | O_CREAT, 0644)), status = -1;
+    struct stat st;
+    pid_t pid;
+
+    for (int i = 0; i < 3; i++) {
+        VAL(pwrite(fd, "parent\n", 7, 7 * i));
+        VAL(lseek(fd, 7 * i + 7, SEEK_SET));
+        pid = vfork();
+        if (pid == 0) {
+            dup2(fd, 1);
+            if (i < 2)
+                syscall(SYS_close_range, 3, ~0u, 0);
+            for (int k = 3; i == 2 && k < 65536; k++)
+                close(k);
+            execl("/bin/sh", "sh", "-c", "echo child", (char *)NULL);
+            _exit(9);
+        }
+        VAL(waitpid(pid, &status, 0) == pid);
+        VAL(status);
+        VAL(fstat(fd, &st));
+        suite_show(P("f"));
+    }
+    VAL(close(fd));
+}
+
+/* Rights given up are given up for what was in use before, too. */
+static void dropped(void)
+{
+    int status = -1;
+    struct stat st;
+    pid_t pid;
+
+    if (geteuid() != 0)
+        return;
+    suite_make(P("mine"), "x");
+    chmod(P("mine"), 0600);
+    chmod(P(""), 0777);
+    pid = fork();
+    if (pid == 0) {
+        int got = 0;
+
+        access(P("mine"), R_OK);
+        if (setgid(4321) != 0 || setuid(4321) != 0)
+            _exit(99);
+        got |= open(P("mine"), O_RDONLY) >= 0 ? 1 : 0;
+        got |= open(P("theirs"), O_WRONLY | O_CREAT, 0644) >= 0 ? 2 : 0;
+        _exit(got);
+    }
+    waitpid(pid, &status, 0);
+    VAL(status);
+    VAL(stat(P("theirs"), &st));
+    VAL(st.st_uid);
+    VAL(st.st_gid);
+}
+
 SUITE_GROUP(inherit) = {{"fork", forked},     {"grandchildren", grandchildren}, {"together", together},
                         {"append", appended}, {"exec", execed},                 {"rights", rights},
+                        {"vfork", vforked},   {"drop", dropped},
                         {NULL, NULL}};
