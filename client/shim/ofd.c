@@ -280,6 +280,26 @@ static long ofd_memfd(uint64_t id)
     return err < 0 ? err : mem;
 }
 
+int ofd_peek(const char *link, struct ofd *copy)
+{
+    char target[64];
+    uint64_t id = hold_ofd_id(target, sys3(SYS_readlink, link, target, sizeof(target) - 1));
+    long fd, n;
+
+    if (id == 0)
+        return -ENOENT;
+    fd = sys3(SYS_open, link, O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return (int)fd;
+    n = sys4(SYS_pread64, fd, copy, sizeof(*copy), 0);
+    sys1(SYS_close, fd);
+    copy->path[SHIM_PATH - 1] = 0;
+    return n == sizeof(*copy) && copy->magic == OFD_MAGIC && copy->id == id && copy->mount < SHIM_MOUNTS &&
+                   copy->fh.size <= sizeof(copy->fh.data)
+               ? 0
+               : -EACCES;
+}
+
 int ofd_new(const struct ofd *init, int low, struct ofd **out)
 {
     static uint64_t count;

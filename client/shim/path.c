@@ -318,6 +318,15 @@ static int path_names_fd(const char *path, const char **rest)
     return -1;
 }
 
+/* /proc/PID/fd/N with nothing behind it. */
+static bool path_names_others_fd(const char *path)
+{
+    const char *rest;
+
+    return strncmp(path, "/proc/", 6) == 0 && path_number(path + 6, &rest) > 0 && strncmp(rest, "/fd/", 4) == 0 &&
+           path_number(rest + 4, &rest) >= 0 && *rest == 0;
+}
+
 /* Fills out from an open description. */
 static int path_from_ofd(const struct ofd *ofd, unsigned flags, struct vpath *out)
 {
@@ -603,6 +612,15 @@ int path_resolve(int dirfd, const char *path, unsigned flags, struct vpath *out)
                 return path_from_ofd(ofd, flags, out);
             err = path_join(out->path, ofd->path, strlen(ofd->path), rest + 1);
             if (err != 0)
+                return err;
+        }
+        if (fd < 0 && (flags & VP_FOLLOW) && path_names_others_fd(out->path)) {
+            struct ofd other;
+
+            err = ofd_peek(out->path, &other);
+            if (err == 0)
+                return path_from_ofd(&other, flags, out);
+            if (err != -ENOENT)
                 return err;
         }
         if (path_below(out->path, shim.mirror, shim.mirror_len))

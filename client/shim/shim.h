@@ -188,6 +188,8 @@ bool ofd_is(int fd); /* for looking at many: keeps nothing */
 /* What ofd_get gave since ofd_using() returned mark is no longer used. */
 unsigned ofd_using(void);
 void ofd_used(unsigned mark);
+/* What a name like /proc/PID/fd/N, of another process, shows of a description of this run: copied, 0 or -errno. */
+int ofd_peek(const char *link, struct ofd *copy);
 /* Descriptor numbers came and went. */
 void ofd_forget(int fd);                 /* before fd is closed or replaced by the kernel */
 long ofd_close(int fd);                  /* flushes, releases, closes */

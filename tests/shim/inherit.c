@@ -257,6 +257,30 @@ static void vforked(void)
     VAL(close(fd));
 }
 
+/* The descriptor of another process by its name in /proc. */
+static void others(void)
+{
+    int fd = OK(open(P("f"), O_RDWR | O_CREAT, 0644)), status = -1, there;
+    char name[64], got[16] = "";
+    pid_t pid;
+
+    VAL(write(fd, "other", 5));
+    VAL(fsync(fd));
+    snprintf(name, sizeof(name), "/proc/%d/fd/%d", (int)getpid(), fd);
+    pid = fork();
+    if (pid == 0) {
+        there = open(name, O_RDWR);
+        if (read(there, got, sizeof(got)) != 5 || memcmp(got, "other", 5) != 0 || pwrite(there, "O", 1, 0) != 1)
+            _exit(1);
+        _exit(0);
+    }
+    waitpid(pid, &status, 0);
+    VAL(status);
+    VAL(pread(fd, got, sizeof(got), 0));
+    suite_bytes("read", got, 5);
+    VAL(close(fd));
+}
+
 /* Rights given up are given up for what was in use before, too. */
 static void dropped(void)
 {
@@ -289,5 +313,5 @@ static void dropped(void)
 
 SUITE_GROUP(inherit) = {{"fork", forked},     {"grandchildren", grandchildren}, {"together", together},
                         {"append", appended}, {"exec", execed},                 {"rights", rights},
-                        {"vfork", vforked},   {"drop", dropped},
+                        {"vfork", vforked},   {"drop", dropped},                 {"others", others},
                         {NULL, NULL}};
