@@ -16,7 +16,8 @@ NFS_CLIENT_SOURCES = \
     client/nfs/port.c client/nfs/port.h \
     client/nfs/rpc.c client/nfs/rpc.h \
     client/nfs/sys.c client/nfs/sys.h
-NFS_CLIENT_WRAP = -Wl,--wrap=rpc_allocate_pdu -Wl,--wrap=zdr_COMPOUND4args
+NFS_CLIENT_WRAP = -Wl,--wrap=rpc_allocate_pdu -Wl,--wrap=zdr_COMPOUND4args \
+    -Wl,--wrap=rpc_process_pdu
 
 noinst_LIBRARIES += libnfsclient.a
 libnfsclient_a_CFLAGS = $(AM_CFLAGS) $(NFS_CFLAGS)

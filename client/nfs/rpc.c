@@ -4,8 +4,9 @@
  *
  * The copy is made at build time from libnfs.a with some of its outside names changed (client/nfs/local.mk): its
  * malloc is our heap, its socket calls are direct system calls, it resolves no names, binds no privileged port and
- * sets no SO_LINGER. Two of its inner calls are wrapped by the linker: rpc_allocate_pdu (to size the buffer: 4 KiB
- * otherwise) and zdr_COMPOUND4args (to send bytes that are encoded already). Replies come back as bytes too.
+ * sets no SO_LINGER. Some of its inner calls are wrapped by the linker: rpc_allocate_pdu (to size the buffer: 4 KiB
+ * otherwise) and zdr_COMPOUND4args (to send bytes that are encoded already); and rpc_process_pdu, because 4.0.0 reads
+ * outside its buffer when the length in a reply's verifier is wrong. Replies come back as bytes too.
  *
  * Invariants:
  *  1. A libnfs context is only touched under its conn's lock; the leader polls without the lock.
@@ -56,6 +57,8 @@ struct AUTH *libnfs_authunix_create(const char *host, uint32_t uid, uint32_t gid
 struct rpc_pdu *__wrap_rpc_allocate_pdu(struct rpc_context *rpc, int program, int version, int procedure, rpc_cb cb,
                                         void *private_data, zdrproc_t decode, int decode_size);
 uint32_t __wrap_zdr_COMPOUND4args(ZDR *zdrs, void *args);
+int __real_rpc_process_pdu(struct rpc_context *rpc, char *buf, int size);
+int __wrap_rpc_process_pdu(struct rpc_context *rpc, char *buf, int size);
 
 #define RPC_GROUPS 16 /* AUTH_SYS carries no more */
 
@@ -162,6 +165,38 @@ uint32_t __wrap_zdr_COMPOUND4args(ZDR *zdrs, void *args)
         zdrs->pos += (int)call->out[i].iov_len;
     }
     return 1;
+}
+
+/* Per descriptor: the next record goes on with a message that began before. */
+static uint8_t rpc_parts[65536];
+
+#define RPC_VERF_MAX 400
+
+static uint32_t rpc_word(const char *buf, int i)
+{
+    uint32_t word;
+
+    memcpy(&word, buf + 4 * i, 4);
+    return ntohl(word);
+}
+
+/* Record mark, xid, REPLY, accepted or denied; then flavor and length of the verifier of an accepted one. */
+static bool rpc_head_ok(const char *buf, int size)
+{
+    if (size < 24 || rpc_word(buf, 2) != 1 || rpc_word(buf, 3) > 1)
+        return false;
+    return rpc_word(buf, 3) == 1 || (rpc_word(buf, 5) <= RPC_VERF_MAX && 24 + (int)rpc_word(buf, 5) + 4 <= size);
+}
+
+int __wrap_rpc_process_pdu(struct rpc_context *rpc, char *buf, int size)
+{
+    int fd = rpc_get_fd(rpc);
+    uint8_t none = 0, *part = fd >= 0 && fd < (int)sizeof(rpc_parts) ? &rpc_parts[fd] : &none;
+
+    if (size < 4 || (*part == 0 && !rpc_head_ok(buf, size)))
+        return -1;
+    *part = rpc_word(buf, 0) >> 31 == 0;
+    return __real_rpc_process_pdu(rpc, buf, size);
 }
 
 static void rpc_done_locked(struct rpc_conn *conn, struct rpc_call *call)
@@ -337,6 +372,8 @@ static int rpc_connect_locked(struct rpc_server *server, struct rpc_conn *conn)
     port_setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_ms, sizeof(user_ms));
     conn->ctx = ctx;
     rpc_auth_locked(conn, true);
+    if (fd < (int)sizeof(rpc_parts))
+        rpc_parts[fd] = 0;
     conn->fd = fd;
     conn->pid = (int)sys0(SYS_getpid);
     conn->down_since = 0;
