@@ -139,6 +139,38 @@ static void close_all(struct loop *l)
     __atomic_store_n(&l->closed_all, true, __ATOMIC_RELEASE);
 }
 
+/* One client that asks, waits and asks again comes back within microseconds. Falling asleep and being woken costs a
+ * virtual machine more than that, so while such requests keep coming they are waited for awake, this long. */
+#define SPIN_NS   40000u
+#define SPINS_MAX 4u
+
+static int wait_events(struct loop *l, struct epoll_event *ev, int timeout)
+{
+    uint64_t now;
+    int n;
+
+    if (timeout == 0 || l->requests)
+        return epoll_wait(l->epfd, ev, EVENTS_MAX, timeout);
+    now = clock_mono_ns();
+    if (l->spins) {
+        uint64_t end = now + SPIN_NS;
+
+        do {
+            n = epoll_wait(l->epfd, ev, EVENTS_MAX, 0);
+            if (n) {
+                l->spins = SPINS_MAX;
+                return n;
+            }
+            now = clock_mono_ns();
+        } while (now < end);
+        l->spins--;
+    }
+    n = epoll_wait(l->epfd, ev, EVENTS_MAX, timeout);
+    if (clock_mono_ns() - now < 2 * SPIN_NS)
+        l->spins = SPINS_MAX;
+    return n;
+}
+
 static void *loop_main(void *arg)
 {
     struct rpcserver *s = ((struct loop *)arg)->server;
@@ -148,7 +180,7 @@ static void *loop_main(void *arg)
     current = l;
     while (rpcserver_phase(s) != PHASE_QUIT) {
         int timeout = !list_empty(&l->again) ? 0 : !list_empty(&l->timed) ? (int)TICK_MS : -1;
-        int n = epoll_wait(l->epfd, ev, EVENTS_MAX, timeout);
+        int n = wait_events(l, ev, timeout);
 
         for (int i = 0; i < n; i++) {
             switch (*(enum source *)ev[i].data.ptr) {

@@ -31,6 +31,7 @@ struct loop {
     struct list timed; /* have something that times out */
     struct list dead;  /* closed in this turn; late events may still point to them */
     uint64_t next_tick;
+    unsigned spins; /* more times that waiting awake may fail before it is given up */
     struct rbuf *spare; /* a small buffer with room from spare_at on; may be NULL */
     size_t spare_at;
     struct list free_requests;
