@@ -119,10 +119,18 @@ class Output:
         return int(self.failures > 0)
 
 
-def run_suite(argv, where, local, names):
+def open_to_all(folder):
+    """Copies of the programs where another user can reach them: the build may lie in a folder that is closed to him."""
+    programs = os.path.join(folder, "bin")
+    os.mkdir(programs, 0o755)
+    for name in ("volnfs", "libvolnfs_preload.so", "tests/shim/suite"):
+        shutil.copy(os.path.join(servers.build_dir(), name), programs)
+    return os.path.join(programs, "volnfs"), os.path.join(programs, "suite")
+
+
+def run_suite(argv, suite, where, local, names):
     os.makedirs(local)
     os.chmod(local, 0o777)
-    suite = servers.program("tests/shim/suite")
     done = subprocess.run(argv + [suite, where, local] + names, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, errors="replace", cwd="/")
     return done.returncode, done.stdout.replace(where, "DIR").replace(local, "LOCAL")
@@ -149,7 +157,10 @@ def main():
     server = servers.Volnfsd(os.path.join(folder, "server"))
     try:
         server.start()
-        run = [servers.program("volnfs"), "run", "-s", "127.0.0.1:%d" % server.port, "-v", "alice/t", "--"]
+        volnfs, suite = servers.program("volnfs"), servers.program("tests/shim/suite")
+        if opt.user:
+            volnfs, suite = open_to_all(folder)
+        run = [volnfs, "run", "-s", "127.0.0.1:%d" % server.port, "-v", "alice/t", "--"]
         made = subprocess.run(run + ["/bin/sh", "-c", "mkdir %s/suite && chmod 777 %s %s/suite" % ((VOLUME,) * 3)],
                               capture_output=True, text=True)
         tap.result(made.returncode == 0, "a folder on the volume", made.stderr.splitlines())
@@ -159,7 +170,7 @@ def main():
         if opt.strace:
             open(trace, "w").close()
             run += ["strace", "-f", "-qq", "-s", "4096", "-e", "trace=%file,%desc", "-e", "signal=none", "-o", trace]
-        code, volume = run_suite(as_user(opt.user) + run, VOLUME + "/suite", os.path.join(folder, "lv"), opt.names)
+        code, volume = run_suite(as_user(opt.user) + run, suite, VOLUME + "/suite", os.path.join(folder, "lv"), opt.names)
         if opt.keep:
             os.makedirs(opt.keep, exist_ok=True)
             with open(os.path.join(opt.keep, "volume"), "w") as f:
@@ -174,7 +185,7 @@ def main():
             return tap.done()
         os.mkdir(where)
         os.chmod(where, 0o777)
-        code, local = run_suite(as_user(opt.user), where, os.path.join(folder, "ll"), opt.names)
+        code, local = run_suite(as_user(opt.user), suite, where, os.path.join(folder, "ll"), opt.names)
         if opt.keep:
             with open(os.path.join(opt.keep, "local"), "w") as f:
                 f.write(local)
