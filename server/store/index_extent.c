@@ -19,31 +19,6 @@ struct extent_row {
     uint32_t len, chunk_off;
 };
 
-static sqlite3_stmt *prepare(struct index *ix, enum index_sql which, int *rc)
-{
-    *rc = fault_point("index.apply");
-    return *rc ? NULL : index_stmt(ix, &ix->writer, which, rc);
-}
-
-static int run(struct index *ix, sqlite3_stmt *st, const char *what)
-{
-    return index_run(ix, &ix->writer, st, what);
-}
-
-static int run_keys(struct index *ix, enum index_sql which, uint64_t a, int64_t b, int keys,
-                    const char *what)
-{
-    int rc;
-    sqlite3_stmt *st = prepare(ix, which, &rc);
-
-    if (!st)
-        return rc;
-    bind_u64(st, 1, a);
-    if (keys > 1)
-        sqlite3_bind_int64(st, 2, b);
-    return run(ix, st, what);
-}
-
 /* --- live bytes of packs and of blobs --- */
 
 int index_flush_live(struct index *ix)
@@ -52,7 +27,7 @@ int index_flush_live(struct index *ix)
 
     for (unsigned i = 0; !rc && i < ix->nlive; i++)
         if (ix->live[i].delta)
-            rc = run_keys(ix, SQL_ADD_LIVE, ix->live[i].pack, ix->live[i].delta, 2, "pack.live");
+            rc = writer_run_keys(ix, SQL_ADD_LIVE, ix->live[i].pack, ix->live[i].delta, 2, "pack.live");
     ix->nlive = 0;
     return rc;
 }
@@ -115,10 +90,10 @@ static int unref_chunk(struct index *ix, uint64_t id, struct index_delta *d)
     if (rc)
         return rc;
     if (refs > 1)
-        return run_keys(ix, SQL_CHUNK_REFS, id, -1, 2, "chunk.refs");
-    rc = run_keys(ix, SQL_DEL_CHUNK, id, 0, 1, "delete chunk");
+        return writer_run_keys(ix, SQL_CHUNK_REFS, id, -1, 2, "chunk.refs");
+    rc = writer_run_keys(ix, SQL_DEL_CHUNK, id, 0, 1, "delete chunk");
     if (!rc && c.pack == 0)
-        rc = run_keys(ix, SQL_DEL_BLOB, id, 0, 1, "delete blob");
+        rc = writer_run_keys(ix, SQL_DEL_BLOB, id, 0, 1, "delete blob");
     if (!rc)
         rc = add_live(ix, c.pack, -(int64_t)c.stored_len);
     if (!rc)
@@ -138,15 +113,15 @@ int index_move_chunk(struct index *ix, const struct chunk *c)
         return rc == -ENOENT ? 0 : rc;
     if (old.stored_len != c->stored_len || old.checksum != c->checksum || old.codec != c->codec)
         return -EINVAL;
-    sqlite3_stmt *st = prepare(ix, SQL_MOVE_CHUNK, &rc);
+    sqlite3_stmt *st = writer_prepare(ix, SQL_MOVE_CHUNK, &rc);
     if (!st)
         return rc;
     bind_u64(st, 1, c->id);
     bind_u64(st, 2, c->pack);
     bind_u64(st, 3, c->pack_off);
-    rc = run(ix, st, "move chunk");
+    rc = writer_run(ix, st, "move chunk");
     if (!rc && old.pack == 0)
-        rc = run_keys(ix, SQL_DEL_BLOB, c->id, 0, 1, "delete blob");
+        rc = writer_run_keys(ix, SQL_DEL_BLOB, c->id, 0, 1, "delete blob");
     if (!rc)
         rc = add_live(ix, old.pack, -(int64_t)old.stored_len);
     if (!rc)
@@ -159,7 +134,7 @@ int index_move_chunk(struct index *ix, const struct chunk *c)
 static int put_extent(struct index *ix, uint64_t ino, const struct extent_row *e)
 {
     int rc;
-    sqlite3_stmt *st = prepare(ix, SQL_PUT_EXTENT, &rc);
+    sqlite3_stmt *st = writer_prepare(ix, SQL_PUT_EXTENT, &rc);
 
     if (!st)
         return rc;
@@ -168,20 +143,20 @@ static int put_extent(struct index *ix, uint64_t ino, const struct extent_row *e
     bind_u64(st, 3, e->len);
     bind_u64(st, 4, e->chunk);
     bind_u64(st, 5, e->chunk_off);
-    return run(ix, st, "put extent");
+    return writer_run(ix, st, "put extent");
 }
 
 static int set_extent_len(struct index *ix, uint64_t ino, uint64_t off, uint32_t len)
 {
     int rc;
-    sqlite3_stmt *st = prepare(ix, SQL_SET_EXTENT, &rc);
+    sqlite3_stmt *st = writer_prepare(ix, SQL_SET_EXTENT, &rc);
 
     if (!st)
         return rc;
     bind_u64(st, 1, ino);
     bind_u64(st, 2, off);
     bind_u64(st, 3, len);
-    return run(ix, st, "set extent");
+    return writer_run(ix, st, "set extent");
 }
 
 /* Up to max extents that begin below end and reach past off, the last first. */
@@ -229,7 +204,7 @@ static int cut_extent(struct index *ix, uint64_t ino, const struct extent_row *e
     if (head)
         rc = set_extent_len(ix, ino, e->off, (uint32_t)(off - e->off));
     else
-        rc = run_keys(ix, SQL_DEL_EXTENT, ino, (int64_t)e->off, 2, "delete extent");
+        rc = writer_run_keys(ix, SQL_DEL_EXTENT, ino, (int64_t)e->off, 2, "delete extent");
     if (!rc && tail)
         rc = put_extent(ix, ino,
                         &(struct extent_row){.off = end,
@@ -237,7 +212,7 @@ static int cut_extent(struct index *ix, uint64_t ino, const struct extent_row *e
                                              .chunk = e->chunk,
                                              .chunk_off = e->chunk_off + (uint32_t)(end - e->off)});
     if (!rc && head && tail)
-        rc = run_keys(ix, SQL_CHUNK_REFS, e->chunk, 1, 2, "chunk.refs");
+        rc = writer_run_keys(ix, SQL_CHUNK_REFS, e->chunk, 1, 2, "chunk.refs");
     else if (!rc && !head && !tail)
         rc = unref_chunk(ix, e->chunk, d);
     if (!rc)
@@ -292,7 +267,7 @@ static int share_extent(struct index *ix, uint64_t dst, uint64_t off, struct ext
             d->logical += n;
         pieces++;
     }
-    return rc ? rc : run_keys(ix, SQL_CHUNK_REFS, e.chunk, pieces, 2, "chunk.refs");
+    return rc ? rc : writer_run_keys(ix, SQL_CHUNK_REFS, e.chunk, pieces, 2, "chunk.refs");
 }
 
 int index_clone(struct index *ix, uint64_t src, uint64_t soff, uint64_t dst, uint64_t doff,
@@ -336,7 +311,7 @@ int index_map(struct index *ix, uint64_t ino, uint64_t off, const struct chunk *
     int rc = index_punch(ix, ino, off, c->len, 0, d);
     if (rc)
         return rc;
-    sqlite3_stmt *st = prepare(ix, SQL_PUT_CHUNK, &rc);
+    sqlite3_stmt *st = writer_prepare(ix, SQL_PUT_CHUNK, &rc);
     if (!st)
         return rc;
     bind_u64(st, 1, c->id);
@@ -346,14 +321,14 @@ int index_map(struct index *ix, uint64_t ino, uint64_t off, const struct chunk *
     bind_u64(st, 5, c->len);
     bind_u64(st, 6, c->codec);
     bind_u64(st, 7, c->checksum);
-    rc = run(ix, st, "put chunk");
+    rc = writer_run(ix, st, "put chunk");
     if (!rc && blob) {
-        st = prepare(ix, SQL_PUT_BLOB, &rc);
+        st = writer_prepare(ix, SQL_PUT_BLOB, &rc);
         if (!st)
             return rc;
         bind_u64(st, 1, c->id);
         sqlite3_bind_blob64(st, 2, blob, c->stored_len, SQLITE_STATIC);
-        rc = run(ix, st, "put blob");
+        rc = writer_run(ix, st, "put blob");
     }
     if (!rc)
         rc = add_live(ix, c->pack, c->stored_len);
@@ -394,7 +369,7 @@ int index_dead_packs(struct index *ix, uint32_t below, uint32_t *out, unsigned m
 
 int index_del_pack(struct index *ix, uint32_t pack)
 {
-    return run_keys(ix, SQL_DEL_PACK, pack, 0, 1, "delete pack");
+    return writer_run_keys(ix, SQL_DEL_PACK, pack, 0, 1, "delete pack");
 }
 
 /* One blob at a time and into a copy, so that fn may change the tables. */

@@ -134,4 +134,12 @@ static inline uint64_t index_column(sqlite3_stmt *st, int i, uint64_t max, bool 
 bool index_row_inode(sqlite3_stmt *st, int col, struct vattr *a);
 bool index_row_chunk(sqlite3_stmt *st, int col, struct chunk *c);
 
+/* The writer's statement, or NULL with *rc set. */
+sqlite3_stmt *writer_prepare(struct index *ix, enum index_sql which, int *rc);
+/* Runs it to its end. what: for the log. */
+int writer_run(struct index *ix, sqlite3_stmt *st, const char *what);
+/* A DELETE or the like with up to two integer keys. */
+int writer_run_keys(struct index *ix, enum index_sql which, uint64_t a, uint64_t b, int keys,
+                    const char *what);
+
 #endif

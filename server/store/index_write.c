@@ -75,37 +75,35 @@ int index_commit(struct index *ix)
     return rc;
 }
 
-/* The writer's statement, or NULL with *rc set. */
-static sqlite3_stmt *prepare(struct index *ix, enum index_sql which, int *rc)
+sqlite3_stmt *writer_prepare(struct index *ix, enum index_sql which, int *rc)
 {
     *rc = fault_point("index.apply");
     return *rc ? NULL : index_stmt(ix, &ix->writer, which, rc);
 }
 
-static int run(struct index *ix, sqlite3_stmt *st, const char *what)
+int writer_run(struct index *ix, sqlite3_stmt *st, const char *what)
 {
     return index_run(ix, &ix->writer, st, what);
 }
 
-/* A DELETE or the like with up to two integer keys. */
-static int run_keys(struct index *ix, enum index_sql which, uint64_t a, uint64_t b, int keys,
+int writer_run_keys(struct index *ix, enum index_sql which, uint64_t a, uint64_t b, int keys,
                     const char *what)
 {
     int rc;
-    sqlite3_stmt *st = prepare(ix, which, &rc);
+    sqlite3_stmt *st = writer_prepare(ix, which, &rc);
 
     if (!st)
         return rc;
     bind_u64(st, 1, a);
     if (keys > 1)
         bind_u64(st, 2, b);
-    return run(ix, st, what);
+    return writer_run(ix, st, what);
 }
 
 int index_put_meta(struct index *ix, const struct index_meta *m)
 {
     int rc;
-    sqlite3_stmt *st = prepare(ix, SQL_PUT_META, &rc);
+    sqlite3_stmt *st = writer_prepare(ix, SQL_PUT_META, &rc);
 
     if (!st)
         return rc;
@@ -122,7 +120,7 @@ int index_put_meta(struct index *ix, const struct index_meta *m)
     bind_u64(st, 11, m->props.quota_bytes);
     bind_u64(st, 12, m->props.quota_files);
     bind_u64(st, 13, m->props.readonly);
-    return run(ix, st, "put meta");
+    return writer_run(ix, st, "put meta");
 }
 
 /* Nanoseconds since 1970; times outside 1677..2262 become the nearest that fits. */
@@ -139,7 +137,7 @@ static void bind_time(sqlite3_stmt *st, int i, const struct timespec *t)
 int index_put_inode(struct index *ix, const struct vattr *a)
 {
     int rc;
-    sqlite3_stmt *st = prepare(ix, SQL_PUT_INODE, &rc);
+    sqlite3_stmt *st = writer_prepare(ix, SQL_PUT_INODE, &rc);
 
     if (!st)
         return rc;
@@ -161,37 +159,37 @@ int index_put_inode(struct index *ix, const struct vattr *a)
     bind_time(st, 16, &a->ctime);
     bind_time(st, 17, &a->btime);
     bind_u64(st, 18, a->create_verf);
-    return run(ix, st, "put inode");
+    return writer_run(ix, st, "put inode");
 }
 
 int index_del_inode(struct index *ix, uint64_t ino)
 {
-    int rc = run_keys(ix, SQL_DEL_INODE, ino, 0, 1, "delete inode");
+    int rc = writer_run_keys(ix, SQL_DEL_INODE, ino, 0, 1, "delete inode");
 
     if (!rc)
-        rc = run_keys(ix, SQL_DEL_XATTRS, ino, 0, 1, "delete xattrs");
+        rc = writer_run_keys(ix, SQL_DEL_XATTRS, ino, 0, 1, "delete xattrs");
     if (!rc)
-        rc = run_keys(ix, SQL_DEL_SYMLINK, ino, 0, 1, "delete symlink");
+        rc = writer_run_keys(ix, SQL_DEL_SYMLINK, ino, 0, 1, "delete symlink");
     return rc;
 }
 
 int index_put_symlink(struct index *ix, uint64_t ino, const char *target, size_t len)
 {
     int rc;
-    sqlite3_stmt *st = prepare(ix, SQL_PUT_SYMLINK, &rc);
+    sqlite3_stmt *st = writer_prepare(ix, SQL_PUT_SYMLINK, &rc);
 
     if (!st)
         return rc;
     bind_u64(st, 1, ino);
     sqlite3_bind_blob64(st, 2, target, len, SQLITE_STATIC);
-    return run(ix, st, "put symlink");
+    return writer_run(ix, st, "put symlink");
 }
 
 int index_put_dirent(struct index *ix, uint64_t dir, uint64_t cookie, const char *name, size_t len,
                      uint64_t ino)
 {
     int rc;
-    sqlite3_stmt *st = prepare(ix, SQL_PUT_DIRENT, &rc);
+    sqlite3_stmt *st = writer_prepare(ix, SQL_PUT_DIRENT, &rc);
 
     if (!st)
         return rc;
@@ -199,46 +197,46 @@ int index_put_dirent(struct index *ix, uint64_t dir, uint64_t cookie, const char
     bind_u64(st, 2, cookie);
     sqlite3_bind_blob64(st, 3, name, len, SQLITE_STATIC);
     bind_u64(st, 4, ino);
-    return run(ix, st, "put dirent");
+    return writer_run(ix, st, "put dirent");
 }
 
 int index_del_dirent(struct index *ix, uint64_t dir, uint64_t cookie)
 {
-    return run_keys(ix, SQL_DEL_DIRENT, dir, cookie, 2, "delete dirent");
+    return writer_run_keys(ix, SQL_DEL_DIRENT, dir, cookie, 2, "delete dirent");
 }
 
 int index_put_orphan(struct index *ix, uint64_t ino)
 {
-    return run_keys(ix, SQL_PUT_ORPHAN, ino, 0, 1, "put orphan");
+    return writer_run_keys(ix, SQL_PUT_ORPHAN, ino, 0, 1, "put orphan");
 }
 
 int index_del_orphan(struct index *ix, uint64_t ino)
 {
-    return run_keys(ix, SQL_DEL_ORPHAN, ino, 0, 1, "delete orphan");
+    return writer_run_keys(ix, SQL_DEL_ORPHAN, ino, 0, 1, "delete orphan");
 }
 
 int index_put_xattr(struct index *ix, uint64_t ino, const char *name, size_t len, const void *val,
                     size_t size)
 {
     int rc;
-    sqlite3_stmt *st = prepare(ix, SQL_PUT_XATTR, &rc);
+    sqlite3_stmt *st = writer_prepare(ix, SQL_PUT_XATTR, &rc);
 
     if (!st)
         return rc;
     bind_u64(st, 1, ino);
     sqlite3_bind_blob64(st, 2, name, len, SQLITE_STATIC);
     sqlite3_bind_blob64(st, 3, size ? val : "", size, SQLITE_STATIC);
-    return run(ix, st, "put xattr");
+    return writer_run(ix, st, "put xattr");
 }
 
 int index_del_xattr(struct index *ix, uint64_t ino, const char *name, size_t len)
 {
     int rc;
-    sqlite3_stmt *st = prepare(ix, SQL_DEL_XATTR, &rc);
+    sqlite3_stmt *st = writer_prepare(ix, SQL_DEL_XATTR, &rc);
 
     if (!st)
         return rc;
     bind_u64(st, 1, ino);
     sqlite3_bind_blob64(st, 2, name, len, SQLITE_STATIC);
-    return run(ix, st, "delete xattr");
+    return writer_run(ix, st, "delete xattr");
 }
