@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "common/list.h"
+#include "server/nfs4/account.h"
 #include "server/nfs4/drc.h"
 #include "server/nfs4/op_io.h"
 
@@ -164,6 +165,8 @@ static void finish_reply(struct compound *c)
 /* The reply is what it is: lets the session or the reply cache keep it (invariant 4). */
 static void settle(struct compound *c, const struct xdrout *out)
 {
+    if (out)
+        account_end(c);
     if (c->session) {
         session_done(c->session, c->slot, out, c->head_pos);
         c->session = NULL;
@@ -359,6 +362,7 @@ static enum req_result run(struct compound *c)
         c->resumed = false;
         if (st != NFS4_OK) {
             put_error(c, c->opnum, st);
+            account_op(c, st);
             break;
         }
 
@@ -380,7 +384,9 @@ static enum req_result run(struct compound *c)
         }
         if (c->opnum == OP_SEQUENCE && st == NFS4_OK && !session_begin(c, &result))
             return result;
+        account_bytes(c, st);
         st = put_result(c, st);
+        account_op(c, st);
         if (c->scratch.used) {
             arena_release(&c->scratch);
             arena_init(&c->scratch, SCRATCH_LIMIT);
@@ -461,6 +467,7 @@ enum req_result compound_dispatch(struct request *req, struct nfs4_server *srv)
     store_call_init(&c->call, req->may_block);
     arena_init(&c->scratch, SCRATCH_LIMIT);
     set_cred(c);
+    account_begin(c);
 
     c->head_pos = xdrout_len(req->out);
     res.tag = head.tag;

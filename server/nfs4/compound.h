@@ -77,6 +77,10 @@ struct compound {
     } change;
     struct drc_entry *drc;
     struct volume_waiter waiter;
+    struct { /* account.c's */
+        uint64_t t0, volume, rd, wr;
+        unsigned class;
+    } account;
     struct arena scratch;
     char args[COMPOUND_ARGS_MAX] __attribute__((aligned(16)));
     char res[COMPOUND_RES_MAX] __attribute__((aligned(16)));
