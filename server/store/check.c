@@ -135,6 +135,25 @@ static const char *const problem_sql[] = {
     " typeof(data) = 'blob' AND length(data) = c.stored_len)",
     "SELECT printf('chunk %d: a payload in the index that belongs to no chunk', chunk) FROM blob b"
     " WHERE NOT EXISTS (SELECT 1 FROM chunk c WHERE c.id = b.chunk AND c.pack = 0)",
+    /* snapshots: index.h, S1 to S5 */
+    "SELECT printf('chunk %d: born at %s, after snapshot %d was the newest', c.id, quote(c.birth),"
+    " m.snap_seq) FROM chunk c, meta m WHERE typeof(c.birth) <> 'integer' OR"
+    " c.birth NOT BETWEEN 1 AND m.snap_seq + 1",
+    "SELECT printf('chunk %d: nothing refers to it, and it is not among the dead', c.id) FROM chunk c"
+    " WHERE c.refs = 0 AND NOT EXISTS (SELECT 1 FROM dead d WHERE d.chunk = c.id)",
+    "SELECT printf('chunk %d: dead %d times', chunk, count(*)) FROM dead GROUP BY chunk"
+    " HAVING count(*) > 1",
+    "SELECT printf('chunk %d: dead, but %s', d.chunk, CASE WHEN c.id IS NULL THEN 'it does not exist'"
+    " WHEN c.refs <> 0 THEN 'referred to' ELSE 'with another birth' END) FROM dead d LEFT JOIN"
+    " chunk c ON c.id = d.chunk WHERE c.id IS NULL OR c.refs <> 0 OR c.birth <> d.birth",
+    "SELECT printf('chunk %d: dead, and no snapshot holds it', d.chunk) FROM dead d WHERE NOT EXISTS"
+    " (SELECT 1 FROM snapshot s WHERE s.id >= d.birth AND s.id < d.death)",
+    "SELECT printf('snapshot %d: the newest one made is %d', s.id, m.snap_seq) FROM snapshot s, meta m"
+    " WHERE s.id > m.snap_seq",
+    "SELECT printf('snapshot %d: impossible state %s or name', id, quote(state)) FROM snapshot WHERE"
+    " state NOT IN (0, 1, 2) OR (name IS NULL) <> (state = 2)",
+    "SELECT printf('chunk %d: in the table of equal chunks, but it does not exist', chunk) FROM dedup"
+    " WHERE NOT EXISTS (SELECT 1 FROM chunk c WHERE c.id = dedup.chunk)",
     /* counters */
     "SELECT printf('pack %d: %s live bytes counted, %d found', p.id, quote(p.live),"
     " coalesce(a.n, 0)) FROM pack p LEFT JOIN alive a ON a.pack = p.id"
@@ -146,7 +165,9 @@ static const char *const problem_sql[] = {
     "SELECT printf('logical bytes: %d counted, %d found', logical, n) FROM meta, (SELECT"
     " coalesce(sum(len), 0) AS n FROM extent) WHERE logical <> n",
     "SELECT printf('stored bytes: %d counted, %d found', stored, n) FROM meta, (SELECT"
-    " coalesce(sum(stored_len), 0) AS n FROM chunk) WHERE stored <> n",
+    " coalesce(sum(stored_len), 0) AS n FROM chunk WHERE refs > 0) WHERE stored <> n",
+    "SELECT printf('bytes held by snapshots: %d counted, %d found', held, n) FROM meta, (SELECT"
+    " coalesce(sum(stored_len), 0) AS n FROM chunk WHERE refs = 0) WHERE held <> n",
     "SELECT printf('next inode %d is in use (%d)', next_ino, n) FROM meta, (SELECT max(ino) AS n"
     " FROM inode) WHERE next_ino <= n",
     "SELECT printf('next chunk %d is in use (%d)', next_chunk, n) FROM meta, (SELECT max(id) AS n"

@@ -7,8 +7,25 @@
  * row that cannot be right is -EUCLEAN, logged.
  *
  * Extent rules, kept by index_map and index_punch: extents of a file do not overlap and do not cross a
- * slot boundary; chunk.refs is the number of extents that name the chunk; a chunk whose refs reach 0 is
- * deleted in the same transaction and its pack's live bytes go down.
+ * slot boundary; chunk.refs is the number of extents that name the chunk.
+ *
+ * Snapshots. A snapshot has an id, greater than those of all made before it in the volume. Its names and
+ * extents are in a database of its own (snap.h); the chunk, blob and pack tables are shared. So:
+ *   S1 chunk.birth is the id that the next snapshot was going to get when the chunk was made: snapshot s
+ *      may hold it if birth <= s.
+ *   S2 A chunk whose refs reach 0 is deleted in the same transaction and its pack's live bytes go down, unless
+ *      a snapshot holds it: then it stays, with refs 0, and gets a row in `dead` with death = the id
+ *      that the next snapshot is going to get. Snapshot s holds a dead chunk if birth <= s < death. Its
+ *      bytes move from `stored` to `held`, and go on counting as live in its pack.
+ *   S3 Every chunk that an extent of a snapshot names is there: with refs > 0, or dead and held by it.
+ *   S4 When snapshot s goes, the dead chunks that no other one holds are deleted: those with
+ *      prev < birth <= s < death <= next, where prev and next are the snapshots before and after it.
+ *   S5 A chunk that was dead may be named by extents again (rollback): then it has refs and no row in
+ *      `dead`; its birth stays. Snapshots made while it was dead count as holding it after its next
+ *      death; that keeps it longer than need be, and nothing else.
+ * gc, recompression and whoever else moves payloads change the chunk's row (index_move_chunk) and nothing
+ * else, whoever holds the chunk: snapshots look up chunks in the shared table at each read, so they never
+ * stop gc and gc never needs to open them. Chunks with refs 0 are moved like others.
  */
 #ifndef VOLNFS_STORE_INDEX_H
 #define VOLNFS_STORE_INDEX_H
@@ -16,7 +33,7 @@
 #include "server/store/chunk.h"
 #include "server/store/volume.h"
 
-#define INDEX_FORMAT 1 /* bump when a table changes; index_open upgrades older ones */
+#define INDEX_FORMAT 2 /* bump when a table changes; index_open upgrades older ones */
 
 struct index;
 
@@ -25,16 +42,20 @@ struct index_meta {
     uint32_t next_pack;
     uint32_t next_gen;
     uint64_t txg; /* the last transaction group in the database: the applied LSN */
-    uint64_t files, logical, stored;
+    uint64_t files, logical;
+    uint64_t stored;   /* payload bytes of chunks with references */
+    uint64_t held;     /* of those that only snapshots hold */
+    uint64_t snap_seq; /* id of the newest snapshot ever made; 0: none */
     struct volume_props props;
 };
 
 /* Makes the database with its tables and the root directory. */
 int index_create(const char *path, const struct index_meta *meta, const struct vattr *root);
-/* label is for log lines. -ENOTSUP: newer format. -EUCLEAN: not a sane database. */
+/* label is for log lines. An older format is upgraded, in one transaction. -ENOTSUP: newer format.
+ * -EUCLEAN: not a sane database. */
 int index_open(const char *path, const char *label, struct index **out);
 void index_close(struct index *ix);
-/* Opens read-only, for checking a volume whose server may be down. */
+/* Opens read-only, for checking a volume whose server may be down. -ENOTSUP also for an older format. */
 int index_open_readonly(const char *path, const char *label, struct index **out);
 
 /* --- writing: one thread, inside begin/commit --- */
@@ -63,7 +84,8 @@ int index_del_xattr(struct index *ix, uint64_t ino, const char *name, size_t len
 /* What a change of extents did to the counters; added to, not set. */
 struct index_delta {
     int64_t logical; /* allocated logical bytes of the file */
-    int64_t stored;  /* payload bytes of live chunks */
+    int64_t stored;  /* payload bytes of chunks with references */
+    int64_t held;    /* of those that only snapshots hold */
 };
 /* Unmaps [off, off + len) of the file (len UINT64_MAX = to the end): extents are trimmed, split or
  * deleted. At most `max` extents are visited (0 = no bound); returns 1 if more may remain, 0 when done:
@@ -92,6 +114,31 @@ int index_del_pack(struct index *ix, uint32_t pack);
 int index_walk_blobs(struct index *ix, unsigned max,
                      int (*fn)(void *arg, const struct chunk *c, const void *blob), void *arg);
 int64_t index_blob_bytes(struct index *ix);
+
+/* --- snapshots --- */
+
+enum snap_state { /* on disk: never renumber; those below SNAP_DESTROYING hold chunks */
+    SNAP_CREATING,
+    SNAP_READY,
+    SNAP_DESTROYING,
+};
+struct index_snap {
+    uint64_t id;
+    char name[STORE_SNAP_NAME_MAX + 1]; /* "" when being destroyed: another may have it */
+    int64_t created;                    /* seconds since 1970 */
+    enum snap_state state;
+    uint64_t files, logical, stored;    /* of the volume when it was made */
+};
+/* Inserts or replaces. An id above meta.snap_seq makes it the newest: chunks made from now on in this
+ * transaction are not held by it. */
+int index_put_snap(struct index *ix, const struct index_snap *s);
+/* Deletes the row; index_free_dead must have returned 0. */
+int index_del_snap(struct index *ix, uint64_t id);
+/* Deletes up to max of the dead chunks that only snapshot id held; its state is SNAP_DESTROYING by now. 1 if more may
+ * be left, 0 when done. */
+int index_free_dead(struct index *ix, uint64_t id, unsigned max, struct index_delta *d);
+/* All snapshots by ascending id, committed state; fn returns false to stop. */
+int index_list_snaps(struct index *ix, bool (*fn)(void *arg, const struct index_snap *s), void *arg);
 
 /* Copies the WAL into the database, beside a writer; call from a thread of its own now and then.
  * Returns the number of WAL frames left, or -errno. */

@@ -56,8 +56,7 @@ int64_t index_blob_bytes(struct index *ix)
 
 /* --- chunks --- */
 
-/* The chunk's row and refs on the writer connection; -ENOENT. */
-static int get_chunk(struct index *ix, uint64_t id, struct chunk *c, uint64_t *refs)
+int index_get_chunk(struct index *ix, uint64_t id, struct chunk *c, uint64_t *refs, uint64_t *birth)
 {
     bool bad = false;
     int rc = 0;
@@ -69,7 +68,8 @@ static int get_chunk(struct index *ix, uint64_t id, struct chunk *c, uint64_t *r
     int code = sqlite3_step(st);
     if (code == SQLITE_ROW) {
         *refs = index_column(st, 7, INT64_MAX, &bad);
-        if (!index_row_chunk(st, 0, c) || bad || *refs == 0)
+        *birth = index_column(st, 8, INT64_MAX, &bad);
+        if (!index_row_chunk(st, 0, c) || bad)
             rc = index_bad_row(ix, "chunk", id);
     } else {
         rc = code == SQLITE_DONE ? -ENOENT : index_error(ix, ix->writer.db, code, "chunk");
@@ -78,37 +78,41 @@ static int get_chunk(struct index *ix, uint64_t id, struct chunk *c, uint64_t *r
     return rc;
 }
 
+int index_free_chunk(struct index *ix, const struct chunk *c)
+{
+    int rc = writer_run_keys(ix, SQL_DEL_CHUNK, c->id, 0, 1, "delete chunk");
+
+    if (!rc && c->pack == 0)
+        rc = writer_run_keys(ix, SQL_DEL_BLOB, c->id, 0, 1, "delete blob");
+    if (!rc)
+        rc = writer_run_keys(ix, SQL_DEL_DEDUP, c->id, 0, 1, "delete dedup");
+    return rc ? rc : add_live(ix, c->pack, -(int64_t)c->stored_len);
+}
+
 /* One extent less names the chunk. */
 static int unref_chunk(struct index *ix, uint64_t id, struct index_delta *d)
 {
     struct chunk c;
-    uint64_t refs;
-    int rc = get_chunk(ix, id, &c, &refs);
+    uint64_t refs, birth;
+    int rc = index_get_chunk(ix, id, &c, &refs, &birth);
 
-    if (rc == -ENOENT)
+    if (rc == -ENOENT || (!rc && refs == 0))
         return index_bad_row(ix, "extent: no chunk", id);
     if (rc)
         return rc;
     if (refs > 1)
         return writer_run_keys(ix, SQL_CHUNK_REFS, id, -1, 2, "chunk.refs");
-    rc = writer_run_keys(ix, SQL_DEL_CHUNK, id, 0, 1, "delete chunk");
-    if (!rc && c.pack == 0)
-        rc = writer_run_keys(ix, SQL_DEL_BLOB, id, 0, 1, "delete blob");
-    if (!rc)
-        rc = add_live(ix, c.pack, -(int64_t)c.stored_len);
-    if (!rc)
-        d->stored -= c.stored_len;
-    return rc;
+    return index_drop_chunk(ix, &c, birth, d);
 }
 
 int index_move_chunk(struct index *ix, const struct chunk *c)
 {
     struct chunk old;
-    uint64_t refs;
+    uint64_t refs, birth;
 
     if (c->pack == 0)
         return -EINVAL;
-    int rc = get_chunk(ix, c->id, &old, &refs);
+    int rc = index_get_chunk(ix, c->id, &old, &refs, &birth);
     if (rc)
         return rc == -ENOENT ? 0 : rc;
     if (old.stored_len != c->stored_len || old.checksum != c->checksum || old.codec != c->codec)
@@ -321,6 +325,7 @@ int index_map(struct index *ix, uint64_t ino, uint64_t off, const struct chunk *
     bind_u64(st, 5, c->len);
     bind_u64(st, 6, c->codec);
     bind_u64(st, 7, c->checksum);
+    bind_u64(st, 8, ix->snap_seq + 1);
     rc = writer_run(ix, st, "put chunk");
     if (!rc && blob) {
         st = writer_prepare(ix, SQL_PUT_BLOB, &rc);

@@ -57,6 +57,15 @@ enum index_sql {
     SQL_GET_BLOB,
     SQL_SEEK,
     SQL_ORPHANS,
+    SQL_PUT_SNAP,
+    SQL_DEL_SNAP,
+    SQL_LIST_SNAPS,
+    SQL_SNAP_HOLDS,
+    SQL_SNAP_NEXT,
+    SQL_PUT_DEAD,
+    SQL_DEL_DEAD,
+    SQL_NEXT_DEAD,
+    SQL_DEL_DEDUP,
     SQL_COUNT
 };
 
@@ -81,6 +90,9 @@ struct index {
     unsigned nlive;
     int64_t blob_bytes;        /* atomic reads outside write_lock */
     int64_t blob_bytes_before; /* at index_begin */
+    uint64_t snap_seq;         /* id of the newest snapshot ever made */
+    uint64_t snap_newest;      /* of the newest that holds chunks; 0: none */
+    uint64_t snap_seq_before, snap_newest_before; /* at index_begin */
 
     pthread_mutex_t ckpt_lock; /* one checkpoint at a time */
     struct index_conn ckpt;
@@ -107,6 +119,30 @@ void index_reader_put(struct index *ix, struct index_conn *c);
 /* Runs a bound statement that returns no rows, and resets it. */
 int index_run(struct index *ix, struct index_conn *c, sqlite3_stmt *st, const char *what);
 int index_flush_live(struct index *ix);
+/* Runs statements without results. */
+int index_exec(struct index *ix, sqlite3 *db, const char *text);
+/* The single integer that a query gives. */
+int index_query_int(struct index *ix, sqlite3 *db, const char *text, int64_t *out);
+/* Brings a database of an older format to INDEX_FORMAT, in one transaction: index_upgrade.c. */
+int index_upgrade(struct index *ix, sqlite3 *db, int64_t version);
+/* Reads snap_seq and snap_newest: index_snap.c. */
+int index_load_snaps(struct index *ix);
+/* The chunk's row on the writer connection; -ENOENT. refs 0: only snapshots hold it. */
+int index_get_chunk(struct index *ix, uint64_t id, struct chunk *c, uint64_t *refs, uint64_t *birth);
+/* Takes out a chunk that nobody holds, with what hangs on it. */
+int index_free_chunk(struct index *ix, const struct chunk *c);
+/* The same for one whose last extent went; snapshots may go on holding it (index.h, S2). */
+int index_drop_chunk(struct index *ix, const struct chunk *c, uint64_t birth, struct index_delta *d);
+
+/* Tables that format 2 brought; none of them has rows in an upgraded database. */
+#define INDEX_NEW_TABLES_2                                                                         \
+    "CREATE TABLE snapshot(id INTEGER PRIMARY KEY, name TEXT UNIQUE, created, state, files,"       \
+    " logical, stored);"                                                                           \
+    "CREATE TABLE dead(death INTEGER NOT NULL, birth INTEGER NOT NULL, chunk INTEGER NOT NULL,"    \
+    " PRIMARY KEY(death, birth, chunk)) WITHOUT ROWID;"                                            \
+    "CREATE TABLE dedup(chunk INTEGER PRIMARY KEY, hash NOT NULL);"                                \
+    "CREATE INDEX dedup_hash ON dedup(hash);"                                                      \
+    "CREATE TABLE note(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
 
 static inline void bind_u64(sqlite3_stmt *st, int i, uint64_t v)
 {

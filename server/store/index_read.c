@@ -125,6 +125,11 @@ int index_get_meta(struct index *ix, struct index_meta *m)
         m->props.quota_bytes = index_column(q.st, 10, INT64_MAX, &bad);
         m->props.quota_files = index_column(q.st, 11, INT64_MAX, &bad);
         m->props.readonly = index_column(q.st, 12, 1, &bad);
+        m->snap_seq = index_column(q.st, 13, INT64_MAX - 1, &bad);
+        m->held = index_column(q.st, 14, INT64_MAX, &bad);
+        m->props.dedup = index_column(q.st, 15, 1, &bad);
+        m->props.recompress = (int)index_column(q.st, 16, 22, &bad);
+        m->props.snapdir = index_column(q.st, 17, 1, &bad);
         rc = bad ? index_bad_row(ix, "meta", 1) : 0;
     } else if (rc == 0) {
         rc = index_bad_row(ix, "meta: none", 1);

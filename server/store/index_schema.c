@@ -23,7 +23,8 @@
 
 static const char schema[] =
     "CREATE TABLE meta(id INTEGER PRIMARY KEY CHECK(id = 1), next_ino, next_chunk, next_pack,"
-    " next_gen, txg, files, logical, stored, codec, level, quota_bytes, quota_files, readonly);"
+    " next_gen, txg, files, logical, stored, codec, level, quota_bytes, quota_files, readonly,"
+    " snap_seq, held, dedup, recompress, snapdir);"
     "CREATE TABLE inode(ino INTEGER PRIMARY KEY, gen, type, mode, nlink, uid, gid, rmajor, rminor,"
     " size, used, change, parent, atime, mtime, ctime, btime, verf);"
     "CREATE TABLE dirent(dir INTEGER NOT NULL, cookie INTEGER NOT NULL, name BLOB, ino INTEGER,"
@@ -36,15 +37,16 @@ static const char schema[] =
     "CREATE TABLE extent(ino INTEGER NOT NULL, off INTEGER NOT NULL, len INTEGER, chunk INTEGER,"
     " chunk_off INTEGER, PRIMARY KEY(ino, off)) WITHOUT ROWID;"
     "CREATE TABLE chunk(id INTEGER PRIMARY KEY, pack, pack_off, stored_len, len, codec, checksum,"
-    " refs);"
+    " refs, birth, flags);"
     "CREATE TABLE blob(chunk INTEGER PRIMARY KEY, data BLOB);"
-    "CREATE TABLE pack(id INTEGER PRIMARY KEY, live);";
+    "CREATE TABLE pack(id INTEGER PRIMARY KEY, live, size, state);" INDEX_NEW_TABLES_2;
 
 static const char *const sql[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
-    [SQL_PUT_META] = "REPLACE INTO meta VALUES(1,?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
+    [SQL_PUT_META] = "REPLACE INTO meta VALUES(1,?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
+                     "?15,?16,?17,?18)",
     [SQL_PUT_INODE] = "REPLACE INTO inode VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
                       "?15,?16,?17,?18)",
     [SQL_DEL_INODE] = "DELETE FROM inode WHERE ino = ?1",
@@ -63,21 +65,22 @@ static const char *const sql[SQL_COUNT] = {
     [SQL_PUT_EXTENT] = "INSERT INTO extent VALUES(?1,?2,?3,?4,?5)",
     [SQL_DEL_EXTENT] = "DELETE FROM extent WHERE ino = ?1 AND off = ?2",
     [SQL_SET_EXTENT] = "UPDATE extent SET len = ?3 WHERE ino = ?1 AND off = ?2",
-    [SQL_PUT_CHUNK] = "INSERT INTO chunk VALUES(?1,?2,?3,?4,?5,?6,?7,1)",
-    [SQL_CHUNK_USE] = "SELECT " CHUNK_COLUMNS ", c.refs FROM chunk c WHERE c.id = ?1",
+    [SQL_PUT_CHUNK] = "INSERT INTO chunk VALUES(?1,?2,?3,?4,?5,?6,?7,1,?8,0)",
+    [SQL_CHUNK_USE] = "SELECT " CHUNK_COLUMNS ", c.refs, c.birth FROM chunk c WHERE c.id = ?1",
     [SQL_CHUNK_REFS] = "UPDATE chunk SET refs = refs + ?2 WHERE id = ?1",
     [SQL_DEL_CHUNK] = "DELETE FROM chunk WHERE id = ?1",
     [SQL_MOVE_CHUNK] = "UPDATE chunk SET pack = ?2, pack_off = ?3 WHERE id = ?1",
     [SQL_PUT_BLOB] = "INSERT INTO blob VALUES(?1,?2)",
     [SQL_DEL_BLOB] = "DELETE FROM blob WHERE chunk = ?1",
-    [SQL_ADD_LIVE] = "INSERT INTO pack VALUES(?1,?2)"
+    [SQL_ADD_LIVE] = "INSERT INTO pack VALUES(?1,?2,0,0)"
                      " ON CONFLICT(id) DO UPDATE SET live = live + excluded.live",
     [SQL_DEAD_PACKS] = "SELECT id FROM pack WHERE live = 0 AND id < ?1 ORDER BY id LIMIT ?2",
     [SQL_DEL_PACK] = "DELETE FROM pack WHERE id = ?1 AND live = 0",
     [SQL_WALK_BLOBS] = "SELECT " CHUNK_COLUMNS ", b.data FROM blob b LEFT JOIN chunk c ON"
                        " c.id = b.chunk WHERE b.chunk > ?1 ORDER BY b.chunk LIMIT 1",
     [SQL_GET_META] = "SELECT next_ino, next_chunk, next_pack, next_gen, txg, files, logical,"
-                     " stored, codec, level, quota_bytes, quota_files, readonly FROM meta",
+                     " stored, codec, level, quota_bytes, quota_files, readonly, snap_seq, held,"
+                     " dedup, recompress, snapdir FROM meta",
     [SQL_GET_INODE] = "SELECT " INODE_COLUMNS " FROM inode i WHERE i.ino = ?1",
     [SQL_GET_DIRENT] = "SELECT cookie, ino, name FROM dirent WHERE dir = ?1 AND cookie BETWEEN ?2"
                        " AND ?3",
@@ -93,6 +96,18 @@ static const char *const sql[SQL_COUNT] = {
     [SQL_GET_BLOB] = "SELECT data FROM blob WHERE chunk = ?1",
     [SQL_SEEK] = "SELECT off, len FROM extent WHERE ino = ?1 AND off > ?2 ORDER BY off",
     [SQL_ORPHANS] = "SELECT ino FROM orphan ORDER BY ino",
+    [SQL_PUT_SNAP] = "REPLACE INTO snapshot VALUES(?1,?2,?3,?4,?5,?6,?7)",
+    [SQL_DEL_SNAP] = "DELETE FROM snapshot WHERE id = ?1",
+    [SQL_LIST_SNAPS] = "SELECT id, name, created, state, files, logical, stored FROM snapshot"
+                       " ORDER BY id",
+    [SQL_SNAP_HOLDS] = "SELECT coalesce(max(id), 0) FROM snapshot WHERE state < 2 AND id < ?1",
+    [SQL_SNAP_NEXT] = "SELECT coalesce(min(id), 9223372036854775807) FROM snapshot WHERE"
+                      " state < 2 AND id > ?1",
+    [SQL_PUT_DEAD] = "INSERT INTO dead VALUES(?1,?2,?3)",
+    [SQL_DEL_DEAD] = "DELETE FROM dead WHERE death = ?1 AND birth = ?2 AND chunk = ?3",
+    [SQL_NEXT_DEAD] = "SELECT death, birth, chunk FROM dead WHERE (death, birth) >= (?1, ?2)"
+                      " ORDER BY death, birth, chunk LIMIT 1",
+    [SQL_DEL_DEDUP] = "DELETE FROM dedup WHERE chunk = ?1",
 };
 
 /* --- errors --- */
@@ -145,7 +160,7 @@ int index_bad_row(struct index *ix, const char *table, uint64_t key)
 
 /* --- connections --- */
 
-static int conn_exec(struct index *ix, sqlite3 *db, const char *text)
+int index_exec(struct index *ix, sqlite3 *db, const char *text)
 {
     int code = sqlite3_exec(db, text, NULL, NULL, NULL);
 
@@ -179,7 +194,7 @@ static int conn_open(struct index *ix, struct index_conn *c, int flags, int cach
              "PRAGMA cache_size = -%d; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;"
              "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY",
              cache_kib);
-    int rc = conn_exec(ix, c->db, pragmas);
+    int rc = index_exec(ix, c->db, pragmas);
     if (rc)
         conn_close(c);
     return rc;
@@ -247,8 +262,7 @@ void index_reader_put(struct index *ix, struct index_conn *c)
 
 /* --- opening --- */
 
-/* The single integer that a query gives. */
-static int query_int(struct index *ix, sqlite3 *db, const char *text, int64_t *out)
+int index_query_int(struct index *ix, sqlite3 *db, const char *text, int64_t *out)
 {
     sqlite3_stmt *st = NULL;
     int code = sqlite3_prepare_v2(db, text, -1, &st, NULL);
@@ -264,14 +278,15 @@ static int query_int(struct index *ix, sqlite3 *db, const char *text, int64_t *o
     return rc;
 }
 
-/* Is it our database, of a format we know, with nothing in it that runs by itself? */
+/* Is it our database, of a format we know (older ones are upgraded), with nothing in it that runs by
+ * itself? */
 static int check_schema(struct index *ix, struct index_conn *c)
 {
     int64_t app = 0, version = 0, foreign = 0;
-    int rc = query_int(ix, c->db, "PRAGMA application_id", &app);
+    int rc = index_query_int(ix, c->db, "PRAGMA application_id", &app);
 
     if (!rc)
-        rc = query_int(ix, c->db, "PRAGMA user_version", &version);
+        rc = index_query_int(ix, c->db, "PRAGMA user_version", &version);
     if (rc)
         return rc;
     if (app != APPLICATION_ID || version < 1) {
@@ -283,13 +298,15 @@ static int check_schema(struct index *ix, struct index_conn *c)
                   (long long)version);
         return -ENOTSUP;
     }
-    rc = query_int(ix, c->db,
-                   "SELECT count(*) FROM sqlite_schema WHERE type NOT IN ('table', 'index')",
-                   &foreign);
+    rc = index_query_int(ix, c->db,
+                         "SELECT count(*) FROM sqlite_schema WHERE type NOT IN ('table', 'index')",
+                         &foreign);
     if (!rc && foreign) {
         log_error("%s: index: has triggers or views", ix->label);
         return -EUCLEAN;
     }
+    if (!rc && version < INDEX_FORMAT)
+        rc = index_upgrade(ix, c->db, version);
     for (int i = 0; !rc && i < SQL_COUNT; i++)
         index_stmt(ix, c, i, &rc);
     return rc;
@@ -338,10 +355,12 @@ static int open_writer(struct index *ix)
     if (!rc)
         rc = check_schema(ix, &ix->writer);
     if (!rc)
-        rc = conn_exec(ix, ix->writer.db, "PRAGMA journal_mode = WAL");
+        rc = index_exec(ix, ix->writer.db, "PRAGMA journal_mode = WAL");
     if (!rc)
-        rc = query_int(ix, ix->writer.db, "SELECT coalesce(sum(length(data)), 0) FROM blob",
-                       &ix->blob_bytes);
+        rc = index_query_int(ix, ix->writer.db, "SELECT coalesce(sum(length(data)), 0) FROM blob",
+                             &ix->blob_bytes);
+    if (!rc)
+        rc = index_load_snaps(ix);
     if (!rc)
         rc = conn_open(ix, &ix->ckpt, SQLITE_OPEN_READWRITE, 1024);
     return rc;
@@ -403,9 +422,9 @@ int index_create(const char *path, const struct index_meta *meta, const struct v
              APPLICATION_ID, INDEX_FORMAT);
     int rc = conn_open(ix, &ix->writer, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, 2048);
     if (!rc)
-        rc = conn_exec(ix, ix->writer.db, pragma);
+        rc = index_exec(ix, ix->writer.db, pragma);
     if (!rc)
-        rc = conn_exec(ix, ix->writer.db, schema);
+        rc = index_exec(ix, ix->writer.db, schema);
     if (!rc)
         rc = index_begin(ix);
     if (!rc) {

@@ -26,6 +26,8 @@ int index_begin(struct index *ix)
         rc = index_run(ix, &ix->writer, st, "begin");
     ix->nlive = 0;
     ix->blob_bytes_before = ix->blob_bytes;
+    ix->snap_seq_before = ix->snap_seq;
+    ix->snap_newest_before = ix->snap_newest;
     if (rc)
         pthread_mutex_unlock(&ix->write_lock);
     return rc;
@@ -44,6 +46,8 @@ static void rollback_locked(struct index *ix)
             ix->failed = -EIO;
     }
     ix->nlive = 0;
+    ix->snap_seq = ix->snap_seq_before;
+    ix->snap_newest = ix->snap_newest_before;
     __atomic_store_n(&ix->blob_bytes, ix->blob_bytes_before, __ATOMIC_RELAXED);
 }
 
@@ -120,6 +124,11 @@ int index_put_meta(struct index *ix, const struct index_meta *m)
     bind_u64(st, 11, m->props.quota_bytes);
     bind_u64(st, 12, m->props.quota_files);
     bind_u64(st, 13, m->props.readonly);
+    bind_u64(st, 14, m->snap_seq);
+    bind_u64(st, 15, m->held);
+    bind_u64(st, 16, m->props.dedup);
+    bind_u64(st, 17, (uint64_t)m->props.recompress);
+    bind_u64(st, 18, m->props.snapdir);
     return writer_run(ix, st, "put meta");
 }
 

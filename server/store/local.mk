@@ -11,6 +11,8 @@ libstore_a_SOURCES = \
     server/store/index_impl.h \
     server/store/index_read.c \
     server/store/index_schema.c \
+    server/store/index_snap.c \
+    server/store/index_upgrade.c \
     server/store/index_vfs.c \
     server/store/index_write.c \
     server/store/inode.c server/store/load.c \

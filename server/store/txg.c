@@ -197,6 +197,8 @@ static void fill_meta(struct volume *v, struct txg *t)
         .files = v->files,
         .logical = v->logical,
         .stored = v->stored,
+        .held = v->held,
+        .snap_seq = v->snap_seq,
         .props = v->props,
     };
 }
@@ -248,7 +250,7 @@ static struct txg *close_txg(struct volume *v)
 
 static int apply_reap(struct index *ix, struct txg *t, struct rowop *op)
 {
-    struct index_delta d = {0, 0};
+    struct index_delta d = {0};
     int r = 0;
 
     op->reaped = false;
@@ -256,6 +258,7 @@ static int apply_reap(struct index *ix, struct txg *t, struct rowop *op)
         r = index_punch(ix, op->ino, 0, UINT64_MAX, op->max, &d);
     t->delta.logical += d.logical;
     t->delta.stored += d.stored;
+    t->delta.held += d.held;
     op->len = (uint64_t)d.logical;
     if (r < 0)
         return r;
@@ -274,7 +277,7 @@ static int apply_reap(struct index *ix, struct txg *t, struct rowop *op)
 
 static int apply_op(struct index *ix, struct txg *t, struct rowop *op)
 {
-    struct index_delta d = {0, 0};
+    struct index_delta d = {0};
     int r = 0;
 
     switch (op->type) {
@@ -304,6 +307,7 @@ static int apply_op(struct index *ix, struct txg *t, struct rowop *op)
     }
     t->delta.logical += d.logical;
     t->delta.stored += d.stored;
+    t->delta.held += d.held;
     if (op->in && op->in->img)
         op->in->img->used += d.logical;
     return r;
@@ -314,7 +318,7 @@ static int apply_txg(struct volume *v, struct txg *t)
 {
     int r = fault_point("txg.close");
 
-    t->delta = (struct index_delta){0, 0};
+    t->delta = (struct index_delta){0};
     t->reaped = 0;
     for (size_t i = 0; i < t->nimgs; i++)
         t->imgs[i].used = 0;
@@ -336,6 +340,7 @@ static int apply_txg(struct volume *v, struct txg *t)
         struct index_meta m = t->meta;
         m.logical += (uint64_t)t->delta.logical;
         m.stored += (uint64_t)t->delta.stored;
+        m.held += (uint64_t)t->delta.held;
         m.files -= t->reaped;
         r = index_put_meta(v->ix, &m);
         if (r >= 0)
@@ -358,6 +363,7 @@ static void finish_txg(struct volume *v, struct txg *t)
 {
     v->logical += (uint64_t)t->delta.logical;
     v->stored += (uint64_t)t->delta.stored;
+    v->held += (uint64_t)t->delta.held;
     v->files -= t->reaped;
     v->committed = t->n;
     v->committing = NULL;

@@ -25,6 +25,7 @@
 #define STORE_XATTR_SIZE_MAX 65536u
 #define STORE_FILE_MAX ((uint64_t)INT64_MAX / 2) /* largest file offset + 1 */
 #define STORE_ROOT_INO 1u
+#define STORE_SNAP_NAME_MAX 63u /* bytes in a snapshot's name */
 
 enum inode_type { IT_NONE, IT_REG, IT_DIR, IT_LNK, IT_BLK, IT_CHR, IT_FIFO, IT_SOCK };
 

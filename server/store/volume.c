@@ -189,6 +189,8 @@ static int check_props(const struct volume_props *p)
         return -EINVAL;
     if (p->codec == VOLUME_ZSTD && (p->level < 1 || p->level > 19))
         return -EINVAL;
+    if (p->recompress < 0 || p->recompress > 19)
+        return -EINVAL;
     return 0;
 }
 
@@ -354,6 +356,8 @@ static void take_meta(struct volume *v, const struct index_meta *m)
     v->files = m->files;
     v->logical = m->logical;
     v->stored = m->stored;
+    v->held = m->held;
+    v->snap_seq = m->snap_seq;
     v->committed = m->txg;
     v->open = txg_new(m->txg + 1);
 }

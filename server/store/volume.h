@@ -45,6 +45,9 @@ struct volume_props {
     uint64_t quota_bytes; /* of logical allocated bytes; 0 = none */
     uint64_t quota_files; /* 0 = none */
     bool readonly;
+    bool dedup;     /* equal full slots share a chunk */
+    int recompress; /* zstd level that cold data is brought to in the background; 0 = not at all */
+    bool snapdir;   /* READDIR of the root shows .snapshots */
 };
 void volume_props_default(struct volume_props *p);
 

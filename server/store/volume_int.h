@@ -394,7 +394,8 @@ struct volume {
     uint64_t next_ino, files;
     uint32_t next_gen;
     atomic_uint_fast64_t next_chunk;
-    uint64_t logical, stored; /* committed */
+    uint64_t logical, stored, held; /* committed */
+    uint64_t snap_seq;              /* id of the newest snapshot */
     int64_t extra;            /* reported minus committed use of all cached inodes */
     uint64_t pinned;          /* this volume's part of engine.pinned */
     uint64_t verifier;

@@ -102,7 +102,7 @@ static void garbage_is_refused(void **state)
     /* newer format; triggers; a lost column; meta gone */
     raw(f, "PRAGMA user_version = 99");
     assert_int_equal(index_open(f->path, "t", &ix), -ENOTSUP);
-    raw(f, "PRAGMA user_version = 1");
+    raw(f, "PRAGMA user_version = 2");
     raw(f, "CREATE TRIGGER t AFTER INSERT ON inode BEGIN DELETE FROM inode; END");
     assert_int_equal(index_open(f->path, "t", &ix), -EUCLEAN);
     raw(f, "DROP TRIGGER t");
@@ -180,7 +180,7 @@ static void hostile_rows(void **state)
         snprintf(text, sizeof(text), "UPDATE chunk SET %s", bad_chunk[i]);
         raw(f, text);
         assert_int_equal(index_get_extents(f->ix, 5, 0, 1000, e, 4), -EUCLEAN);
-        raw(f, "REPLACE INTO chunk VALUES(9, 1, 64, 100, 100, 0, 0, 1)");
+        raw(f, "REPLACE INTO chunk VALUES(9, 1, 64, 100, 100, 0, 0, 1, 1, 0)");
     }
     assert_int_equal(index_get_extents(f->ix, 5, 0, 1000, e, 4), 1);
     /* the writer does not trust rows either */

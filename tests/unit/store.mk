@@ -2,6 +2,7 @@ UNIT_TESTS_store = \
     tests/unit/check.t \
     tests/unit/chunk.t \
     tests/unit/index.t \
+    tests/unit/index_snap.t \
     tests/unit/pack.t \
     tests/unit/statedb.t \
     tests/unit/volume_basic.t \
@@ -20,6 +21,9 @@ tests_unit_chunk_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_index_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(XXHASH_CFLAGS)
 tests_unit_index_t_SOURCES = tests/unit/index.c tests/unit/storetest.h
 tests_unit_index_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_index_snap_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_index_snap_t_SOURCES = tests/unit/index_snap.c tests/unit/storetest.h
+tests_unit_index_snap_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_pack_t_SOURCES = tests/unit/pack.c tests/unit/storetest.h
 tests_unit_pack_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_statedb_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
