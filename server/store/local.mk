@@ -22,7 +22,7 @@ libstore_a_SOURCES = \
     server/store/pack_read.c \
     server/store/pack_walk.c \
     server/store/slot.c \
-    server/store/statedb.c server/store/statedb.h \
+    server/store/statedb.c server/store/statedb.h server/store/statedb_grant.c server/store/statedb_int.h \
     server/store/tend.c server/store/txg.c \
     server/store/types.h \
     server/store/volume.c server/store/volume.h server/store/volume_int.h \

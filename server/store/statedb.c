@@ -4,12 +4,10 @@
  * Its tables are in volume-format.5. The lock file is held by flock, which ends with the process
  * however it ends.
  */
-#include "server/store/statedb.h"
+#include "server/store/statedb_int.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,22 +20,14 @@
 #include "common/log.h"
 #include "server/store/index_impl.h"
 
-#define STATE_FORMAT   1
+#define STATE_FORMAT   2
 #define APPLICATION_ID 0x564e4657 /* "VNFW" */
-#define KEY_SIZE       16
+#define KEY_SIZE       STATEDB_KEY_SIZE
 #define OWNER_MAX      1024
-
-struct statedb {
-    pthread_mutex_t lock; /* the connection */
-    sqlite3 *db;
-    int lock_fd;
-    uint64_t epoch;
-    uint8_t key[KEY_SIZE];
-};
 
 static const char schema[] =
     "CREATE TABLE server(id INTEGER PRIMARY KEY CHECK(id = 1), epoch INTEGER, handle_key BLOB,"
-    " next_user INTEGER, next_volume INTEGER);"
+    " next_user INTEGER, next_volume INTEGER, next_grant INTEGER NOT NULL DEFAULT 1);"
     "CREATE TABLE user(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, created INTEGER);"
     "CREATE TABLE volume(id INTEGER PRIMARY KEY, user INTEGER NOT NULL, name TEXT NOT NULL,"
     " created INTEGER, UNIQUE(user, name));"
@@ -46,7 +36,7 @@ static const char schema[] =
 
 /* --- helpers --- */
 
-static int fail(struct statedb *db, int code, const char *what)
+int statedb_fail(struct statedb *db, int code, const char *what)
 {
     if ((code & 0xff) == SQLITE_CONSTRAINT)
         return -EEXIST;
@@ -56,34 +46,33 @@ static int fail(struct statedb *db, int code, const char *what)
     return rc;
 }
 
-static int bad_row(const char *table)
+int statedb_bad_row(const char *table)
 {
     log_error("state.db: impossible row in %s", table);
     return -EUCLEAN;
 }
 
-static int exec(struct statedb *db, const char *text)
+int statedb_exec(struct statedb *db, const char *text)
 {
     int code = sqlite3_exec(db->db, text, NULL, NULL, NULL);
 
-    return code ? fail(db, code, text) : 0;
+    return code ? statedb_fail(db, code, text) : 0;
 }
 
-static int prepare(struct statedb *db, const char *text, sqlite3_stmt **st)
+int statedb_prepare(struct statedb *db, const char *text, sqlite3_stmt **st)
 {
     int code = sqlite3_prepare_v2(db->db, text, -1, st, NULL);
 
-    return code ? fail(db, code, text) : 0;
+    return code ? statedb_fail(db, code, text) : 0;
 }
 
-/* Runs and finalizes a statement that returns no rows; the number of rows it changed. */
-static int finish(struct statedb *db, sqlite3_stmt *st, const char *what)
+int statedb_finish(struct statedb *db, sqlite3_stmt *st, const char *what)
 {
     int rc = fault_point("statedb.write");
     int code = rc ? SQLITE_DONE : sqlite3_step(st);
 
     if (code != SQLITE_DONE)
-        rc = fail(db, code, what);
+        rc = statedb_fail(db, code, what);
     sqlite3_finalize(st);
     return rc ? rc : sqlite3_changes(db->db);
 }
@@ -142,7 +131,7 @@ static int fsync_path(const char *path)
 static int query_int(struct statedb *db, const char *text, int64_t *out)
 {
     sqlite3_stmt *st;
-    int rc = prepare(db, text, &st);
+    int rc = statedb_prepare(db, text, &st);
 
     if (rc)
         return rc;
@@ -150,7 +139,7 @@ static int query_int(struct statedb *db, const char *text, int64_t *out)
     if (code == SQLITE_ROW)
         *out = sqlite3_column_int64(st, 0);
     else
-        rc = code == SQLITE_DONE ? -EUCLEAN : fail(db, code, text);
+        rc = code == SQLITE_DONE ? -EUCLEAN : statedb_fail(db, code, text);
     sqlite3_finalize(st);
     return rc;
 }
@@ -192,10 +181,10 @@ static int open_db(struct statedb *db, const char *store, int flags)
     }
     int code = sqlite3_open_v2(path, &db->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
     if (code)
-        return access(path, F_OK) ? -errno : fail(db, code, "open");
+        return access(path, F_OK) ? -errno : statedb_fail(db, code, "open");
     sqlite3_extended_result_codes(db->db, 1);
     sqlite3_busy_timeout(db->db, 10000);
-    return exec(db, "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;"
+    return statedb_exec(db, "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;"
                     "PRAGMA cell_size_check = ON");
 }
 
@@ -204,26 +193,54 @@ static int make_tables(struct statedb *db)
     char text[128];
     uint8_t key[KEY_SIZE];
     sqlite3_stmt *st;
-    int rc = exec(db, "BEGIN IMMEDIATE");
+    int rc = statedb_exec(db, "BEGIN IMMEDIATE");
 
     if (rc)
         return rc;
     snprintf(text, sizeof(text), "PRAGMA application_id = %d; PRAGMA user_version = %d",
              APPLICATION_ID, STATE_FORMAT);
-    rc = exec(db, schema);
+    rc = statedb_exec(db, schema);
     if (!rc)
-        rc = exec(db, text);
+        rc = statedb_exec(db, statedb_grant_schema);
     if (!rc)
-        rc = prepare(db, "INSERT INTO server VALUES(1, 0, ?1, 1, 1)", &st);
+        rc = statedb_exec(db, text);
+    if (!rc)
+        rc = statedb_prepare(db, "INSERT INTO server VALUES(1, 0, ?1, 1, 1, 1)", &st);
     if (!rc) {
         clock_random(key, sizeof(key));
         sqlite3_bind_blob(st, 1, key, sizeof(key), SQLITE_STATIC);
-        rc = finish(db, st, "make");
+        rc = statedb_finish(db, st, "make");
     }
     if (rc >= 0)
-        rc = exec(db, "COMMIT");
+        rc = statedb_grant_defaults(db);
+    if (!rc)
+        rc = statedb_exec(db, "COMMIT");
     if (rc < 0)
         sqlite3_exec(db->db, "ROLLBACK", NULL, NULL, NULL);
+    return rc;
+}
+
+/* Format 1 had no grants: everybody who reached the server could do everything. They get what a new store gets. */
+static int upgrade_1(struct statedb *db)
+{
+    int rc = statedb_exec(db, "BEGIN IMMEDIATE");
+
+    if (rc)
+        return rc;
+    rc = statedb_exec(db, "ALTER TABLE server ADD COLUMN next_grant INTEGER NOT NULL DEFAULT 1");
+    if (!rc)
+        rc = statedb_exec(db, statedb_grant_schema);
+    if (!rc)
+        rc = statedb_grant_defaults(db);
+    if (!rc)
+        rc = statedb_exec(db, "PRAGMA user_version = 2");
+    if (!rc)
+        rc = statedb_exec(db, "COMMIT");
+    if (rc)
+        sqlite3_exec(db->db, "ROLLBACK", NULL, NULL, NULL);
+    else
+        log_warn("this store is from before grants: from now on only this machine reaches its volumes, until "
+                 "'volnfs grant NETWORK /' lets others in");
     return rc;
 }
 
@@ -248,19 +265,19 @@ static int check_format(struct statedb *db, bool may_make)
         log_error("state.db: format %lld is newer than this program's", (long long)version);
         return -ENOTSUP;
     }
-    return 0;
+    return version == 1 && may_make ? upgrade_1(db) : 0;
 }
 
 static int count_epoch(struct statedb *db)
 {
     sqlite3_stmt *st;
-    int rc = prepare(db, "UPDATE server SET epoch = epoch + 1", &st);
+    int rc = statedb_prepare(db, "UPDATE server SET epoch = epoch + 1", &st);
 
     if (!rc)
-        rc = finish(db, st, "epoch");
+        rc = statedb_finish(db, st, "epoch");
     if (rc < 0)
         return rc;
-    rc = prepare(db, "SELECT epoch, handle_key FROM server", &st);
+    rc = statedb_prepare(db, "SELECT epoch, handle_key FROM server", &st);
     if (rc)
         return rc;
     bool bad = sqlite3_step(st) != SQLITE_ROW;
@@ -272,7 +289,7 @@ static int count_epoch(struct statedb *db)
     if (!bad)
         memcpy(db->key, sqlite3_column_blob(st, 1), KEY_SIZE);
     sqlite3_finalize(st);
-    return bad ? bad_row("server") : 0;
+    return bad ? statedb_bad_row("server") : 0;
 }
 
 static int open_as(const char *store, bool readonly, struct statedb **out)
@@ -289,7 +306,7 @@ static int open_as(const char *store, bool readonly, struct statedb **out)
         rc = open_db(db, store,
                      readonly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
     if (!rc && !readonly)
-        rc = exec(db, "PRAGMA journal_mode = WAL");
+        rc = statedb_exec(db, "PRAGMA journal_mode = WAL");
     if (!rc)
         rc = check_format(db, !readonly);
     if (!rc && !readonly)
@@ -337,19 +354,18 @@ const uint8_t *statedb_handle_key(const struct statedb *db)
 
 /* --- lists --- */
 
-/* Runs the query and calls row for each of its rows. */
-static int list(struct statedb *db, const char *text, int (*row)(sqlite3_stmt *st, void *ctx),
+int statedb_list(struct statedb *db, const char *text, int (*row)(sqlite3_stmt *st, void *ctx),
                 void *ctx)
 {
     sqlite3_stmt *st = NULL;
     int code = SQLITE_DONE;
 
     pthread_mutex_lock(&db->lock);
-    int rc = prepare(db, text, &st);
+    int rc = statedb_prepare(db, text, &st);
     while (!rc && (code = sqlite3_step(st)) == SQLITE_ROW)
         rc = row(st, ctx);
     if (!rc && code != SQLITE_DONE)
-        rc = fail(db, code, text);
+        rc = statedb_fail(db, code, text);
     sqlite3_finalize(st);
     pthread_mutex_unlock(&db->lock);
     return rc;
@@ -371,7 +387,7 @@ static int user_row(sqlite3_stmt *st, void *p)
     u.id = index_column(st, 0, INT64_MAX, &bad);
     u.created = sqlite3_column_int64(st, 2);
     if (bad || u.id == 0 || !column_name(st, 1, USER_NAME_MAX, u.name))
-        return bad_row("user");
+        return statedb_bad_row("user");
     return ctx->user(ctx->arg, &u);
 }
 
@@ -379,7 +395,7 @@ int statedb_list_users(struct statedb *db, int (*fn)(void *arg, const struct use
 {
     struct list_ctx ctx = {.user = fn, .arg = arg};
 
-    return list(db, "SELECT id, name, created FROM user ORDER BY id", user_row, &ctx);
+    return statedb_list(db, "SELECT id, name, created FROM user ORDER BY id", user_row, &ctx);
 }
 
 static int volume_row(sqlite3_stmt *st, void *p)
@@ -392,7 +408,7 @@ static int volume_row(sqlite3_stmt *st, void *p)
     r.user = index_column(st, 1, INT64_MAX, &bad);
     r.created = sqlite3_column_int64(st, 3);
     if (bad || r.id == 0 || r.user == 0 || !column_name(st, 2, VOLUME_NAME_MAX, r.name))
-        return bad_row("volume");
+        return statedb_bad_row("volume");
     return ctx->volume(ctx->arg, &r);
 }
 
@@ -401,7 +417,7 @@ int statedb_list_volumes(struct statedb *db, int (*fn)(void *arg, const struct v
 {
     struct list_ctx ctx = {.volume = fn, .arg = arg};
 
-    return list(db, "SELECT id, user, name, created FROM volume ORDER BY id", volume_row, &ctx);
+    return statedb_list(db, "SELECT id, user, name, created FROM volume ORDER BY id", volume_row, &ctx);
 }
 
 static int client_row(sqlite3_stmt *st, void *p)
@@ -416,7 +432,7 @@ static int client_row(sqlite3_stmt *st, void *p)
     const unsigned char *principal = sqlite3_column_text(st, 2);
     if (bad || c.owner_len > OWNER_MAX || !principal ||
         strlen((const char *)principal) >= sizeof(c.principal))
-        return bad_row("client");
+        return statedb_bad_row("client");
     strcpy(c.principal, (const char *)principal);
     return ctx->client(ctx->arg, &c);
 }
@@ -426,25 +442,24 @@ int statedb_list_clients(struct statedb *db, int (*fn)(void *arg, const struct c
 {
     struct list_ctx ctx = {.client = fn, .arg = arg};
 
-    return list(db, "SELECT minor, owner, principal FROM client ORDER BY minor, owner", client_row,
+    return statedb_list(db, "SELECT minor, owner, principal FROM client ORDER BY minor, owner", client_row,
                 &ctx);
 }
 
 /* --- users and volumes --- */
 
-/* Takes the next id from the counter in its column: ids are never used again, so it is durable first. */
-static int next_id_locked(struct statedb *db, const char *update, const char *select, uint64_t *id)
+int statedb_next_id(struct statedb *db, const char *update, const char *select, uint64_t *id)
 {
     sqlite3_stmt *st;
     int64_t next = 0;
-    int rc = prepare(db, update, &st);
+    int rc = statedb_prepare(db, update, &st);
 
     if (!rc)
-        rc = finish(db, st, update);
+        rc = statedb_finish(db, st, update);
     if (rc >= 0)
         rc = query_int(db, select, &next);
     if (!rc && next < 2)
-        rc = bad_row("server");
+        rc = statedb_bad_row("server");
     *id = (uint64_t)next - 1;
     return rc;
 }
@@ -459,15 +474,15 @@ int statedb_add_user(struct statedb *db, const char *name, struct user_row *out)
         return rc;
     strcpy(u.name, name);
     pthread_mutex_lock(&db->lock);
-    rc = next_id_locked(db, "UPDATE server SET next_user = next_user + 1",
+    rc = statedb_next_id(db, "UPDATE server SET next_user = next_user + 1",
                         "SELECT next_user FROM server", &u.id);
     if (!rc)
-        rc = prepare(db, "INSERT INTO user VALUES(?1, ?2, ?3)", &st);
+        rc = statedb_prepare(db, "INSERT INTO user VALUES(?1, ?2, ?3)", &st);
     if (!rc) {
         bind_u64(st, 1, u.id);
         sqlite3_bind_text(st, 2, u.name, -1, SQLITE_STATIC);
         sqlite3_bind_int64(st, 3, u.created);
-        rc = finish(db, st, "add user");
+        rc = statedb_finish(db, st, "add user");
     }
     pthread_mutex_unlock(&db->lock);
     if (rc < 0)
@@ -482,12 +497,12 @@ static int change_by_id(struct statedb *db, const char *text, uint64_t id, const
     sqlite3_stmt *st;
 
     pthread_mutex_lock(&db->lock);
-    int rc = prepare(db, text, &st);
+    int rc = statedb_prepare(db, text, &st);
     if (!rc) {
         bind_u64(st, 1, id);
         if (name)
             sqlite3_bind_text(st, 2, name, -1, SQLITE_STATIC);
-        rc = finish(db, st, text);
+        rc = statedb_finish(db, st, text);
     }
     pthread_mutex_unlock(&db->lock);
     return rc < 0 ? rc : rc == 0 ? -ENOENT : 0;
@@ -504,7 +519,7 @@ int statedb_del_user(struct statedb *db, uint64_t id)
 int statedb_next_volume_id(struct statedb *db, uint64_t *id)
 {
     pthread_mutex_lock(&db->lock);
-    int rc = next_id_locked(db, "UPDATE server SET next_volume = next_volume + 1",
+    int rc = statedb_next_id(db, "UPDATE server SET next_volume = next_volume + 1",
                             "SELECT next_volume FROM server", id);
     pthread_mutex_unlock(&db->lock);
     return rc;
@@ -518,7 +533,7 @@ int statedb_add_volume(struct statedb *db, const struct volume_row *r)
     if (rc || r->id == 0)
         return -EINVAL;
     pthread_mutex_lock(&db->lock);
-    rc = prepare(db,
+    rc = statedb_prepare(db,
                  "INSERT INTO volume SELECT ?1, ?2, ?3, ?4 WHERE EXISTS"
                  " (SELECT 1 FROM user WHERE id = ?2)",
                  &st);
@@ -527,7 +542,7 @@ int statedb_add_volume(struct statedb *db, const struct volume_row *r)
         bind_u64(st, 2, r->user);
         sqlite3_bind_text(st, 3, r->name, -1, SQLITE_STATIC);
         sqlite3_bind_int64(st, 4, r->created);
-        rc = finish(db, st, "add volume");
+        rc = statedb_finish(db, st, "add volume");
     }
     pthread_mutex_unlock(&db->lock);
     return rc < 0 ? rc : rc == 0 ? -ENOENT : 0;
@@ -554,12 +569,12 @@ int statedb_put_client(struct statedb *db, const struct client_row *c)
     if (c->owner_len > OWNER_MAX || memchr(c->principal, 0, sizeof(c->principal)) == NULL)
         return -EINVAL;
     pthread_mutex_lock(&db->lock);
-    int rc = prepare(db, "REPLACE INTO client VALUES(?1, ?2, ?3)", &st);
+    int rc = statedb_prepare(db, "REPLACE INTO client VALUES(?1, ?2, ?3)", &st);
     if (!rc) {
         bind_u64(st, 1, c->minor);
         sqlite3_bind_blob64(st, 2, c->owner_len ? c->owner : "", c->owner_len, SQLITE_STATIC);
         sqlite3_bind_text(st, 3, c->principal, -1, SQLITE_STATIC);
-        rc = finish(db, st, "put client");
+        rc = statedb_finish(db, st, "put client");
     }
     pthread_mutex_unlock(&db->lock);
     return rc < 0 ? rc : 0;
@@ -570,11 +585,11 @@ int statedb_del_client(struct statedb *db, uint32_t minor, const void *owner, si
     sqlite3_stmt *st;
 
     pthread_mutex_lock(&db->lock);
-    int rc = prepare(db, "DELETE FROM client WHERE minor = ?1 AND owner = ?2", &st);
+    int rc = statedb_prepare(db, "DELETE FROM client WHERE minor = ?1 AND owner = ?2", &st);
     if (!rc) {
         bind_u64(st, 1, minor);
         sqlite3_bind_blob64(st, 2, owner_len ? owner : "", owner_len, SQLITE_STATIC);
-        rc = finish(db, st, "delete client");
+        rc = statedb_finish(db, st, "delete client");
     }
     pthread_mutex_unlock(&db->lock);
     return rc < 0 ? rc : 0;

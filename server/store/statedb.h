@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * statedb: what the whole server remembers: STORE/state.db. Boot epoch, handle key, users, volumes, and
+ * statedb: what the whole server remembers: STORE/state.db. Boot epoch, handle key, users, volumes, grants, and
  * the clients that may reclaim state after a restart (RFC 8881 section 8.4.2.1; RFC 7530 section 9.6.3.4).
  *
  * Every change is durable when the call returns 0. Thread-safe; calls block on the disk, so they are
@@ -55,6 +55,46 @@ int statedb_next_volume_id(struct statedb *db, uint64_t *id);
 int statedb_add_volume(struct statedb *db, const struct volume_row *r); /* -EEXIST; -ENOENT: user */
 int statedb_del_volume(struct statedb *db, uint64_t id);
 int statedb_rename_volume(struct statedb *db, uint64_t id, const char *name); /* -EEXIST */
+
+/* Grants: who may reach what, and how. What they mean is server/grant's business; here they are rows. */
+enum grant_subject {
+    GRANT_NETWORK = 1, /* net, prefix */
+    GRANT_TOKEN = 2,   /* salt, hash */
+    /* 3 and 4 are kept for certificates and Kerberos principals, in `principal`. */
+};
+enum grant_object { GRANT_SERVER, GRANT_USER, GRANT_VOLUME, GRANT_SNAPSHOT, GRANT_SUBPATH };
+enum grant_squash { GRANT_SQUASH_NONE, GRANT_SQUASH_ROOT, GRANT_SQUASH_ALL };
+enum { GRANT_MAY_WRITE = 1, GRANT_MAY_CREATE = 2 };
+#define GRANT_PATH_MAX  1023 /* bytes of a subpath */
+#define GRANT_LABEL_MAX 127
+#define GRANT_NOBODY    65534u
+struct grant_row {
+    uint64_t id; /* >= 1, never used again: it is in file handles */
+    enum grant_subject subject;
+    uint8_t net[16]; /* IPv4 as ::ffff:a.b.c.d; bits behind the prefix are zero */
+    unsigned prefix; /* 0..128; of IPv4 at least 96 */
+    uint8_t salt[16], hash[32];
+    char principal[1]; /* no subject has one yet */
+    enum grant_object object;
+    uint64_t user;     /* of all but GRANT_SERVER */
+    uint64_t volume;   /* of GRANT_VOLUME, _SNAPSHOT, _SUBPATH */
+    uint64_t snapshot; /* of GRANT_SNAPSHOT */
+    char path[GRANT_PATH_MAX + 1]; /* of GRANT_SUBPATH: relative, no empty part, no "." or ".." */
+    unsigned rights;   /* GRANT_MAY_ */
+    enum grant_squash squash;
+    bool has_anon;     /* anon_uid and anon_gid are meant, not the default of the squash */
+    uint32_t anon_uid, anon_gid;
+    int64_t expires;   /* seconds since 1970; 0: never */
+    int64_t created;
+    char label[GRANT_LABEL_MAX + 1]; /* for people */
+};
+int statedb_list_grants(struct statedb *db, int (*fn)(void *arg, const struct grant_row *g), void *arg);
+/* Gives g an id. A grant to the same network on the same object is replaced by g, which gets its id. */
+int statedb_add_grant(struct statedb *db, struct grant_row *g);
+int statedb_del_grant(struct statedb *db, uint64_t id); /* -ENOENT */
+/* Removes grants on users, volumes that are not there (any more), and tokens that expired before `before`. The number
+ * of them. */
+int statedb_clean_grants(struct statedb *db, int64_t before);
 
 /* Clients that may reclaim. owner: the client's own id string (up to 1024 bytes), unique with minor.
  * principal: who it was (state's business). */

@@ -78,7 +78,7 @@ static void garbage(void **state)
     statedb_close(db);
     raw(*state, "UPDATE server SET handle_key = x'00'");
     assert_int_equal(statedb_open(st_path(*state, "store"), &db), -EUCLEAN);
-    raw(*state, "PRAGMA user_version = 2");
+    raw(*state, "PRAGMA user_version = 3");
     assert_int_equal(statedb_open(st_path(*state, "store"), &db), -ENOTSUP);
     fd = open(st_path(*state, "store/state.db"), O_WRONLY | O_TRUNC);
     st_fill(junk, sizeof(junk), 1);
@@ -104,6 +104,145 @@ static void names(void **state)
     assert_int_equal(statedb_check_volume_name(buf, 128), -EINVAL);
     assert_int_equal(statedb_check_user_name("A.b_c-9", 7), 0);
     assert_int_equal(statedb_check_user_name("a\0b", 3), -EINVAL);
+}
+
+/* --- grants --- */
+
+struct grants {
+    struct grant_row g[16];
+    unsigned n;
+};
+
+static int keep_grant(void *arg, const struct grant_row *g)
+{
+    struct grants *all = arg;
+
+    assert_true(all->n < 16);
+    all->g[all->n++] = *g;
+    return 0;
+}
+
+static void list_grants(struct statedb *db, struct grants *all)
+{
+    memset(all, 0, sizeof(*all));
+    assert_int_equal(statedb_list_grants(db, keep_grant, all), 0);
+}
+
+static void assert_defaults(const struct grants *all)
+{
+    static const uint8_t loop4[16] = {[10] = 0xff, 0xff, 127}, loop6[16] = {[15] = 1};
+
+    assert_int_equal(all->n, 2);
+    for (int i = 0; i < 2; i++) {
+        const struct grant_row *g = &all->g[i];
+
+        assert_int_equal(g->subject, GRANT_NETWORK);
+        assert_int_equal(g->object, GRANT_SERVER);
+        assert_int_equal(g->rights, GRANT_MAY_WRITE | GRANT_MAY_CREATE);
+        assert_int_equal(g->squash, GRANT_SQUASH_NONE);
+        assert_true(g->expires == 0 && g->created > 1000000000 && !g->has_anon);
+    }
+    assert_memory_equal(all->g[0].net, loop4, 16);
+    assert_memory_equal(all->g[1].net, loop6, 16);
+    assert_int_equal(all->g[0].prefix, 96 + 8);
+    assert_int_equal(all->g[1].prefix, 128);
+}
+
+static void grants_kept(void **state)
+{
+    struct statedb *db = db_open(*state);
+    struct grant_row g = {.subject = GRANT_NETWORK, .net = {[10] = 0xff, 0xff, 10}, .prefix = 104,
+                          .object = GRANT_SUBPATH, .user = 1, .volume = 1, .path = "runs/42", .rights = GRANT_MAY_WRITE,
+                          .squash = GRANT_SQUASH_ALL, .has_anon = true, .anon_uid = UINT32_MAX, .anon_gid = 7,
+                          .expires = 99, .label = "l"};
+    struct grant_row t = {.subject = GRANT_TOKEN, .salt = {1, 2}, .hash = {3, [31] = 4}, .object = GRANT_SNAPSHOT,
+                          .user = 1, .volume = 2, .snapshot = INT64_MAX, .expires = 5};
+    struct grants all;
+    uint64_t id;
+
+    list_grants(db, &all);
+    assert_defaults(&all);
+    assert_int_equal(statedb_add_grant(db, &g), 0);
+    assert_int_equal(statedb_add_grant(db, &t), 0);
+    assert_true(g.id == 3 && t.id == 4);
+    statedb_close(db);
+
+    db = db_open(*state);
+    list_grants(db, &all);
+    assert_int_equal(all.n, 4);
+    assert_memory_equal(&all.g[2], &g, sizeof(g));
+    assert_memory_equal(&all.g[3], &t, sizeof(t));
+    /* the same place: replaced under its id; two tokens are two */
+    id = g.id;
+    g.rights = 0;
+    assert_int_equal(statedb_add_grant(db, &g), 0);
+    assert_true(g.id == id);
+    assert_int_equal(statedb_add_grant(db, &t), 0);
+    list_grants(db, &all);
+    assert_int_equal(all.n, 5);
+    assert_int_equal(all.g[2].rights, 0);
+    /* an id is not used again */
+    id = t.id;
+    assert_int_equal(statedb_del_grant(db, id), 0);
+    assert_int_equal(statedb_del_grant(db, id), -ENOENT);
+    assert_int_equal(statedb_add_grant(db, &t), 0);
+    assert_true(t.id > id);
+    /* nobody there, and expired */
+    assert_true(statedb_clean_grants(db, 1) >= 0);
+    list_grants(db, &all);
+    assert_defaults(&all);
+    statedb_close(db);
+}
+
+static void grants_bad(void **state)
+{
+    static const char *const bad[] = {
+        "INSERT INTO access VALUES(9,1,x'00',8,NULL,NULL,NULL,0,NULL,NULL,NULL,'',0,0,NULL,NULL,0,0,'')",
+        "INSERT INTO access VALUES(9,3,zeroblob(16),8,NULL,NULL,'p',0,NULL,NULL,NULL,'',0,0,NULL,NULL,0,0,'')",
+        "INSERT INTO access VALUES(9,1,zeroblob(16),129,NULL,NULL,NULL,0,NULL,NULL,NULL,'',0,0,NULL,NULL,0,0,'')",
+        "INSERT INTO access VALUES(9,1,zeroblob(16),8,NULL,NULL,NULL,5,1,1,1,'',0,0,NULL,NULL,0,0,'')",
+        "INSERT INTO access VALUES(9,1,zeroblob(16),8,NULL,NULL,NULL,4,1,1,NULL,'',0,0,NULL,NULL,0,0,'')",
+        "INSERT INTO access VALUES(9,1,zeroblob(16),8,NULL,NULL,NULL,2,1,1,NULL,'a',0,0,NULL,NULL,0,0,'')",
+        "INSERT INTO access VALUES(9,1,zeroblob(16),8,NULL,NULL,NULL,0,NULL,NULL,NULL,'',4,0,NULL,NULL,0,0,'')",
+        "INSERT INTO access VALUES(9,1,zeroblob(16),8,NULL,NULL,NULL,0,NULL,NULL,NULL,'',0,3,NULL,NULL,0,0,'')",
+        "INSERT INTO access VALUES(9,2,NULL,NULL,zeroblob(16),zeroblob(31),NULL,0,NULL,NULL,NULL,'',0,0,NULL,NULL,0,0,'')",
+        "INSERT INTO access VALUES(9,1,zeroblob(16),8,NULL,NULL,NULL,4,1,1,NULL,printf('%.2000c','x'),0,0,NULL,NULL,0,0,'')",
+        "INSERT INTO access VALUES(9,1,zeroblob(16),8,NULL,NULL,NULL,0,NULL,NULL,NULL,'',0,0,NULL,NULL,-1,0,'')",
+    };
+    struct statedb *db;
+    struct grants all;
+
+    statedb_close(db_open(*state));
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        raw(*state, bad[i]);
+        db = db_open(*state);
+        memset(&all, 0, sizeof(all));
+        assert_int_equal(statedb_list_grants(db, keep_grant, &all), -EUCLEAN);
+        statedb_close(db);
+        raw(*state, "DELETE FROM access WHERE id = 9");
+    }
+}
+
+/* A store of format 1 keeps what it has and gets what a new one gets, also if the upgrade is cut short. */
+static void grants_upgrade(void **state)
+{
+    struct statedb *db;
+    struct user_row u;
+    struct grants all;
+
+    db = db_open(*state);
+    assert_int_equal(statedb_add_user(db, "alice", &u), 0);
+    statedb_close(db);
+    raw(*state, "DROP TABLE access; ALTER TABLE server DROP COLUMN next_grant; PRAGMA user_version = 1");
+    db = db_open(*state);
+    list_grants(db, &all);
+    assert_defaults(&all);
+    assert_int_equal(statedb_add_user(db, "alice", &u), -EEXIST);
+    statedb_close(db);
+    db = db_open(*state); /* once */
+    list_grants(db, &all);
+    assert_int_equal(all.n, 2);
+    statedb_close(db);
 }
 
 static void one_server(void **state)
@@ -190,7 +329,7 @@ static void life(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(garbage), T(names), T(one_server), T(life)};
+    const struct CMUnitTest tests[] = {T(garbage), T(names), T(grants_kept), T(grants_bad), T(grants_upgrade), T(one_server), T(life)};
 
     return cmocka_run_group_tests_name("statedb", tests, NULL, NULL);
 }
