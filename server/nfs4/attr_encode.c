@@ -89,10 +89,9 @@ static void put_bits(struct writer *w, void (*set)(uint32_t minor, xbitmap *out)
 
 static void put_handle(struct writer *w, const struct attr_source *s)
 {
-    char fh[FH_SIZE];
+    char fh[FH_SIZE_MAX];
 
-    fh_encode(s->handle_key, &s->fh, fh);
-    put_bytes(w, fh, sizeof(fh));
+    put_bytes(w, fh, fh_encode(s->handle_key, &s->fh, fh));
 }
 
 /* False: not an attribute that has a value. */

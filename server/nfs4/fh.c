@@ -3,12 +3,14 @@
  */
 #include "server/nfs4/fh.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "common/siphash.h"
 
-#define FH_FORMAT 1
-#define FH_SIGNED 24 /* bytes that the MAC covers */
+/* Bytes that the MAC covers. */
+#define FH_SIGNED_1 24u
+#define FH_SIGNED_2 40u
 
 enum { FH_ROOT, FH_USER, FH_INODE };
 
@@ -39,11 +41,15 @@ void fh_parts_of(const struct vobj *o, struct fh_parts *p)
     }
 }
 
-void fh_encode(const uint8_t key[16], const struct fh_parts *p, char out[FH_SIZE])
+uint32_t fh_encode(const uint8_t key[16], const struct fh_parts *p, char out[FH_SIZE_MAX])
 {
-    memset(out, 0, FH_SIZE);
-    out[0] = FH_FORMAT;
-    out[1] = p->kind == VOBJ_FILE ? FH_INODE : p->kind == VOBJ_USER ? FH_USER : FH_ROOT;
+    static const char kinds[] = {[VOBJ_ROOT] = FH_ROOT, [VOBJ_USER] = FH_USER, [VOBJ_FILE] = FH_INODE};
+    bool more = p->snap || p->grant;
+    uint32_t n = more ? FH_SIGNED_2 : FH_SIGNED_1;
+
+    memset(out, 0, FH_SIZE_MAX);
+    out[0] = more ? 2 : 1;
+    out[1] = kinds[p->kind];
     if (p->kind == VOBJ_FILE) {
         put64(out + 4, (uint64_t)p->gen << 32);
         put64(out + 8, p->volume);
@@ -51,22 +57,42 @@ void fh_encode(const uint8_t key[16], const struct fh_parts *p, char out[FH_SIZE
     } else if (p->kind == VOBJ_USER) {
         put64(out + 8, p->user);
     }
-    put64(out + FH_SIGNED, siphash24(key, out, FH_SIGNED));
+    if (more) {
+        put64(out + 24, p->snap);
+        put64(out + 32, p->grant);
+    }
+    put64(out + n, siphash24(key, out, n));
+    return n + 8;
+}
+
+/* The bytes before the MAC, 0 if it is not right. */
+static uint32_t check_mac(const uint8_t key[16], const xhandle *h)
+{
+    uint32_t n = h->len && h->data[0] == 2 ? FH_SIGNED_2 : FH_SIGNED_1;
+    uint8_t diff = 0;
+    char mac[8];
+
+    if (h->len != n + 8 || (h->data[0] != 1 && h->data[0] != 2))
+        return 0;
+    put64(mac, siphash24(key, h->data, n));
+    for (int i = 0; i < 8; i++) /* no early exit: the time must not tell how much of a guess was right */
+        diff |= (uint8_t)(mac[i] ^ h->data[n + i]);
+    return diff ? 0 : n;
 }
 
 nfsstat4 fh_decode(const uint8_t key[16], const xhandle *h, struct fh_parts *p)
 {
-    char mac[8];
-    uint8_t diff = 0;
+    uint32_t n = check_mac(key, h);
 
     memset(p, 0, sizeof(*p));
-    if (h->len != FH_SIZE || h->data[0] != FH_FORMAT)
+    if (!n)
         return NFS4ERR_BADHANDLE;
-    put64(mac, siphash24(key, h->data, FH_SIGNED));
-    for (int i = 0; i < 8; i++) /* no early exit: the time must not tell how much of a guess was right */
-        diff |= (uint8_t)(mac[i] ^ h->data[FH_SIGNED + i]);
-    if (diff)
-        return NFS4ERR_BADHANDLE;
+    if (n == FH_SIGNED_2) {
+        p->snap = get64(h->data + 24);
+        p->grant = get64(h->data + 32);
+        if (!p->snap && !p->grant)
+            return NFS4ERR_BADHANDLE;
+    }
     switch (h->data[1]) {
     case FH_ROOT:
         p->kind = VOBJ_ROOT;

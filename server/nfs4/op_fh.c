@@ -38,14 +38,13 @@ nfsstat4 op_putpubfh(struct compound *c, void *args, PUTPUBFH4res *res)
 
 nfsstat4 op_getfh(struct compound *c, void *args, GETFH4res *res)
 {
-    char *fh = compound_scratch(c, FH_SIZE);
+    char *fh = compound_scratch(c, FH_SIZE_MAX);
     struct fh_parts p;
 
     if (!fh)
         return NFS4ERR_DELAY;
     fh_parts_of(&c->cur.obj, &p);
-    fh_encode(c->srv->handle_key, &p, fh);
-    res->GETFH4res_u.resok4.object = (xhandle){FH_SIZE, fh};
+    res->GETFH4res_u.resok4.object = (xhandle){fh_encode(c->srv->handle_key, &p, fh), fh};
     return NFS4_OK;
 }
 

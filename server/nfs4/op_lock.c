@@ -53,7 +53,7 @@ struct kept {
 static nfsstat4 run_lock(struct compound *c, LOCK4args *args, struct lock_request *r)
 {
     bool new_owner = args->locker.new_lock_owner;
-    char *fh = compound_scratch(c, FH_SIZE);
+    char *fh = compound_scratch(c, FH_SIZE_MAX);
     struct fh_parts parts;
     open_to_lock_owner4 *n = &args->locker.locker4_u.open_owner;
     nfsstat4 status;
@@ -71,9 +71,8 @@ static nfsstat4 run_lock(struct compound *c, LOCK4args *args, struct lock_reques
     r->wait = c->minor && fh && (args->locktype == READW_LT || args->locktype == WRITEW_LT);
     if (r->wait) {
         fh_parts_of(&c->cur.obj, &parts);
-        fh_encode(c->srv->handle_key, &parts, fh);
         r->fh = fh;
-        r->fh_len = FH_SIZE;
+        r->fh_len = fh_encode(c->srv->handle_key, &parts, fh);
     }
     r->offset = args->offset;
     r->length = args->length;

@@ -32,7 +32,7 @@ struct opening {
     struct vfs_attr attr;
     struct vset set;
     xbitmap applied;
-    char fh[FH_SIZE];
+    char fh[FH_SIZE_MAX];
     uint64_t verf;
     bool create, created, exclusive, truncate;
     struct dir_change dc;
@@ -309,9 +309,8 @@ static nfsstat4 reserve(struct opening *o)
     o->req.truncate = o->truncate;
     o->req.change = o->attr.a.change;
     fh_parts_of(&o->obj, &fh);
-    fh_encode(c->srv->handle_key, &fh, o->fh);
     o->req.fh = o->fh;
-    o->req.fh_len = sizeof o->fh;
+    o->req.fh_len = fh_encode(c->srv->handle_key, &fh, o->fh);
     o->req.hold = hold;
     status = open_grant(c->srv->state, &o->req, c->call.may_block);
     vfs_hold_drop(o->req.hold); /* unless the open took it */

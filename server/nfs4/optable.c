@@ -6,6 +6,7 @@
  * 8881 section 17); one that is newer than the compound's minor version is illegal.
  */
 #include "server/nfs4/compound.h"
+#include "server/nfs4/fh.h"
 #include "server/nfs4/ops.h"
 
 /* Handlers take their own types; calling them through a pointer of another type would be undefined. */
@@ -93,7 +94,7 @@ static const struct op_row table[] = {
     ROW(DELEGPURGE, delegpurge, 0, 2, 0, 0),
     ROW(DELEGRETURN, delegreturn, 0, 2, OPF_NEED_FH | OPF_CHANGES, 0),
     ROW(GETATTR, getattr, 0, 2, OPF_NEED_FH, 0),
-    ROW_VOID(GETFH, getfh, 0, 2, OPF_NEED_FH, 36),
+    ROW_VOID(GETFH, getfh, 0, 2, OPF_NEED_FH, 4 + FH_SIZE_MAX),
     ROW(LINK, link, 0, 2, OPF_NEED_FH | OPF_NEED_SAVED | OPF_CHANGES, 20),
     ROW(LOCK, lock, 0, 2, OPF_NEED_FH | OPF_NEED_FILE | OPF_CHANGES, 16),
     ROW(LOCKT, lockt, 0, 2, OPF_NEED_FH | OPF_NEED_FILE, 0),

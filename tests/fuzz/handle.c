@@ -49,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static bool ready;
     const uint8_t *p = data, *end = data + size;
-    char made[FH_SIZE], again[FH_SIZE], raw[NFS4_FHSIZE] = {0};
+    char made[FH_SIZE_MAX], again[FH_SIZE_MAX], raw[NFS4_FHSIZE] = {0};
     struct fh_parts parts = {0}, got;
     xhandle h = {(uint32_t)(size < NFS4_FHSIZE ? size : NFS4_FHSIZE), raw};
     GETATTR4args ga = {.attr_request = {.w = {UINT32_MAX, ~(1u << (FATTR4_TIME_ACCESS_SET - 32) |
@@ -64,8 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     memcpy(raw, data, h.len);
     if (fh_decode(env.srv.handle_key, &h, &got) == NFS4_OK) {
-        fh_encode(env.srv.handle_key, &got, again);
-        must(h.len == FH_SIZE && memcmp(again, raw, FH_SIZE) == 0);
+        must(fh_encode(env.srv.handle_key, &got, again) == h.len && memcmp(again, raw, h.len) == 0);
     }
     use(&h, OP_GETFH, NULL, NULL);
     if (!size)
@@ -78,8 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         parts.ino = number(&p, end);
         parts.gen = (uint32_t)number(&p, end);
     }
-    fh_encode(env.srv.handle_key, &parts, made);
-    h = (xhandle){FH_SIZE, made};
+    h = (xhandle){fh_encode(env.srv.handle_key, &parts, made), made};
     must(fh_decode(env.srv.handle_key, &h, &got) == NFS4_OK);
     must(got.kind == parts.kind && got.user == parts.user && got.volume == parts.volume && got.ino == parts.ino &&
          got.gen == parts.gen);
