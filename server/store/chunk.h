@@ -6,7 +6,9 @@
 
 #include "server/store/types.h"
 
-enum chunk_codec { CHUNK_RAW = 0, CHUNK_ZSTD = 1 }; /* on disk: never renumber */
+/* On disk: never renumber. CHUNK_PLANES: numbers of 2 or 4 bytes taken apart byte by byte, each plane raw or zstd. */
+enum chunk_codec { CHUNK_RAW = 0, CHUNK_ZSTD = 1, CHUNK_PLANES = 2 };
+#define CHUNK_CODEC_MAX CHUNK_PLANES
 
 /* How a chunk is stored. */
 struct chunk {
@@ -24,7 +26,7 @@ struct chunk {
 
 /* Encodes len bytes into out (CHUNK_BOUND bytes); fills codec, len, stored_len and checksum of c.
  * level 0 = raw. The compressed form is kept only if it saves at least 1/8; a large input is probed
- * with 8 KiB first. When the result is raw, *payload points to data, else to out.
+ * with 8 KiB first, which also tells whether planes suit it better. When the result is raw, *payload points to data, else to out.
  * Uses a compression context of this thread. -EINVAL: len is not 1..SLOT_SIZE. */
 int chunk_encode(const void *data, uint32_t len, int level, void *out, struct chunk *c,
                  const void **payload);

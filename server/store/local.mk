@@ -21,6 +21,7 @@ libstore_a_SOURCES = \
     server/store/pack_impl.h \
     server/store/pack_read.c \
     server/store/pack_walk.c \
+    server/store/planes.c server/store/planes.h \
     server/store/slot.c \
     server/store/statedb.c server/store/statedb.h server/store/statedb_grant.c server/store/statedb_int.h \
     server/store/tend.c server/store/txg.c \

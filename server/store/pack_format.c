@@ -88,7 +88,7 @@ bool pack_get_record(const uint8_t b[PACK_HEADER], struct pack_record *r)
 {
     if (memcmp(b, RECORD_MAGIC, 4) != 0 || !check_ok(b) || b[4] != PACK_VERSION)
         return false;
-    if (b[5] != CHUNK_RAW && b[5] != CHUNK_ZSTD)
+    if (b[5] > CHUNK_CODEC_MAX)
         return false;
     r->chunk.codec = b[5];
     r->chunk.id = get64(b + 8);

@@ -3,6 +3,7 @@
  */
 #include "server/store/chunk.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <xxhash.h>
 #include <zstd.h>
@@ -136,6 +137,96 @@ static void keeps_only_what_saves(void **state)
     assert_memory_equal(back, data, 1000);
 }
 
+/* Normally distributed weights as f32 or, cut to 2 bytes, bf16. */
+static void fill_weights(uint8_t *p, size_t len, unsigned width, uint64_t seed)
+{
+    uint64_t rng = seed * 2 + 1;
+
+    for (size_t i = 0; i + width <= len; i += width) {
+        double u = (double)(st_random(&rng) >> 11) / (double)(1ull << 53) + 1e-12;
+        double w = (double)(st_random(&rng) >> 11) / (double)(1ull << 53);
+        float f = (float)(0.02 * sqrt(-2 * log(u)) * cos(6.283185307179586 * w));
+        memcpy(p + i, (char *)&f + 4 - width, width);
+    }
+}
+
+static void planes_of_floats(void **state)
+{
+    static const double most[] = {[2] = 0.70, [4] = 0.86};
+    static const uint32_t lens[] = {SLOT_SIZE, SLOT_SIZE - 1, 100003, 32770, 32768};
+    struct chunk c = {0};
+    const void *payload;
+
+    for (unsigned width = 2; width <= 4; width += 2)
+        for (unsigned i = 0; i < 5; i++) {
+            memset(data, 9, sizeof(data));
+            fill_weights(data, lens[i], width, i + width);
+            assert_int_equal(chunk_encode(data, lens[i], 1, out, &c, &payload), 0);
+            assert_int_equal(c.codec, CHUNK_PLANES);
+            assert_true(c.stored_len < most[width] * lens[i]);
+            memset(back, 0xee, sizeof(back));
+            assert_int_equal(chunk_decode(&c, payload, back), 0);
+            assert_memory_equal(back, data, lens[i]);
+            assert_int_equal(back[lens[i]], lens[i] < SLOT_SIZE ? 0xee : back[lens[i]]);
+        }
+    /* text is not taken apart, nor are small inputs */
+    for (uint32_t i = 0; i < SLOT_SIZE; i++)
+        data[i] = (uint8_t)"the quick brown fox "[(i * i / 7 + i) % 20];
+    assert_int_equal(chunk_encode(data, SLOT_SIZE, 1, out, &c, &payload), 0);
+    assert_int_equal(c.codec, CHUNK_ZSTD);
+}
+
+/* Payloads of planes that were tampered with, under a checksum that holds: refused or decoded, nothing past the end. */
+static void planes_refuse_hostile(void **state)
+{
+    uint8_t *p = malloc(CHUNK_BOUND);
+    struct chunk c = {.id = 1}, bad;
+    const void *payload;
+    uint64_t rng = 7;
+    unsigned refused = 0;
+
+    fill_weights(data, 40001, 4, 1);
+    assert_int_equal(chunk_encode(data, 40001, 1, out, &c, &payload), 0);
+    assert_int_equal(c.codec, CHUNK_PLANES);
+    for (unsigned round = 0; round < 4000; round++) {
+        unsigned flips = 1 + round % 3;
+        bad = c;
+        memcpy(p, payload, c.stored_len);
+        while (flips--) {
+            uint64_t r = st_random(&rng);
+            p[round % 2 ? r % 17 : r % c.stored_len] = (uint8_t)(r >> 40);
+        }
+        if (round % 5 == 0)
+            bad.len = 1 + (uint32_t)(st_random(&rng) % SLOT_SIZE);
+        if (round % 7 == 0)
+            bad.stored_len = 1 + (uint32_t)(st_random(&rng) % c.stored_len);
+        bad.checksum = XXH3_64bits(p, bad.stored_len);
+        memset(back, 0xee, sizeof(back));
+        int rc = chunk_decode(&bad, p, back);
+        assert_true(rc == 0 || rc == -EUCLEAN);
+        refused += rc != 0;
+        for (uint32_t i = bad.len; i < bad.len + 64; i++)
+            assert_int_equal(back[i], 0xee);
+    }
+    assert_true(refused > 1000);
+    /* each length of a plane too long, too short, 0 */
+    for (unsigned k = 0; k < 4; k++)
+        for (int d = -1; d <= 1; d += 2) {
+            uint32_t z;
+            memcpy(p, payload, c.stored_len);
+            memcpy(&z, p + 1 + 4 * k, 4);
+            z += (uint32_t)d;
+            memcpy(p + 1 + 4 * k, &z, 4);
+            bad = c;
+            bad.checksum = XXH3_64bits(p, bad.stored_len);
+            assert_int_equal(chunk_decode(&bad, p, back), -EUCLEAN);
+            memset(p + 1 + 4 * k, d > 0 ? 0xff : 0, 4);
+            bad.checksum = XXH3_64bits(p, bad.stored_len);
+            assert_int_equal(chunk_decode(&bad, p, back), -EUCLEAN);
+        }
+    free(p);
+}
+
 static void zero(void **state)
 {
     memset(data, 0, sizeof(data));
@@ -195,7 +286,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decode_refuses_hostile), cmocka_unit_test(encode_limits),
         cmocka_unit_test(keeps_only_what_saves),  cmocka_unit_test(zero),
-        cmocka_unit_test(threads),
+        cmocka_unit_test(threads),                cmocka_unit_test(planes_of_floats),
+        cmocka_unit_test(planes_refuse_hostile),
     };
     int rc = cmocka_run_group_tests_name("chunk", tests, NULL, NULL);
 

@@ -174,7 +174,7 @@ static void hostile_rows(void **state)
         raw(f, "UPDATE extent SET len = 100, chunk_off = 0, chunk = 9");
     }
     static const char *const bad_chunk[] = {"len = 0", "len = 131073", "stored_len = 0",
-                                            "stored_len = 999999", "codec = 2", "codec = 0, len = 50",
+                                            "stored_len = 999999", "codec = 3", "codec = 0, len = 50",
                                             "pack = -1", "pack_off = -1", "checksum = NULL"};
     for (size_t i = 0; i < sizeof(bad_chunk) / sizeof(*bad_chunk); i++) {
         snprintf(text, sizeof(text), "UPDATE chunk SET %s", bad_chunk[i]);
