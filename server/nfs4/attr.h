@@ -31,7 +31,7 @@ bool attr_needs_stat(const xbitmap *want);
 size_t attr_encode(const struct attr_source *s, const xbitmap *want, xbitmap *got, char *buf);
 
 /* Attributes from the network, to set or to compare. Decodes a and checks the values: NFS4ERR_BADXDR
- * (length not right), ATTRNOTSUPP (not an attribute of this minor version), INVAL (read-only, a mode out of range,
+ * (length not right), ATTRNOTSUPP (not an attribute of this minor version; an ACL that is no mode), INVAL (read-only, a mode out of range,
  * nanoseconds too many, both mode and mode_umask, an empty owner), BADOWNER. The mask of set says what to change; `applied`
  * is the bitmap to return once it is done. allowed: attr_settable() or attr_exclcreat(). */
 nfsstat4 attr_decode_set(uint32_t minor, const xbitmap *allowed, const fattr4 *a, struct vset *set,

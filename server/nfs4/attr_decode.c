@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "server/nfs4/acl.h"
 #include "server/nfs4/attr.h"
 
 /* S_IFMT bits that some clients leave in a mode are not worth an error. */
@@ -72,10 +73,19 @@ static nfsstat4 get_mode(XDR *x, uint32_t *mode)
     return NFS4_OK;
 }
 
+/* A mode beside an ACL gives the bits that the ACL has none for (RFC 8881 section 6.4.1.3). The ACL came first. */
+static void use_mode(struct vset *set, uint32_t mode)
+{
+    if (set->mask & VSET_PERM)
+        mode = (mode & ~0777u) | set->mode;
+    set->mode = mode;
+    set->mask = (set->mask & ~(uint32_t)VSET_PERM) | VSET_MODE;
+}
+
 static nfsstat4 get_attr(XDR *x, unsigned attr, struct vset *set)
 {
     nfsstat4 st = NFS4_OK;
-    uint32_t umask_bits;
+    uint32_t mode = 0, umask_bits = 0;
     bool now = false;
 
     switch (attr) {
@@ -84,17 +94,19 @@ static nfsstat4 get_attr(XDR *x, unsigned attr, struct vset *set)
             return NFS4ERR_BADXDR;
         set->mask |= VSET_SIZE;
         break;
+    case FATTR4_ACL:
+        st = acl_to_mode(x, &set->mode);
+        set->mask |= VSET_PERM;
+        break;
     case FATTR4_MODE:
-        st = get_mode(x, &set->mode);
-        set->mask |= VSET_MODE;
+        st = get_mode(x, &mode);
+        use_mode(set, mode);
         break;
     case FATTR4_MODE_UMASK:
-        st = get_mode(x, &set->mode);
+        st = get_mode(x, &mode);
         if (st == NFS4_OK)
             st = get_mode(x, &umask_bits);
-        if (st == NFS4_OK)
-            set->mode &= ~(umask_bits & 0777u);
-        set->mask |= VSET_MODE;
+        use_mode(set, mode & ~(umask_bits & 0777u));
         break;
     case FATTR4_OWNER:
         st = get_id(x, &set->uid);

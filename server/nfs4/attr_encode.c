@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "server/nfs4/acl.h"
 #include "server/nfs4/attr.h"
 #include "server/nfs4/compound.h"
 
@@ -94,7 +95,6 @@ static void put_handle(struct writer *w, const struct attr_source *s)
     put_bytes(w, fh, fh_encode(s->handle_key, &s->fh, fh));
 }
 
-/* False: not an attribute that has a value. */
 /* A bitmap of one word. */
 static void put_word(struct writer *w, uint32_t bits)
 {
@@ -102,6 +102,7 @@ static void put_word(struct writer *w, uint32_t bits)
     put32(w, bits);
 }
 
+/* False: not an attribute that has a value. */
 static bool put_attr(struct writer *w, const struct attr_source *s, unsigned attr)
 {
     const struct vattr *a = &s->va.a;
@@ -134,8 +135,13 @@ static bool put_attr(struct writer *w, const struct attr_source *s, unsigned att
         break;
     case FATTR4_NAMED_ATTR:
     case FATTR4_CASE_INSENSITIVE:
-    case FATTR4_ACLSUPPORT:
         put32(w, 0);
+        break;
+    case FATTR4_ACL:
+        w->p += acl_of_mode(a->mode, a->type == IT_DIR, w->p);
+        break;
+    case FATTR4_ACLSUPPORT:
+        put32(w, ACL4_SUPPORT_ALLOW_ACL | ACL4_SUPPORT_DENY_ACL);
         break;
     case FATTR4_FSID:
         put64(w, s->va.fsid);

@@ -1,6 +1,7 @@
 noinst_LIBRARIES += libnfs4.a
 libnfs4_a_SOURCES = \
     server/nfs4/account.c server/nfs4/account.h \
+    server/nfs4/acl.c server/nfs4/acl.h \
     server/nfs4/callback.c server/nfs4/callback.h server/nfs4/cbaddr.c \
     server/nfs4/attr.c server/nfs4/attr.h server/nfs4/attr_decode.c server/nfs4/attr_encode.c \
     server/nfs4/compound.c server/nfs4/compound.h \

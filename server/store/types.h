@@ -58,6 +58,7 @@ enum {
     VSET_MTIME_NOW = 1 << 7,
     VSET_VERF = 1 << 8, /* create_verf; only in a create. The low bits of it are not in the times. */
     VSET_BTIME = 1 << 9,
+    VSET_PERM = 1 << 10, /* the nine permission bits of mode alone; without VSET_MODE. vfs makes VSET_MODE of it */
 };
 struct vset {
     uint32_t mask;

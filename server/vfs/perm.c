@@ -86,6 +86,10 @@ int perm_setattr(const struct vattr *a, const struct vcred *c, const struct vset
     int err = 0;
     struct vset set = *in;
     set.mask &= ~(uint32_t)VSET_VERF; /* only a create stores one */
+    if (set.mask & VSET_PERM) {
+        set.mask ^= VSET_PERM | VSET_MODE;
+        set.mode = (a->mode & 07000) | (set.mode & 0777);
+    }
     if (set.mask & VSET_MODE && !perm_is_owner(a, c))
         return -EPERM;
     if ((err = check_chown(a, c, &set)) || (err = check_times(a, c, &set)))
@@ -115,6 +119,8 @@ int perm_new_inode(const struct vattr *dir, const struct vcred *c, enum inode_ty
 {
     struct vset set = *in;
     uint32_t gid = dir->mode & MODE_SGID ? dir->gid : c->gid;
+    if (set.mask & VSET_PERM)
+        set.mask ^= VSET_PERM | VSET_MODE;
     if (!(set.mask & VSET_MODE))
         set.mode = type == IT_DIR || type == IT_LNK ? 0777 : 0666;
     set.mode &= 07777;

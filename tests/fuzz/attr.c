@@ -34,6 +34,7 @@ static void to_set(uint32_t minor, bool excl, const fattr4 *a)
         return;
     must(memcmp(&applied, &a->attrmask, sizeof(applied)) == 0 && !applied.more);
     must(!(set.mask & VSET_MODE) || set.mode <= 07777);
+    must(!(set.mask & VSET_PERM) || (set.mode <= 0777 && !(set.mask & VSET_MODE)));
     must(!(set.mask & VSET_UID) || set.uid != UINT32_MAX);
     must(!(set.mask & VSET_ATIME) || set.atime.tv_nsec < 1000000000);
     must(!(set.mask & VSET_MTIME) || set.mtime.tv_nsec < 1000000000);
@@ -65,6 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!size)
         return 0;
     s.minor = data[0] % 3;
+    s.va.a.mode = (uint32_t)data[0] * 0x55u & 07777;
     copy = malloc(size);
     if (!copy)
         return 0;

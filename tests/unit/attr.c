@@ -60,7 +60,7 @@ static struct vals with(unsigned attr)
 
 static void mask_checked(void **state)
 {
-    struct vals v = with(FATTR4_ACL);
+    struct vals v = with(FATTR4_DACL);
     struct vset set;
 
     assert_int_equal(decode(&v, 2, &set), NFS4ERR_ATTRNOTSUPP);
@@ -81,6 +81,27 @@ static void mask_checked(void **state)
     assert_int_equal(set.mode, 0644);
     xbitmap_set(&v.a.attrmask, FATTR4_MODE);
     assert_int_equal(decode(&v, 2, &set), NFS4ERR_INVAL);
+}
+
+/* An ACL sets the permission bits, a mode beside it the others. */
+static void acl_and_mode(void **state)
+{
+    struct vals v = with(FATTR4_ACL);
+    struct vset set;
+
+    v32(&v, 1);
+    v32(&v, 0);
+    v32(&v, 0);
+    v32(&v, 1);
+    vstr(&v, "EVERYONE@");
+    assert_int_equal(decode(&v, 0, &set), NFS4_OK);
+    assert_int_equal(set.mask, VSET_PERM);
+    assert_int_equal(set.mode, 0444);
+    xbitmap_set(&v.a.attrmask, FATTR4_MODE);
+    v32(&v, 02755);
+    assert_int_equal(decode(&v, 0, &set), NFS4_OK);
+    assert_int_equal(set.mask, VSET_MODE);
+    assert_int_equal(set.mode, 02444);
 }
 
 /* Every settable attribute with its values cut at every length, and with a word too many. */
@@ -168,7 +189,10 @@ static void encode_all(void **state)
     memset(&all, 0xff, sizeof(all));
     for (uint32_t minor = 0; minor <= 2; minor++) {
         struct attr_source s = source(minor);
-        size_t len = attr_encode(&s, &all, &got, buf);
+        size_t len;
+
+        s.va.a.mode = 0017; /* takes the most entries of an ACL */
+        len = attr_encode(&s, &all, &got, buf);
 
         assert_in_range(len, 200, ATTR_BYTES_MAX);
         assert_int_equal(len % 4, 0);
@@ -233,8 +257,19 @@ static void compare(void **state)
     assert_int_equal(attr_compare(&s, &v.a), NFS4ERR_INVAL);
     v = with(FATTR4_TIME_ACCESS_SET);
     assert_int_equal(attr_compare(&s, &v.a), NFS4ERR_INVAL);
-    v = with(FATTR4_ACL);
+    v = with(FATTR4_DACL);
     assert_int_equal(attr_compare(&s, &v.a), NFS4ERR_ATTRNOTSUPP);
+    v = with(FATTR4_ACL); /* of mode 0777 */
+    v32(&v, 3);
+    for (int i = 0; i < 3; i++) {
+        v32(&v, 0);
+        v32(&v, 0);
+        v32(&v, 0x1200a7 | (i ? 0 : 0x40100));
+        vstr(&v, i == 0 ? "OWNER@" : i == 1 ? "GROUP@" : "EVERYONE@");
+    }
+    assert_int_equal(attr_compare(&s, &v.a), NFS4ERR_SAME);
+    s.va.a.mode = 0770;
+    assert_int_equal(attr_compare(&s, &v.a), NFS4ERR_NOT_SAME);
 }
 
 int main(void)
@@ -242,7 +277,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mask_checked), cmocka_unit_test(truncated), cmocka_unit_test(bad_values),
         cmocka_unit_test(encode_all),   cmocka_unit_test(versions),  cmocka_unit_test(only_error),
-        cmocka_unit_test(compare),
+        cmocka_unit_test(compare),     cmocka_unit_test(acl_and_mode),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,6 +71,24 @@ static void test_chmod(void **state)
     assert_int_equal(out.mode, 02755);
 }
 
+/* The permission bits alone: setuid and the like stay as they are. */
+static void test_perm_bits(void **state)
+{
+    struct vattr a = file(02644);
+    struct vattr dir = {.type = IT_DIR, .mode = 0755, .uid = 10, .gid = 300};
+    struct vset out = {0};
+    const struct vset want = {.mask = VSET_PERM, .mode = 0711};
+    assert_int_equal(set(&a, &other, want, &out), -EPERM);
+    assert_int_equal(set(&a, &root, want, &out), 0);
+    assert_int_equal(out.mask, VSET_MODE);
+    assert_int_equal(out.mode, 02711);
+    assert_int_equal(set(&a, &owner, want, &out), 0);
+    assert_int_equal(out.mode, 0711); /* a chmod by one who is not in the group */
+    assert_int_equal(perm_new_inode(&dir, &owner, IT_REG, &want, &out), 0);
+    assert_int_equal(out.mask, VSET_MODE | VSET_UID | VSET_GID);
+    assert_int_equal(out.mode, 0711);
+}
+
 static void test_chown(void **state)
 {
     struct vattr a = file(06755), mine = {.type = IT_REG, .mode = 06755, .uid = 11, .gid = 111};
@@ -143,7 +161,7 @@ static void test_new_inode(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_matrix), cmocka_unit_test(test_sticky),   cmocka_unit_test(test_chmod),
+        cmocka_unit_test(test_matrix), cmocka_unit_test(test_sticky),   cmocka_unit_test(test_chmod), cmocka_unit_test(test_perm_bits),
         cmocka_unit_test(test_chown),  cmocka_unit_test(test_times),    cmocka_unit_test(test_truncate),
         cmocka_unit_test(test_new_inode),
     };

@@ -400,5 +400,24 @@ def listing_while_deleting(d):
     assert len(seen) == 600 and os.listdir(d) == []
 
 
+@case
+def acl_is_another_view_of_the_mode(d):
+    """As long as an ACL says what some mode says; cp -a and ls do not stumble over it."""
+    f, name = d + "/f", "system.nfs4_acl"
+    write_file(f, b"x")
+    os.chmod(f, 0o640)
+    acl = os.getxattr(f, name)
+    assert b"OWNER@" in acl and b"GROUP@" in acl and b"EVERYONE@" in acl and acl[3] == 3, acl
+    os.chmod(f, 0o604)
+    assert os.getxattr(f, name) != acl
+    os.setxattr(f, name, acl)
+    assert stat.S_IMODE(os.stat(f).st_mode) == 0o640 and os.getxattr(f, name) == acl
+    user = b"".join(n.to_bytes(4, "big") for n in (1, 0, 0, 1, 4)) + b"1000"  # ALLOW 1000 to read
+    fails(errno.EIO, os.setxattr, f, name, user)  # what Linux makes of NFS4ERR_ATTRNOTSUPP
+    assert stat.S_IMODE(os.stat(f).st_mode) == 0o640
+    os.chmod(f, 0o2705)
+    assert sh("cp -a f g; cp --preserve=all f h; ls -l f g h | cut -c1-10", d).split() == ["-rwx--Sr-x"] * 3
+
+
 each_version()
 finish()
