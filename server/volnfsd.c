@@ -18,7 +18,9 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "config.h"
+#include "common/clock.h"
 #include "server/control/control.h"
+#include "server/metrics/metrics.h"
 #include "server/nfs4/callback.h"
 #include "server/nfs4/server.h"
 #include "server/options.h"
@@ -28,13 +30,16 @@
 #include "server/store/volume.h"
 #include "server/vfs/vfs.h"
 
-#define DRAIN_MS 5000 /* what requests in flight get to finish at the end */
+#define DRAIN_MS     5000 /* what requests in flight get to finish at the end */
+#define TICK_MS      1000u
+#define FORGET_TICKS 60u
 
 struct daemon {
     struct options opt;
     char *store; /* absolute */
     sigset_t signals;
     struct statedb *db;
+    struct metrics *metrics;
     struct engine *engine;
     struct vfs *vfs;
     struct state *state;
@@ -79,6 +84,19 @@ static int process_init(struct daemon *d)
 #endif
     }
     return 0;
+}
+
+static int metrics_init(struct daemon *d)
+{
+    int err = metrics_new(&d->metrics);
+    if (err)
+        log_error("out of memory");
+    return err;
+}
+
+static void metrics_fini(struct daemon *d)
+{
+    metrics_free(d->metrics);
 }
 
 /* --- store --- */
@@ -226,7 +244,7 @@ static int listen_init(struct daemon *d)
 {
     char *path = NULL;
     int err = 0;
-    d->nfs = (struct nfs4_server){.vfs = d->vfs, .state = d->state, .epoch = statedb_epoch(d->db)};
+    d->nfs = (struct nfs4_server){.vfs = d->vfs, .state = d->state, .epoch = statedb_epoch(d->db), .metrics = d->metrics};
     memcpy(d->nfs.handle_key, statedb_handle_key(d->db), sizeof(d->nfs.handle_key));
     err = nfs4_callbacks_start(&d->nfs, d->rpc);
     if (err) {
@@ -238,8 +256,15 @@ static int listen_init(struct daemon *d)
         if ((err = rpcserver_listen(d->rpc, d->opt.listen[i], &d->nfs_prog)) ||
             (err = add_address(d, i)))
             goto out;
-    d->control = (struct control){
-        .vfs = d->vfs, .store = d->store, .listen = d->addrs, .epoch = statedb_epoch(d->db)};
+    d->control = (struct control){.vfs = d->vfs,
+                                  .engine = d->engine,
+                                  .state = d->state,
+                                  .rpc = d->rpc,
+                                  .metrics = d->metrics,
+                                  .started_ms = clock_mono_ms(),
+                                  .store = d->store,
+                                  .listen = d->addrs,
+                                  .epoch = statedb_epoch(d->db)};
     control_program(&d->control, &d->control_prog);
     if (asprintf(&path, "%s/control.sock", d->store) < 0) {
         path = NULL;
@@ -290,23 +315,67 @@ static const struct step {
     int (*init)(struct daemon *d);
     void (*fini)(struct daemon *d); /* may be NULL */
 } steps[] = {
-    {process_init, NULL},       {store_init, store_fini}, {engine_init, engine_fini},
-    {vfs_init, vfs_fini},       {rpc_init, rpc_fini},     {state_init, state_fini},
-    {listen_init, listen_fini}, {serve_init, serve_fini},
+    {process_init, NULL},       {metrics_init, metrics_fini}, {store_init, store_fini},
+    {engine_init, engine_fini}, {vfs_init, vfs_fini},         {rpc_init, rpc_fini},
+    {state_init, state_fini},   {listen_init, listen_fini},   {serve_init, serve_fini},
 };
 #define NSTEPS (sizeof(steps) / sizeof(steps[0]))
 
-/* Until a signal says stop; the state layer is ticked each second. */
+struct ids {
+    uint64_t *id;
+    size_t n, max;
+};
+
+static int note_id(void *arg, const struct vfs_volume_info *info)
+{
+    struct ids *ids = arg;
+    if (ids->n < ids->max)
+        ids->id[ids->n++] = info->id;
+    return 0;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static bool is_noted(void *arg, uint64_t id)
+{
+    const struct ids *ids = arg;
+    return bsearch(&id, ids->id, ids->n, sizeof(id), by_value);
+}
+
+/* Counters of volumes that are gone make room for others. */
+static void forget_gone(struct daemon *d)
+{
+    struct ids ids = {.max = vfs_volume_count(d->vfs) + 64u};
+    ids.id = calloc(ids.max, sizeof(*ids.id));
+    if (ids.id && !vfs_volume_peek(d->vfs, note_id, &ids) && ids.n < ids.max) {
+        qsort(ids.id, ids.n, sizeof(*ids.id), by_value);
+        metrics_keep(d->metrics, METRICS_VOLUME, is_noted, &ids);
+    }
+    free(ids.id);
+}
+
+/* Until a signal says stop; state and metrics are ticked each second. */
 static void run(struct daemon *d)
 {
-    for (;;) {
-        struct timespec second = {.tv_sec = 1};
-        int sig = sigtimedwait(&d->signals, NULL, &second);
+    uint64_t next = clock_mono_ms() + TICK_MS;
+    for (unsigned ticks = 1;; ticks++) {
+        uint64_t now = clock_mono_ms(), ms = next > now ? next - now : 0;
+        struct timespec wait = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+        int sig = sigtimedwait(&d->signals, NULL, &wait);
         if (sig > 0) {
             log_info("stopping on signal %d", sig);
             return;
         }
         state_tick(d->state);
+        metrics_tick(d->metrics);
+        if (ticks % FORGET_TICKS == 0)
+            forget_gone(d);
+        now = clock_mono_ms();
+        next = next + TICK_MS > now ? next + TICK_MS : now + TICK_MS;
     }
 }
 

@@ -19,6 +19,7 @@ volnfs_SOURCES = \
     client/cli/cmd_run.c \
     client/cli/cmd_set.c \
     client/cli/cmd_status.c \
+    client/cli/cmd_top.c \
     client/cli/connect.c client/cli/connect.h \
     client/cli/copy.c client/cli/copy.h client/cli/xfer.c \
     client/cli/format.c client/cli/format.h \
@@ -26,6 +27,7 @@ volnfs_SOURCES = \
     client/cli/progress.c client/cli/progress.h \
     client/cli/remote.c client/cli/remote.h client/cli/show.c \
     client/cli/side.c client/cli/side.h client/cli/side_local.c client/cli/side_volume.c \
+    client/cli/statusview.c client/cli/statusview.h \
     client/cli/volnfs.c \
     client/shim/hold.c client/shim/hold.h \
     client/shim/run.c client/shim/run.h

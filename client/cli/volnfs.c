@@ -30,7 +30,10 @@ static const struct verb verbs[] = {
      "  quota=none|SIZE                       the most bytes, such as 10G, before compression\n"
      "  quota-files=none|NUMBER               the most files and directories\n"
      "  readonly=on|off                       refuse changes\n"},
-    {"status", "[--json]", "show the server of the store", cmd_status, NULL},
+    {"status", "[--json]", "show the server of the store and what it does", cmd_status, NULL},
+    {"top", "[-n COUNT] [-d SECONDS]", "watch what the server does", cmd_top,
+     "\n  -n, --count COUNT    end after so many pictures (when q is pressed)\n"
+     "  -d, --delay SECONDS  the time between two (2)\n"},
     {"check", "[--data] [--json] USER/VOLUME...|--all", "verify volumes on the disk", cmd_check,
      "\n  -d, --data  also read all data and verify its checksums\n"
      "  -a, --all   every volume of the store\n"

@@ -2,7 +2,7 @@
  * control: serves proto/control.x (see control.h). Every call that touches volumes may wait for a disk
  * and therefore runs in a worker.
  */
-#include "server/control/control.h"
+#include "server/control/control_impl.h"
 
 #include <errno.h>
 #include <rpc/rpc.h>
@@ -13,17 +13,11 @@
 #include <unistd.h>
 
 #include "config.h"
-#include "proto/control_gen.h"
 #include "proto/props.h"
-
-#define LIST_REPLY_MAX (64u << 20) /* CONTROL_LIST_MAX volumes with long names fit */
 
 /* --- results --- */
 
-/* Fills r; its text is in buf (CONTROL_TEXT_MAX + 1 bytes). */
-static void say(control_result *r, char *buf, int err, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
-static void say(control_result *r, char *buf, int err, const char *fmt, ...)
+void say(control_result *r, char *buf, int err, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -33,8 +27,7 @@ static void say(control_result *r, char *buf, int err, const char *fmt, ...)
     r->text = buf;
 }
 
-/* What an errno means for a volume, for people. */
-static void say_error(control_result *r, char *buf, int err, const char *name)
+void say_error(control_result *r, char *buf, int err, const char *name)
 {
     switch (err) {
     case 0:
@@ -59,7 +52,7 @@ static void say_error(control_result *r, char *buf, int err, const char *name)
     }
 }
 
-static void props_to_wire(const struct volume_props *p, control_props *out)
+void props_to_wire(const struct volume_props *p, control_props *out)
 {
     out->codec = p->codec == VOLUME_ZSTD;
     out->level = p->level;
@@ -85,13 +78,7 @@ static int props_from_wire(const control_props *p, struct volume_props *out)
     return 0;
 }
 
-/* --- procedures: each gets decoded arguments and encodes its result; false: it did not fit --- */
-
-struct proc_call {
-    struct control *c;
-    XDR *out;
-    char text[CONTROL_TEXT_MAX + 1];
-};
+/* --- procedures --- */
 
 static bool do_null(struct proc_call *pc, void *args)
 {
@@ -159,6 +146,25 @@ out:
     return xdr_control_result(pc->out, &r);
 }
 
+int volume_to_wire(const struct vfs_volume_info *info, control_volume *v)
+{
+    memset(v, 0, sizeof(*v));
+    if (asprintf(&v->name, "%s/%s", info->user, info->name) < 0) {
+        v->name = NULL;
+        return -ENOMEM;
+    }
+    v->id = info->id;
+    v->created = info->created;
+    props_to_wire(&info->props, &v->props);
+    v->files = info->stat.files;
+    v->logical = info->stat.logical;
+    v->stored = info->stat.stored;
+    v->pack_bytes = info->stat.pack_bytes;
+    v->index_bytes = info->stat.index_bytes;
+    v->err = info->err;
+    return 0;
+}
+
 struct list {
     control_volume *v;
     u_int n, max;
@@ -167,7 +173,6 @@ struct list {
 static int list_add(void *arg, const struct vfs_volume_info *info)
 {
     struct list *l = arg;
-    control_volume *v;
     if (l->n == l->max) {
         u_int max = l->max ? l->max * 2 : 64;
         control_volume *grown;
@@ -179,19 +184,8 @@ static int list_add(void *arg, const struct vfs_volume_info *info)
         l->v = grown;
         l->max = max;
     }
-    v = &l->v[l->n];
-    memset(v, 0, sizeof(*v));
-    if (asprintf(&v->name, "%s/%s", info->user, info->name) < 0)
+    if (volume_to_wire(info, &l->v[l->n]))
         return -ENOMEM;
-    v->id = info->id;
-    v->created = info->created;
-    props_to_wire(&info->props, &v->props);
-    v->files = info->stat.files;
-    v->logical = info->stat.logical;
-    v->stored = info->stat.stored;
-    v->pack_bytes = info->stat.pack_bytes;
-    v->index_bytes = info->stat.index_bytes;
-    v->err = info->err;
     l->n++;
     return 0;
 }
@@ -230,20 +224,34 @@ static bool do_list(struct proc_call *pc, void *args)
     return ok;
 }
 
-static const struct proc {
-    uint32_t number;
-    bool anybody;
-    bool (*run)(struct proc_call *pc, void *args);
-    xdrproc_t args; /* NULL: none */
-    bool list;      /* the refusal is a control_list_result */
-} procs[] = {
-    {CONTROL_NULL, true, do_null, NULL, false},
-    {CONTROL_INFO, true, do_info, NULL, false},
-    {CONTROL_CREATE, false, do_create, (xdrproc_t)xdr_control_create_args, false},
-    {CONTROL_DESTROY, false, do_destroy, (xdrproc_t)xdr_control_name_args, false},
-    {CONTROL_LIST, false, do_list, (xdrproc_t)xdr_control_name_args, true},
-    {CONTROL_SET, false, do_set, (xdrproc_t)xdr_control_set_args, false},
+static bool refuse_list(struct proc_call *pc, control_result *r)
+{
+    control_list_result l = {.result = *r};
+    return xdr_control_list_result(pc->out, &l);
+}
+
+static const struct control_proc volume_procs[] = {
+    {.number = CONTROL_NULL, .anybody = true, .run = do_null},
+    {.number = CONTROL_INFO, .anybody = true, .run = do_info},
+    {CONTROL_CREATE, false, true, do_create, CONTROL_ARGS(control_create_args), NULL},
+    {CONTROL_DESTROY, false, true, do_destroy, CONTROL_ARGS(control_name_args), NULL},
+    {CONTROL_LIST, false, true, do_list, CONTROL_ARGS(control_name_args), refuse_list},
+    {CONTROL_SET, false, true, do_set, CONTROL_ARGS(control_set_args), NULL},
+    {0},
 };
+
+/* --- finding and running them --- */
+
+static const struct control_proc *const tables[] = {volume_procs, control_status_procs};
+
+static const struct control_proc *find_proc(uint32_t number)
+{
+    for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
+        for (const struct control_proc *p = tables[i]; p->run; p++)
+            if (p->number == number)
+                return p;
+    return NULL;
+}
 
 static bool may_call(const struct request *req)
 {
@@ -251,46 +259,38 @@ static bool may_call(const struct request *req)
     return !request_peer_ids(req, &uid, &gid) && (uid == 0 || uid == (uint32_t)geteuid());
 }
 
-static bool refuse(struct proc_call *pc, const struct proc *p)
+static bool refuse(struct proc_call *pc, const struct control_proc *p)
 {
-    control_list_result r = {0};
-    say(&r.result, pc->text, -EPERM,
-        "only root and the user that volnfsd runs as (uid %u) may administer this store",
+    control_result r;
+    say(&r, pc->text, -EPERM, "only root and the user that volnfsd runs as (uid %u) may administer this store",
         (unsigned)geteuid());
-    return p->list ? xdr_control_list_result(pc->out, &r) : xdr_control_result(pc->out, &r.result);
+    return p->refuse ? p->refuse(pc, &r) : xdr_control_result(pc->out, &r);
 }
 
 static enum req_result dispatch(struct request *req, void *arg)
 {
-    union {
-        control_create_args create;
-        control_name_args name;
-        control_set_args set;
-    } args;
+    char args[CONTROL_ARGS_MAX] __attribute__((aligned(16)));
     struct proc_call pc = {.c = arg, .out = xdrout_xdr(req->out)};
-    const struct proc *p = NULL;
+    const struct control_proc *p = find_proc(req->proc);
     bool ok;
-    for (size_t i = 0; i < sizeof(procs) / sizeof(procs[0]); i++)
-        if (procs[i].number == req->proc)
-            p = &procs[i];
-    if (!p) {
+    if (!p || p->args_size > sizeof(args)) {
         request_reject(req, PROC_UNAVAIL);
         return REQ_DONE;
     }
-    if (p->args && !req->may_block)
+    if (p->blocks && !req->may_block)
         return REQ_BLOCK; /* before anything is decoded: the arguments are decoded in the worker */
 
-    memset(&args, 0, sizeof(args));
-    if (p->args && !p->args(&req->in, &args)) {
-        xdr_free(p->args, &args);
+    memset(args, 0, sizeof(args));
+    if (p->args && !p->args(&req->in, args)) {
+        xdr_free(p->args, args);
         request_reject(req, GARBAGE_ARGS);
         return REQ_DONE;
     }
-    if (p->list)
-        xdrout_set_limit(req->out, LIST_REPLY_MAX);
-    ok = p->anybody || may_call(req) ? p->run(&pc, &args) : refuse(&pc, p);
+    if (p->blocks)
+        xdrout_set_limit(req->out, CONTROL_REPLY_MAX);
+    ok = p->anybody || may_call(req) ? p->run(&pc, args) : refuse(&pc, p);
     if (p->args)
-        xdr_free(p->args, &args);
+        xdr_free(p->args, args);
     if (!ok)
         request_reject(req, SYSTEM_ERR);
     return REQ_DONE;

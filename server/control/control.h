@@ -10,8 +10,17 @@
 #include "server/rpc/rpcserver.h"
 #include "server/vfs/vfs.h"
 
+struct engine;
+struct metrics;
+struct state;
+
 struct control {
     struct vfs *vfs;
+    struct engine *engine;
+    struct state *state;
+    struct rpcserver *rpc;
+    struct metrics *metrics;
+    uint64_t started_ms; /* clock_mono_ms then */
     const char *store;   /* absolute */
     const char *listen;  /* the NFS addresses, space between */
     uint64_t epoch;

@@ -1,3 +1,6 @@
-# control: the administration interface on the store's Unix socket.
+# control: the administration interface on the store's Unix socket, and what it and the status page report.
 noinst_LIBRARIES += libcontrol.a
-libcontrol_a_SOURCES = server/control/control.c server/control/control.h
+libcontrol_a_SOURCES = \
+    server/control/control.c server/control/control.h server/control/control_impl.h \
+    server/control/control_status.c \
+    server/control/report.c server/control/report.h

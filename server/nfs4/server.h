@@ -25,4 +25,8 @@ void nfs4_program(struct nfs4_server *srv, struct oncrpc_program *out);
 /* What nfs4_program made; after the RPC server has stopped. */
 void nfs4_server_release(struct nfs4_server *srv);
 
+/* "WRITE", "ILLEGAL"; "NOENT", "OTHER": static. */
+const char *nfs4_op_name(uint32_t op);
+const char *nfs4_status_name(uint32_t status);
+
 #endif

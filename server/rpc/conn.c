@@ -100,6 +100,7 @@ int conn_new_ref(struct rpcserver *server, const struct oncrpc_program *prog, in
     c->loop = &server->loops[__atomic_fetch_add(&server->next_loop, 1, __ATOMIC_RELAXED) % server->nloops];
     c->prog = prog;
     c->peer = *peer;
+    c->since = clock_mono_ms();
     list_init(&c->all);
     list_init(&c->again);
     list_init(&c->dirty);
@@ -379,6 +380,7 @@ static bool receive(struct conn *c)
     n = recv(c->fd, c->rb->data + c->wr, want, 0);
     if (n > 0) {
         c->wr += (size_t)n;
+        c->rx_bytes += (size_t)n;
         /* Less than asked for: the socket is empty, and more to come is another event; only the end of the
          * stream may have been reported already. */
         if ((size_t)n < want && !c->hup)
@@ -539,6 +541,7 @@ void conn_flush(struct conn *c)
         n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
         if (n > 0) {
             c->out_since = clock_mono_ms();
+            c->tx_bytes += (size_t)n;
             sent(c, (size_t)n);
         } else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
             stuck = true;

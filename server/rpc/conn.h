@@ -62,6 +62,9 @@ struct conn {
     struct list calls; /* back channel calls waiting for their reply */
     unsigned ncalls;   /* atomic */
 
+    uint64_t since; /* ms, when it came */
+    uint64_t requests, rx_bytes, tx_bytes; /* in all; tx_bytes: what the socket took */
+
     struct sockaddr_storage peer;
     bool has_ids;
     uint32_t uid, gid;

@@ -64,6 +64,7 @@ static struct call *call_new(struct conn *c)
     call->out.counted = false;
     __atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
     c->inflight++;
+    c->requests++;
     __atomic_store_n(&l->requests, l->requests + 1, __ATOMIC_RELEASE);
     return call;
 }

@@ -35,6 +35,20 @@ int rpcserver_connect(struct rpcserver *s, const struct sockaddr_storage *addr,
                       const struct oncrpc_program *prog, struct conn_ref **out);
 /* Runs fn(arg) on a worker thread (expiry scans, purges). */
 int rpcserver_run(struct rpcserver *s, void (*fn)(void *arg), void *arg);
+/* What is known of the connections, for the operator's eyes. */
+struct rpcserver_conn {
+    uint64_t id;
+    struct sockaddr_storage peer; /* AF_UNSPEC or AF_UNIX: a Unix socket's */
+    uint64_t age_ms;
+    uint64_t requests, rx_bytes, tx_bytes;
+    unsigned inflight;
+    size_t queued; /* bytes that wait to be sent */
+};
+/* Copies what there is of them, at most max, into out; returns how many there are. Waits for the loops, so not on a
+ * loop's thread; only between rpcserver_start and rpcserver_stop. */
+unsigned rpcserver_conns(struct rpcserver *s, struct rpcserver_conn *out, unsigned max);
+/* How many there are, and how many there may be. */
+unsigned rpcserver_count(const struct rpcserver *s, unsigned *max);
 /* Peer credentials of a Unix socket request: 0 or -ENOTCONN. */
 int request_peer_ids(const struct request *req, uint32_t *uid, uint32_t *gid);
 

@@ -10,7 +10,7 @@ libstate_a_SOURCES = \
     server/state/lockstate.c \
     server/state/lockwait.c \
     server/state/openstate.c server/state/openstate.h \
-    server/state/owner.c \
+    server/state/owner.c server/state/report.c server/state/report.h \
     server/state/session.c server/state/session.h \
     server/state/state.c server/state/state.h \
     server/state/stateid.c

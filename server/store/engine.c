@@ -153,6 +153,19 @@ int engine_new(const struct engine_conf *conf, struct engine **out)
     return 0;
 }
 
+void engine_get_stat(struct engine *e, struct engine_stat *out)
+{
+    *out = (struct engine_stat){
+        .cache_size = e->cache_size,
+        .cache_used = atomic_load(&e->bytes),
+        .cache_pinned = atomic_load(&e->pinned),
+        .slot_reads = atomic_load(&e->slot_reads),
+        .slot_loads = atomic_load(&e->slot_loads),
+        .commits = atomic_load(&e->commits),
+        .commit_us = atomic_load(&e->commit_us),
+    };
+}
+
 void engine_free(struct engine *e)
 {
     if (!e)

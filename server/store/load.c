@@ -135,6 +135,7 @@ int slot_load(struct slot *s)
     int r, n = 0;
 
     s->busy = SLOT_LOADING;
+    atomic_fetch_add_explicit(&v->e->slot_loads, 1, memory_order_relaxed);
     for (int i = 0;; i++) {
         uint32_t end = 0;
         pthread_mutex_unlock(&v->lock);

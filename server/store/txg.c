@@ -534,6 +534,8 @@ static void commit_one(struct volume *v)
     }
     finish_txg(v, t);
     v->commit_ns = clock_mono_ns() - t0;
+    atomic_fetch_add_explicit(&v->e->commits, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&v->e->commit_us, v->commit_ns / 1000, memory_order_relaxed);
     v->group = v->nwaiters - v->nwaiters / 4;
     call_run_waiters(v);
     pthread_mutex_unlock(&v->lock);

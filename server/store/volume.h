@@ -35,6 +35,14 @@ struct engine_conf {
 int engine_new(const struct engine_conf *conf, struct engine **out);
 /* All volumes must be closed. */
 void engine_free(struct engine *e);
+/* What it does, for the operator's eyes. Any thread. */
+struct engine_stat {
+    uint64_t cache_size, cache_used;
+    uint64_t cache_pinned;          /* of the latter: not on the disk yet */
+    uint64_t slot_reads, slot_loads; /* slots that reads touched; those that were fetched from the disk */
+    uint64_t commits, commit_us;    /* groups of changes made durable, and what they took in all */
+};
+void engine_get_stat(struct engine *e, struct engine_stat *out);
 
 /* --- a volume's life --- */
 

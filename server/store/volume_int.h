@@ -96,6 +96,8 @@ struct engine {
     struct list ckpt;
     struct volume *ckpt_now;
     pthread_t ckpt_thread;
+
+    atomic_uint_fast64_t slot_reads, slot_loads, commits, commit_us; /* for engine_get_stat */
 };
 
 /* Queues work on a slot; drops read-ahead when the queue is long. Volume lock held. */

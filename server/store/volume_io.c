@@ -145,6 +145,8 @@ static int read_locked(struct volume *v, struct store_call *call, uint64_t ino, 
     if (r)
         return r;
     end = off + len;
+    atomic_fetch_add_explicit(&v->e->slot_reads, (end - 1) / SLOT_SIZE - off / SLOT_SIZE + 1,
+                              memory_order_relaxed);
     for (uint64_t at = off; at < end;) {
         uint64_t start = at & ~(uint64_t)(SLOT_SIZE - 1);
         uint64_t to = start + SLOT_SIZE < end ? start + SLOT_SIZE : end;

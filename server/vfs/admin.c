@@ -75,12 +75,12 @@ int vfs_volume_destroy(struct vfs *v, const char *name)
 }
 
 /* Fills info; a volume that cannot be opened still has a name and an id. */
-static void fill_info(struct vfs *v, struct nvol *n, struct vfs_volume_info *info)
+static void fill_info(struct vfs *v, struct nvol *n, bool may_block, struct vfs_volume_info *info)
 {
     struct volume *vol = NULL;
     info->id = n->id;
     info->created = n->created;
-    info->err = ns_vol_open(v, n, true, &vol);
+    info->err = ns_vol_open(v, n, may_block, &vol);
     if (info->err)
         return;
     volume_get_props(vol, &info->props);
@@ -108,7 +108,7 @@ int vfs_volume_info(struct vfs *v, const char *name, struct vfs_volume_info *out
         copy_names(n, out);
     pthread_rwlock_unlock(&v->lock);
     if (!err)
-        fill_info(v, n, out);
+        fill_info(v, n, true, out);
     ns_vol_put(n);
     return err;
 }
@@ -159,8 +159,8 @@ static int copy_list(struct vfs *v, const char *user, struct listed **out, size_
     return err;
 }
 
-int vfs_volume_list(struct vfs *v, const char *user,
-                    int (*fn)(void *arg, const struct vfs_volume_info *info), void *arg)
+static int list_volumes(struct vfs *v, const char *user, bool may_block,
+                        int (*fn)(void *arg, const struct vfs_volume_info *info), void *arg)
 {
     struct listed *l = NULL;
     size_t count = 0;
@@ -169,7 +169,7 @@ int vfs_volume_list(struct vfs *v, const char *user,
         qsort(l, count, sizeof(*l), by_name);
     for (size_t i = 0; i < count; i++) {
         if (!err) {
-            fill_info(v, l[i].n, &l[i].names);
+            fill_info(v, l[i].n, may_block, &l[i].names);
             if (l[i].names.err != -ESTALE) /* removed meanwhile */
                 err = fn(arg, &l[i].names);
         }
@@ -177,6 +177,26 @@ int vfs_volume_list(struct vfs *v, const char *user,
     }
     free(l);
     return err;
+}
+
+int vfs_volume_list(struct vfs *v, const char *user,
+                    int (*fn)(void *arg, const struct vfs_volume_info *info), void *arg)
+{
+    return list_volumes(v, user, true, fn, arg);
+}
+
+int vfs_volume_peek(struct vfs *v, int (*fn)(void *arg, const struct vfs_volume_info *info), void *arg)
+{
+    return list_volumes(v, NULL, false, fn, arg);
+}
+
+unsigned vfs_volume_count(struct vfs *v)
+{
+    unsigned n;
+    pthread_rwlock_rdlock(&v->lock);
+    n = v->vols_by_id.count;
+    pthread_rwlock_unlock(&v->lock);
+    return n;
 }
 
 int vfs_volume_set_props(struct vfs *v, const char *name, const struct volume_props *p)

@@ -165,6 +165,9 @@ int vfs_volume_info(struct vfs *v, const char *name, struct vfs_volume_info *out
 /* user NULL = all. Sorted by name. */
 int vfs_volume_list(struct vfs *v, const char *user,
                     int (*fn)(void *arg, const struct vfs_volume_info *info), void *arg);
+/* As vfs_volume_list of all, but opens nothing: those that are not open have err -EAGAIN. */
+int vfs_volume_peek(struct vfs *v, int (*fn)(void *arg, const struct vfs_volume_info *info), void *arg);
+unsigned vfs_volume_count(struct vfs *v);
 int vfs_volume_set_props(struct vfs *v, const char *name, const struct volume_props *p);
 /* All open volumes: after grace. */
 int vfs_purge_orphans(struct vfs *v);
