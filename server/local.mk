@@ -1,6 +1,7 @@
 # server: one library per layer, linked in order from the highest to the lowest.
 include $(top_srcdir)/server/metrics/local.mk
 include $(top_srcdir)/server/store/local.mk
+include $(top_srcdir)/server/grant/local.mk
 include $(top_srcdir)/server/vfs/local.mk
 include $(top_srcdir)/server/state/local.mk
 include $(top_srcdir)/server/nfs4/local.mk
@@ -10,7 +11,7 @@ include $(top_srcdir)/server/control/local.mk
 sbin_PROGRAMS += volnfsd
 volnfsd_CFLAGS = $(AM_CFLAGS) $(INIH_CFLAGS)
 volnfsd_SOURCES = server/options.c server/options.h server/volnfsd.c
-volnfsd_LDADD = libcontrol.a libnfs4.a libstate.a libvfs.a $(STORE_LIBS) librpc.a libmetrics.a $(PROTO_LIBS) \
+volnfsd_LDADD = libcontrol.a libnfs4.a libstate.a libvfs.a $(GRANT_LIBS) $(STORE_LIBS) librpc.a libmetrics.a $(PROTO_LIBS) \
     $(COMMON_LIBS) $(INIH_LIBS)
 
 # The service. Its configuration file is not installed here, where it could replace one that is in use.

@@ -3,14 +3,16 @@
 UNIT_LIBS_COMMON = $(COMMON_LIBS) $(CMOCKA_LIBS)
 UNIT_LIBS_PROTO = $(PROTO_LIBS) $(UNIT_LIBS_COMMON)
 UNIT_LIBS_STORE = $(STORE_LIBS) $(UNIT_LIBS_COMMON)
-UNIT_LIBS_VFS = libvfs.a $(UNIT_LIBS_STORE)
+UNIT_LIBS_GRANT = $(GRANT_LIBS) $(UNIT_LIBS_STORE)
+UNIT_LIBS_VFS = libvfs.a $(GRANT_LIBS) $(UNIT_LIBS_STORE)
 UNIT_LIBS_STATE = libstate.a $(STORE_LIBS) $(UNIT_LIBS_PROTO)
 UNIT_LIBS_RPC = librpc.a $(UNIT_LIBS_PROTO)
-UNIT_LIBS_NFS4 = libnfs4.a libstate.a libvfs.a $(STORE_LIBS) librpc.a libmetrics.a $(UNIT_LIBS_PROTO)
+UNIT_LIBS_NFS4 = libnfs4.a libstate.a libvfs.a $(GRANT_LIBS) $(STORE_LIBS) librpc.a libmetrics.a $(UNIT_LIBS_PROTO)
 include $(top_srcdir)/tests/unit/common.mk
 include $(top_srcdir)/tests/unit/metrics.mk
 include $(top_srcdir)/tests/unit/rpc.mk
 include $(top_srcdir)/tests/unit/store.mk
+include $(top_srcdir)/tests/unit/grant.mk
 include $(top_srcdir)/tests/unit/vfs.mk
 include $(top_srcdir)/tests/unit/state.mk
 include $(top_srcdir)/tests/unit/nfs4.mk
