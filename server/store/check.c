@@ -27,6 +27,7 @@ struct check {
     void (*problem)(void *arg, const char *text);
     void *arg;
     struct check_report *rep;
+    char where[STORE_SNAP_NAME_MAX + 16]; /* before each problem: "snapshot NAME: " or nothing */
 };
 
 static void problem(struct check *ck, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -36,15 +37,16 @@ static void problem(struct check *ck, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
+    int n = snprintf(text, sizeof(text), "%s", ck->where);
+    vsnprintf(text + n, sizeof(text) - (size_t)n, fmt, ap);
     va_end(ap);
     ck->rep->problems++;
     if (ck->problem)
         ck->problem(ck->arg, text);
 }
 
-/* Sums that the queries below compare with. */
-static const char *const prepare_sql[] = {
+/* Sums that the queries below compare with: of a tree, and of a volume. */
+static const char *const prepare_tree[] = {
     "CREATE TEMP TABLE links(ino INTEGER PRIMARY KEY, n INTEGER, dir INTEGER)",
     "INSERT INTO links SELECT ino, count(*), min(dir) FROM dirent WHERE typeof(ino) = 'integer'"
     " GROUP BY ino ORDER BY ino",
@@ -57,6 +59,8 @@ static const char *const prepare_sql[] = {
     "CREATE TEMP TABLE reached(ino INTEGER PRIMARY KEY)",
     "INSERT INTO reached WITH RECURSIVE r(ino) AS (SELECT 1 UNION SELECT t.ino FROM r JOIN tree t"
     " ON t.dir = r.ino) SELECT ino FROM r",
+};
+static const char *const prepare_volume[] = {
     "CREATE TEMP TABLE uses(chunk INTEGER PRIMARY KEY, n INTEGER)",
     "INSERT INTO uses SELECT chunk, count(*) FROM extent WHERE typeof(chunk) = 'integer'"
     " GROUP BY chunk ORDER BY chunk",
@@ -65,8 +69,13 @@ static const char *const prepare_sql[] = {
     " AND pack <> 0 GROUP BY pack",
 };
 
-/* Each row's first column is a problem. */
-static const char *const problem_sql[] = {
+static const char *const prepare_snapshot[] = {
+    "CREATE TEMP TABLE deaths(chunk INTEGER PRIMARY KEY, death INTEGER)",
+    "INSERT OR IGNORE INTO deaths SELECT chunk, death FROM dead ORDER BY chunk",
+};
+
+/* Each row's first column is a problem: of a tree, live or a snapshot's; */
+static const char *const tree_sql[] = {
     /* names */
     "SELECT 'inode 1: the root directory is missing' WHERE NOT EXISTS"
     " (SELECT 1 FROM inode WHERE ino = 1 AND type = 2)",
@@ -127,6 +136,25 @@ static const char *const problem_sql[] = {
     " extent e WHERE NOT EXISTS (SELECT 1 FROM chunk c WHERE c.id = e.chunk)",
     "SELECT printf('inode %d, offset %d: uses bytes past the end of chunk %d', e.ino, e.off, c.id)"
     " FROM extent e JOIN chunk c ON c.id = e.chunk WHERE e.chunk_off + e.len > c.len",
+    "SELECT printf('files: %d counted, %d found', files, n) FROM meta, (SELECT count(*) - 1 AS n"
+    " FROM inode) WHERE files <> n",
+    "SELECT printf('logical bytes: %d counted, %d found', logical, n) FROM meta, (SELECT"
+    " coalesce(sum(len), 0) AS n FROM extent) WHERE logical <> n",
+    "SELECT printf('next inode %d is in use (%d)', next_ino, n) FROM meta, (SELECT max(ino) AS n"
+    " FROM inode) WHERE next_ino <= n",
+};
+
+/* of a snapshot in its volume (temp.this has its id); */
+static const char *const snapshot_sql[] = {
+    "SELECT printf('inode %d, offset %d: chunk %d is younger than the snapshot', e.ino, e.off, c.id) FROM"
+    " this t, extent e JOIN chunk c ON c.id = e.chunk WHERE c.birth > t.id",
+    "SELECT printf('inode %d, offset %d: chunk %d is not held for the snapshot', e.ino, e.off, c.id) FROM"
+    " this t, extent e JOIN chunk c ON c.id = e.chunk LEFT JOIN deaths d ON d.chunk = c.id WHERE"
+    " c.refs = 0 AND coalesce(d.death, 0) <= t.id",
+};
+
+/* and of the rest of a volume. */
+static const char *const volume_sql[] = {
     "SELECT printf('chunk %d: %s references counted, %d extents found', c.id, quote(c.refs),"
     " coalesce(u.n, 0)) FROM chunk c LEFT JOIN uses u ON u.chunk = c.id"
     " WHERE c.refs IS NOT coalesce(u.n, 0)",
@@ -160,16 +188,10 @@ static const char *const problem_sql[] = {
     " WHERE p.live IS NOT coalesce(a.n, 0)",
     "SELECT printf('pack %d: has chunks, but no row', pack) FROM alive a WHERE"
     " NOT EXISTS (SELECT 1 FROM pack p WHERE p.id = a.pack)",
-    "SELECT printf('files: %d counted, %d found', files, n) FROM meta, (SELECT count(*) - 1 AS n"
-    " FROM inode) WHERE files <> n",
-    "SELECT printf('logical bytes: %d counted, %d found', logical, n) FROM meta, (SELECT"
-    " coalesce(sum(len), 0) AS n FROM extent) WHERE logical <> n",
     "SELECT printf('stored bytes: %d counted, %d found', stored, n) FROM meta, (SELECT"
     " coalesce(sum(stored_len), 0) AS n FROM chunk WHERE refs > 0) WHERE stored <> n",
     "SELECT printf('bytes held by snapshots: %d counted, %d found', held, n) FROM meta, (SELECT"
     " coalesce(sum(stored_len), 0) AS n FROM chunk WHERE refs = 0) WHERE held <> n",
-    "SELECT printf('next inode %d is in use (%d)', next_ino, n) FROM meta, (SELECT max(ino) AS n"
-    " FROM inode) WHERE next_ino <= n",
     "SELECT printf('next chunk %d is in use (%d)', next_chunk, n) FROM meta, (SELECT max(id) AS n"
     " FROM chunk) WHERE next_chunk <= n",
     "SELECT printf('next pack %d is in use (%d)', next_pack, n) FROM meta, (SELECT max(pack) AS n"
@@ -392,6 +414,22 @@ static int count_rows(struct check *ck, const char *text, uint64_t *out)
     return rc;
 }
 
+#define EXEC_ALL(ck, rc, fn, list)                                                                 \
+    for (size_t i_ = 0; !(rc) && i_ < sizeof(list) / sizeof(*(list)); i_++)                        \
+    (rc) = fn(ck, (list)[i_])
+
+/* The tables of a tree. */
+static int check_tree(struct check *ck)
+{
+    int rc = check_pages(ck);
+
+    EXEC_ALL(ck, rc, exec, prepare_tree);
+    if (!rc)
+        rc = check_inodes(ck);
+    EXEC_ALL(ck, rc, run_query, tree_sql);
+    return rc;
+}
+
 static int run_checks(struct check *ck)
 {
     int rc = exec(ck, "PRAGMA temp_store = FILE; BEGIN");
@@ -400,17 +438,129 @@ static int run_checks(struct check *ck)
         rc = count_rows(ck, "SELECT count(*) FROM dirent", &ck->rep->dirents);
     if (!rc)
         rc = count_rows(ck, "SELECT count(*) FROM extent", &ck->rep->extents);
+    EXEC_ALL(ck, rc, exec, prepare_volume);
     if (!rc)
-        rc = check_pages(ck);
-    for (size_t i = 0; !rc && i < sizeof(prepare_sql) / sizeof(*prepare_sql); i++)
-        rc = exec(ck, prepare_sql[i]);
-    if (!rc)
-        rc = check_inodes(ck);
-    for (size_t i = 0; !rc && i < sizeof(problem_sql) / sizeof(*problem_sql); i++)
-        rc = run_query(ck, problem_sql[i]);
+        rc = check_tree(ck);
+    EXEC_ALL(ck, rc, run_query, volume_sql);
     if (!rc)
         rc = check_chunks(ck);
     sqlite3_exec(ck->conn->db, "ROLLBACK", NULL, NULL, NULL);
+    return rc;
+}
+
+/* --- snapshots --- */
+
+static int add_functions(struct check *ck)
+{
+    return sqlite3_create_function(ck->conn->db, "name_cookie", 1, SQLITE_UTF8, NULL, sql_name_cookie, NULL,
+                                   NULL)
+               ? -ENOMEM
+               : 0;
+}
+
+/* In one transaction over the snapshot's database and the index: a server may destroy it meanwhile. */
+static int check_open_snapshot(struct check *ck, uint64_t id)
+{
+    char text[128];
+    uint64_t there = 0;
+    int rc = add_functions(ck);
+
+    snprintf(text, sizeof(text), "SELECT count(*) FROM snapshot WHERE id = %llu AND state = 1",
+             (unsigned long long)id);
+    if (!rc)
+        rc = exec(ck, "PRAGMA temp_store = FILE; BEGIN");
+    if (!rc)
+        rc = count_rows(ck, text, &there);
+    if (rc || !there)
+        goto out;
+    snprintf(text, sizeof(text), "CREATE TEMP TABLE this AS SELECT %llu AS id", (unsigned long long)id);
+    rc = exec(ck, text);
+    EXEC_ALL(ck, rc, exec, prepare_snapshot);
+    if (!rc)
+        rc = check_tree(ck);
+    EXEC_ALL(ck, rc, run_query, snapshot_sql);
+out:
+    sqlite3_exec(ck->conn->db, "ROLLBACK", NULL, NULL, NULL);
+    return rc;
+}
+
+struct snap_list {
+    struct index_snap *row;
+    size_t n;
+};
+
+static bool note_snap(void *arg, const struct index_snap *s)
+{
+    struct snap_list *l = arg;
+    struct index_snap *p;
+
+    if (s->state != SNAP_READY)
+        return true;
+    p = realloc(l->row, (l->n + 1) * sizeof(*p));
+    if (!p)
+        return false;
+    l->row = p;
+    l->row[l->n++] = *s;
+    return true;
+}
+
+static bool snap_still_there(struct check *ck, uint64_t id)
+{
+    struct snap_list l = {0};
+    bool there = false;
+
+    (void)index_list_snaps(ck->ix, note_snap, &l);
+    for (size_t i = 0; i < l.n; i++)
+        there |= l.row[i].id == id;
+    free(l.row);
+    return there;
+}
+
+static int check_snapshot(struct check *ck, const char *dir, const struct index_snap *s)
+{
+    struct check sub = *ck;
+    char *path = NULL, *shared = NULL;
+    int rc = -ENOMEM;
+
+    if (asprintf(&path, "%s/snapshots/%016llx.db", dir, (unsigned long long)s->id) < 0)
+        path = NULL;
+    if (asprintf(&shared, "%s/index.db", dir) < 0)
+        shared = NULL;
+    if (!path || !shared)
+        goto out;
+    sub.ix = NULL;
+    sub.conn = NULL;
+    snprintf(sub.where, sizeof(sub.where), "snapshot %s: ", s->name);
+    rc = index_open_snapshot(path, shared, dir, true, &sub.ix);
+    if (rc) {
+        if (snap_still_there(ck, s->id))
+            problem(&sub, "its database cannot be opened: %s", strerror(-rc));
+        rc = 0;
+        goto out;
+    }
+    rc = index_reader_get(sub.ix, &sub.conn);
+    if (!rc)
+        rc = check_open_snapshot(&sub, s->id);
+    if (sub.conn)
+        index_reader_put(sub.ix, sub.conn);
+out:
+    index_close(sub.ix);
+    free(path);
+    free(shared);
+    return rc;
+}
+
+static int check_snapshots(struct check *ck, const char *dir)
+{
+    struct snap_list l = {0};
+    int rc = index_list_snaps(ck->ix, note_snap, &l);
+
+    if (rc == -EUCLEAN)
+        rc = 0; /* found by a query above */
+    for (size_t i = 0; !rc && i < l.n; i++)
+        rc = check_snapshot(ck, dir, &l.row[i]);
+    ck->rep->snapshots = l.n;
+    free(l.row);
     return rc;
 }
 
@@ -436,11 +586,12 @@ int volume_check(const char *dir, bool data, void (*fn)(void *arg, const char *t
     }
     if (!rc)
         rc = index_reader_get(ck.ix, &ck.conn);
-    if (!rc && sqlite3_create_function(ck.conn->db, "name_cookie", 1, SQLITE_UTF8, NULL,
-                                       sql_name_cookie, NULL, NULL))
-        rc = -ENOMEM;
+    if (!rc)
+        rc = add_functions(&ck);
     if (!rc)
         rc = run_checks(&ck);
+    if (!rc)
+        rc = check_snapshots(&ck, dir);
     if (ck.conn)
         index_reader_put(ck.ix, ck.conn);
 out:

@@ -137,6 +137,20 @@ int index_del_snap(struct index *ix, uint64_t id);
 /* Deletes up to max of the dead chunks that only snapshot id held; its state is SNAP_DESTROYING by now. 1 if more may
  * be left, 0 when done. */
 int index_free_dead(struct index *ix, uint64_t id, unsigned max, struct index_delta *d);
+/* A snapshot's tree (the tables of names, inodes and extents) is in a database of its own. Making one: */
+struct index_copy;
+/* Makes the database in path (replaced if there) and a connection for the copying. */
+int index_copy_new(struct index *ix, const char *path, struct index_copy **out);
+/* Fixes what will be copied: the tree as committed now. Quick. Not while a transaction is open in ix. */
+int index_copy_pin(struct index_copy *c);
+/* Copies, beside writers; durable when it returns 0 (but not its name). stop (may be NULL) is asked now and
+ * then: true ends it with -ECANCELED. */
+int index_copy_run(struct index_copy *c, bool (*stop)(void *arg), void *arg);
+void index_copy_free(struct index_copy *c); /* NULL is fine */
+/* Opens a snapshot's database for reading: its tree, with the chunks, blobs and packs of the index in `shared`.
+ * readonly: the index may not be written to either (by a checkpoint when it is closed). */
+int index_open_snapshot(const char *path, const char *shared, const char *label, bool readonly,
+                        struct index **out);
 /* All snapshots by ascending id, committed state; fn returns false to stop. */
 int index_list_snaps(struct index *ix, bool (*fn)(void *arg, const struct index_snap *s), void *arg);
 

@@ -77,7 +77,8 @@ struct index_conn {
 
 struct index {
     char *path, *label;
-    bool readonly;
+    char *shared; /* of a snapshot: the volume's index, for chunks; else NULL */
+    bool readonly, files_readonly;
     /* Held from index_begin to index_commit or index_rollback, and by the second phase of a
      * checkpoint. Guards the members down to `failed`. */
     pthread_mutex_t write_lock;
@@ -119,6 +120,14 @@ void index_reader_put(struct index *ix, struct index_conn *c);
 /* Runs a bound statement that returns no rows, and resets it. */
 int index_run(struct index *ix, struct index_conn *c, sqlite3_stmt *st, const char *what);
 int index_flush_live(struct index *ix);
+struct index *index_alloc(const char *path, const char *label);
+/* Opens a connection to ix->path, with ix->shared attached; cache_kib: of memory. -ENOENT and the like as open(2). */
+int index_conn_open(struct index *ix, struct index_conn *c, int flags, int cache_kib);
+void index_conn_close(struct index_conn *c);
+/* Makes another database part of the connection, not inside a transaction. */
+int index_attach(struct index *ix, sqlite3 *db, const char *path, const char *name);
+/* The tables of a tree in an empty database. */
+int index_create_tree(struct index *ix, struct index_conn *c);
 /* Runs statements without results. */
 int index_exec(struct index *ix, sqlite3 *db, const char *text);
 /* The single integer that a query gives. */

@@ -21,7 +21,8 @@
 #define WAL_MAX        (64 << 20) /* a larger WAL file is cut */
 #define BUSY_MS        10000      /* nobody but a checkpoint or a check can hold us up */
 
-static const char schema[] =
+/* The tree of one moment: what a snapshot has a copy of. */
+static const char tree_schema[] =
     "CREATE TABLE meta(id INTEGER PRIMARY KEY CHECK(id = 1), next_ino, next_chunk, next_pack,"
     " next_gen, txg, files, logical, stored, codec, level, quota_bytes, quota_files, readonly,"
     " snap_seq, held, dedup, recompress, snapdir);"
@@ -35,7 +36,9 @@ static const char schema[] =
     "CREATE UNIQUE INDEX xattr_name ON xattr(ino, name);"
     "CREATE TABLE orphan(ino INTEGER PRIMARY KEY);"
     "CREATE TABLE extent(ino INTEGER NOT NULL, off INTEGER NOT NULL, len INTEGER, chunk INTEGER,"
-    " chunk_off INTEGER, PRIMARY KEY(ino, off)) WITHOUT ROWID;"
+    " chunk_off INTEGER, PRIMARY KEY(ino, off)) WITHOUT ROWID;";
+/* What all trees of a volume share. */
+static const char shared_schema[] =
     "CREATE TABLE chunk(id INTEGER PRIMARY KEY, pack, pack_off, stored_len, len, codec, checksum,"
     " refs, birth, flags);"
     "CREATE TABLE blob(chunk INTEGER PRIMARY KEY, data BLOB);"
@@ -167,7 +170,7 @@ int index_exec(struct index *ix, sqlite3 *db, const char *text)
     return code ? index_error(ix, db, code, text) : 0;
 }
 
-static void conn_close(struct index_conn *c)
+void index_conn_close(struct index_conn *c)
 {
     for (int i = 0; i < SQL_COUNT; i++)
         sqlite3_finalize(c->stmt[i]);
@@ -176,7 +179,7 @@ static void conn_close(struct index_conn *c)
     memset(c->stmt, 0, sizeof(c->stmt));
 }
 
-static int conn_open(struct index *ix, struct index_conn *c, int flags, int cache_kib)
+int index_conn_open(struct index *ix, struct index_conn *c, int flags, int cache_kib)
 {
     char pragmas[256];
 
@@ -184,7 +187,7 @@ static int conn_open(struct index *ix, struct index_conn *c, int flags, int cach
     if (code) {
         int err = c->db ? sqlite3_system_errno(c->db) : 0;
         int rc = index_error(ix, c->db, code, "open");
-        conn_close(c);
+        index_conn_close(c);
         return code == SQLITE_CANTOPEN && err ? -err : rc;
     }
     sqlite3_extended_result_codes(c->db, 1);
@@ -195,8 +198,10 @@ static int conn_open(struct index *ix, struct index_conn *c, int flags, int cach
              "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY",
              cache_kib);
     int rc = index_exec(ix, c->db, pragmas);
+    if (!rc && ix->shared)
+        rc = index_attach(ix, c->db, ix->shared, "shared");
     if (rc)
-        conn_close(c);
+        index_conn_close(c);
     return rc;
 }
 
@@ -243,7 +248,8 @@ int index_reader_get(struct index *ix, struct index_conn **out)
     c->busy = true;
     pthread_mutex_unlock(&ix->reader_lock);
     if (!c->db)
-        rc = conn_open(ix, c, ix->readonly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE, 8192);
+        rc = index_conn_open(ix, c, ix->files_readonly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE,
+                       ix->shared ? 1024 : 8192);
     if (rc) {
         index_reader_put(ix, c);
         return rc;
@@ -312,7 +318,7 @@ static int check_schema(struct index *ix, struct index_conn *c)
     return rc;
 }
 
-static struct index *index_alloc(const char *path, const char *label)
+struct index *index_alloc(const char *path, const char *label)
 {
     struct index *ix = calloc(1, sizeof(*ix));
 
@@ -336,21 +342,22 @@ void index_close(struct index *ix)
     if (!ix)
         return;
     for (unsigned i = 0; i < INDEX_READERS; i++)
-        conn_close(&ix->readers[i]);
-    conn_close(&ix->ckpt);
-    conn_close(&ix->writer); /* the last one: copies the WAL and removes it */
+        index_conn_close(&ix->readers[i]);
+    index_conn_close(&ix->ckpt);
+    index_conn_close(&ix->writer); /* the last one: copies the WAL and removes it */
     pthread_mutex_destroy(&ix->write_lock);
     pthread_mutex_destroy(&ix->ckpt_lock);
     pthread_mutex_destroy(&ix->reader_lock);
     pthread_cond_destroy(&ix->reader_free);
     free(ix->path);
+    free(ix->shared);
     free(ix->label);
     free(ix);
 }
 
 static int open_writer(struct index *ix)
 {
-    int rc = conn_open(ix, &ix->writer, SQLITE_OPEN_READWRITE, 65536);
+    int rc = index_conn_open(ix, &ix->writer, SQLITE_OPEN_READWRITE, 65536);
 
     if (!rc)
         rc = check_schema(ix, &ix->writer);
@@ -362,7 +369,7 @@ static int open_writer(struct index *ix)
     if (!rc)
         rc = index_load_snaps(ix);
     if (!rc)
-        rc = conn_open(ix, &ix->ckpt, SQLITE_OPEN_READWRITE, 1024);
+        rc = index_conn_open(ix, &ix->ckpt, SQLITE_OPEN_READWRITE, 1024);
     return rc;
 }
 
@@ -385,7 +392,7 @@ static int open_as(const char *path, const char *label, bool readonly, struct in
 
     if (!ix)
         return -ENOMEM;
-    ix->readonly = readonly;
+    ix->readonly = ix->files_readonly = readonly;
     int rc = readonly ? open_readonly(ix) : open_writer(ix);
     if (!rc)
         rc = index_get_meta(ix, &meta);
@@ -400,6 +407,28 @@ static int open_as(const char *path, const char *label, bool readonly, struct in
 int index_open(const char *path, const char *label, struct index **out)
 {
     return open_as(path, label, false, out);
+}
+
+int index_open_snapshot(const char *path, const char *shared, const char *label, bool readonly,
+                        struct index **out)
+{
+    struct index *ix = index_alloc(path, label);
+    struct index_meta meta;
+
+    if (!ix)
+        return -ENOMEM;
+    ix->readonly = true;
+    ix->files_readonly = readonly;
+    ix->shared = strdup(shared);
+    int rc = ix->shared ? open_readonly(ix) : -ENOMEM;
+    if (!rc)
+        rc = index_get_meta(ix, &meta);
+    if (rc) {
+        index_close(ix);
+        return rc;
+    }
+    *out = ix;
+    return 0;
 }
 
 int index_open_readonly(const char *path, const char *label, struct index **out)
@@ -420,11 +449,13 @@ int index_create(const char *path, const struct index_meta *meta, const struct v
     snprintf(pragma, sizeof(pragma),
              "PRAGMA journal_mode = WAL; PRAGMA application_id = %d; PRAGMA user_version = %d",
              APPLICATION_ID, INDEX_FORMAT);
-    int rc = conn_open(ix, &ix->writer, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, 2048);
+    int rc = index_conn_open(ix, &ix->writer, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, 2048);
     if (!rc)
         rc = index_exec(ix, ix->writer.db, pragma);
     if (!rc)
-        rc = index_exec(ix, ix->writer.db, schema);
+        rc = index_exec(ix, ix->writer.db, tree_schema);
+    if (!rc)
+        rc = index_exec(ix, ix->writer.db, shared_schema);
     if (!rc)
         rc = index_begin(ix);
     if (!rc) {
@@ -438,6 +469,16 @@ int index_create(const char *path, const struct index_meta *meta, const struct v
     }
     index_close(ix);
     return rc;
+}
+
+int index_create_tree(struct index *ix, struct index_conn *c)
+{
+    char pragma[128];
+
+    snprintf(pragma, sizeof(pragma), "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID,
+             INDEX_FORMAT);
+    int rc = index_exec(ix, c->db, pragma);
+    return rc ? rc : index_exec(ix, c->db, tree_schema);
 }
 
 /* --- checkpoints --- */

@@ -12,6 +12,7 @@ libstore_a_SOURCES = \
     server/store/index_read.c \
     server/store/index_schema.c \
     server/store/index_snap.c \
+    server/store/index_tree.c \
     server/store/index_upgrade.c \
     server/store/index_vfs.c \
     server/store/index_write.c \
@@ -23,6 +24,7 @@ libstore_a_SOURCES = \
     server/store/pack_walk.c \
     server/store/planes.c server/store/planes.h \
     server/store/slot.c \
+    server/store/snap.c server/store/snap.h server/store/snap_int.h server/store/snap_open.c \
     server/store/statedb.c server/store/statedb.h server/store/statedb_grant.c server/store/statedb_int.h \
     server/store/tend.c server/store/txg.c \
     server/store/types.h \

@@ -111,6 +111,7 @@ void txg_free(struct volume *v, struct txg *t)
     if (!t)
         return;
     rowop_drop_list(v, t->first);
+    snap_drop_request(t);
     list_for_each_safe(it, &t->dirty) {
         list_del(it);
     }
@@ -223,6 +224,7 @@ static struct txg *close_txg(struct volume *v)
         txg_add(v, op);
         break;
     }
+    snap_close_txg(v, t);
     list_for_each(it, &t->dirty) {
         n++;
     }
@@ -295,6 +297,10 @@ static int apply_op(struct index *ix, struct txg *t, struct rowop *op)
         return index_del_xattr(ix, op->ino, op->name, op->nlen);
     case OP_REAP:
         return apply_reap(ix, t, op);
+    case OP_SNAP:
+    case OP_SNAP_FREE:
+        r = snap_apply(ix, t, op, &d);
+        break;
     case OP_MAP:
         r = index_map(ix, op->ino, op->off, &op->chunk, op->chunk.pack ? NULL : op_payload(op), &d);
         break;
@@ -355,6 +361,8 @@ static int apply_txg(struct volume *v, struct txg *t)
     r = index_commit(v->ix);
     if (r == 0)
         (void)fault_point("txg.committed");
+    if (r == 0 && t->snap)
+        snap_pin(v, t);
     return r;
 }
 
@@ -389,6 +397,8 @@ static void finish_txg(struct volume *v, struct txg *t)
             op->slot->opsref--;
             cache_account(op->slot);
         }
+        if (op->type == OP_SNAP || op->type == OP_SNAP_FREE)
+            snap_finish(v, t, op);
         if (!op->in)
             continue;
         op->in->opsref--;
@@ -558,7 +568,7 @@ void *txg_main(void *arg)
         struct txg *t = v->open;
         unsigned ms;
 
-        if (reap_due(v))
+        if (reap_due(v) || snap_due(v))
             txg_touch(v);
         if (t->nonempty && v->want >= t->n && v->nwaiters < v->group)
             gather(v);

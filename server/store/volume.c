@@ -279,7 +279,7 @@ static bool note_orphan(void *arg, uint64_t ino)
     return true;
 }
 
-static void volume_free(struct volume *v)
+void volume_free(struct volume *v)
 {
     if (v->dirfd >= 0)
         close(v->dirfd);
@@ -291,6 +291,7 @@ static void volume_free(struct volume *v)
     pthread_mutex_destroy(&v->lock);
     pthread_cond_destroy(&v->cond);
     pthread_cond_destroy(&v->commit_cond);
+    snap_release(v);
     free(v->packrefs);
     free(v->orphans);
     free(v->dir);
@@ -298,7 +299,7 @@ static void volume_free(struct volume *v)
     free(v);
 }
 
-static struct volume *volume_alloc(struct engine *e, const char *dir, const char *label, uint64_t id)
+struct volume *volume_alloc(struct engine *e, const char *dir, const char *label, uint64_t id)
 {
     struct volume *v = vol_alloc(sizeof(*v));
     pthread_condattr_t ca;
@@ -323,6 +324,7 @@ static struct volume *volume_alloc(struct engine *e, const char *dir, const char
     list_init(&v->dirty);
     list_init(&v->reap);
     list_init(&v->ckpt_link);
+    list_init(&v->snaps);
     return v;
 }
 
@@ -346,7 +348,7 @@ out:
     return r;
 }
 
-static void take_meta(struct volume *v, const struct index_meta *m)
+void vol_take_meta(struct volume *v, const struct index_meta *m)
 {
     v->disk_meta = *m;
     v->props = m->props;
@@ -387,7 +389,10 @@ int volume_open(struct engine *e, const char *dir, const char *label, uint64_t i
         r = index_list_orphans(v->ix, note_orphan, v);
     if (r < 0)
         goto out;
-    take_meta(v, &meta);
+    vol_take_meta(v, &meta);
+    r = snap_load(v);
+    if (r < 0)
+        goto out;
     blobs = index_blob_bytes(v->ix);
     v->blob_bytes = blobs > 0 ? (uint64_t)blobs : 0;
     v->idle_ms = clock_mono_ms();
@@ -429,16 +434,19 @@ uint64_t volume_id(const struct volume *v)
 
 /* --- closing --- */
 
-/* Publishes everything dirty; the last error. Lock held. */
-static int flush_all(struct volume *v)
+int vol_flush(struct volume *v)
 {
     struct store_call call;
+    uint64_t now = clock_mono_ms();
     int err = 0;
 
     store_call_init(&call, true);
     while (!list_empty(&v->dirty) && !v->failed) {
         struct slot *s = list_first(&v->dirty, struct slot, vdlink);
-        int r = inode_flush(v, &call, s->in);
+        int r;
+        if (s->dirty_ms > now) /* the oldest are first */
+            break;
+        r = inode_flush(v, &call, s->in);
         if (r < 0) { /* leave it: the caller throws it away */
             err = r;
             break;
@@ -447,7 +455,7 @@ static int flush_all(struct volume *v)
     return err;
 }
 
-static void drop_memory(struct volume *v)
+void vol_drop_memory(struct volume *v)
 {
     while (!list_empty(&v->reap)) {
         struct inode *in = list_first(&v->reap, struct inode, reap_link);
@@ -479,8 +487,11 @@ static int volume_end(struct volume *v, bool keep)
     }
     while (v->inside)
         vol_wait(v, 0);
+    pthread_mutex_unlock(&v->lock);
+    snap_close_all(v);
+    pthread_mutex_lock(&v->lock);
     if (keep)
-        err = flush_all(v);
+        err = vol_flush(v);
     while (v->work)
         vol_wait(v, 0);
     v->stop = true;
@@ -497,7 +508,7 @@ static int volume_end(struct volume *v, bool keep)
         usleep(1000);
         pthread_mutex_lock(&v->lock);
     }
-    drop_memory(v);
+    vol_drop_memory(v);
     pthread_mutex_unlock(&v->lock);
     engine_checkpoint_cancel(v->e, v);
     packset_close(v->ps);
@@ -535,6 +546,10 @@ void volume_stat(struct volume *v, struct volume_stat *st)
     st->files = v->files;
     st->logical = logical > 0 ? (uint64_t)logical : 0;
     st->stored = v->stored;
+    st->held = v->held;
+    list_for_each(it, &v->snaps) {
+        st->snapshots += list_entry(it, struct snap, link)->row.state == SNAP_READY;
+    }
     st->pack_bytes = packset_bytes(v->ps);
     st->index_bytes = index_bytes(v->ix);
     space = vol_space(v, true);

@@ -80,6 +80,8 @@ struct volume_stat {
     uint64_t files;        /* inodes, directories included, the root not */
     uint64_t logical;      /* allocated logical bytes */
     uint64_t stored;       /* bytes of live chunks and index rows that hold data, as compressed */
+    uint64_t held;         /* bytes of chunks that only snapshots hold; not in stored */
+    unsigned snapshots;
     uint64_t pack_bytes;   /* bytes of packs on disk, dead chunks included */
     uint64_t index_bytes;  /* size of index.db and its WAL */
     uint64_t avail_bytes;  /* what can still be written: quota and the disk's free space */

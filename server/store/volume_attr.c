@@ -143,7 +143,7 @@ void volume_release(struct volume *v, uint64_t ino)
         return;
     in = inode_find(v, ino);
     if (in && !in->loading && in->holds && --in->holds == 0 && in->a.nlink == 0 && !in->dead &&
-        !v->failed)
+        !v->failed && !v->parent)
         inode_kill(in);
     vol_leave(v);
 }

@@ -127,6 +127,8 @@ void cache_make_room(struct engine *e, struct volume *v);
 enum op_type {
     OP_PUT_DIRENT, OP_DEL_DIRENT, OP_SYMLINK, OP_MAP, OP_PUNCH, OP_PUT_ORPHAN, OP_REAP,
     OP_PUT_XATTR, OP_DEL_XATTR, OP_CLONE,
+    OP_SNAP,      /* off: the time, len: the state, ino: the id, name: the name, attr.ino, size, used: files, logical, stored */
+    OP_SNAP_FREE, /* ino: the id; at most `max` chunks */
 };
 struct rowop {
     struct rowop *next;
@@ -139,8 +141,8 @@ struct rowop {
     struct slot *slot; /* counted in slot.opsref, or NULL */
     uint64_t pend;   /* dirty bytes that this publishes */
     struct chunk chunk;
-    bool reaped;     /* result of OP_REAP */
-    unsigned max;    /* of OP_REAP */
+    bool reaped;     /* result of OP_REAP and OP_SNAP_FREE: nothing is left */
+    unsigned max;    /* of OP_REAP and OP_SNAP_FREE */
     struct vattr attr; /* of OP_REAP with max */
     size_t nlen, dlen;
     char *name;      /* in data[] */
@@ -164,6 +166,7 @@ struct txg {
     struct index_meta meta;
     struct index_delta delta;
     uint64_t reaped;
+    struct snap_request *snap; /* its last op makes a snapshot */
 };
 
 struct rowop *rowop_new(enum op_type type, uint64_t ino, const void *name, size_t nlen, const void *data,
@@ -350,6 +353,35 @@ void volume_publish_preps(struct volume *v, uint64_t before_ms);
 void volume_flush_old(struct volume *v, uint64_t before_ms);
 void slot_work(struct volume *v, uint64_t ino, uint64_t idx, enum work_kind kind);
 
+/* --- snapshots: snap.c, snap_open.c --- */
+
+struct snap {
+    struct list link; /* volume.snaps, by id */
+    struct index_snap row;
+    uint64_t txg;        /* last that has a change of the row */
+    bool freeing;        /* an OP_SNAP_FREE is under way */
+    struct volume *open; /* referenced */
+    bool opening;
+    uint64_t used_ms; /* when it was last asked for */
+};
+struct snap_request; /* a snapshot to be made: of the thread in snap_create */
+
+/* Called by close_txg: adds the ops that are due. And is there one? */
+void snap_close_txg(struct volume *v, struct txg *t);
+bool snap_due(const struct volume *v);
+/* Fixes the tree of t's snapshot: after t was applied, before anything else is (N2). No lock held. */
+void snap_pin(struct volume *v, struct txg *t);
+void snap_drop_request(struct txg *t);
+/* Applies OP_SNAP and OP_SNAP_FREE. */
+int snap_apply(struct index *ix, struct txg *t, struct rowop *op, struct index_delta *d);
+/* The op is committed. Volume lock held. */
+void snap_finish(struct volume *v, struct txg *t, struct rowop *op);
+/* Reads the rows, removes files that belong to none. Before the volume's threads run. */
+int snap_load(struct volume *v);
+/* Closes all that are open; nobody else is inside by now. No lock held. */
+void snap_close_all(struct volume *v);
+void snap_release(struct volume *v);
+
 /* --- the volume: volume.c --- */
 
 struct packref {
@@ -410,9 +442,23 @@ struct volume {
     uint64_t blob_bytes, idle_ms, wal_debt;
     bool blob_stuck;
     struct list ckpt_link; /* engine.qlock */
+
+    struct list snaps;
+    struct snap_request *snap_request; /* for the open txg */
+    bool snap_making;                  /* somebody is in snap_create */
+    uint64_t snap_change;
+    struct timespec snap_mtime;
+    struct volume *parent; /* of a snapshot: referenced */
 };
 
 void *vol_alloc(size_t size); /* zeroed */
+struct volume *volume_alloc(struct engine *e, const char *dir, const char *label, uint64_t id);
+void volume_free(struct volume *v);
+void vol_take_meta(struct volume *v, const struct index_meta *m);
+/* Throws away what is in memory; nobody is inside. */
+void vol_drop_memory(struct volume *v);
+/* Publishes what was dirty when it was called; the last error. Lock held, dropped meanwhile. */
+int vol_flush(struct volume *v);
 /* Locks and counts the caller in; -ESTALE when closed. */
 int vol_enter(struct volume *v);
 void vol_leave(struct volume *v);

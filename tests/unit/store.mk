@@ -4,6 +4,7 @@ UNIT_TESTS_store = \
     tests/unit/index.t \
     tests/unit/index_snap.t \
     tests/unit/pack.t \
+    tests/unit/snap.t \
     tests/unit/statedb.t \
     tests/unit/volume_basic.t \
     tests/unit/volume_clone.t \
@@ -26,6 +27,8 @@ tests_unit_index_snap_t_SOURCES = tests/unit/index_snap.c tests/unit/storetest.h
 tests_unit_index_snap_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_pack_t_SOURCES = tests/unit/pack.c tests/unit/storetest.h
 tests_unit_pack_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_snap_t_SOURCES = tests/unit/snap.c tests/unit/volumemodel.h tests/unit/volumetest.h
+tests_unit_snap_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_statedb_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_statedb_t_SOURCES = tests/unit/statedb.c tests/unit/storetest.h
 tests_unit_statedb_t_LDADD = $(UNIT_LIBS_STORE)

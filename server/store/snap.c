@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * snap: making, destroying and renaming snapshots (snap.h has the rules).
+ */
+#include "server/store/snap.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/fault.h"
+#include "common/log.h"
+#include "server/store/snap_int.h"
+
+#define FREE_CHUNKS 2048u /* in one txg */
+
+/* Of the thread in snap_create, and of the txg that makes the snapshot. */
+struct snap_request {
+    atomic_uint refs;
+    struct index_copy *copy;
+    uint64_t id;
+    bool done; /* guarded by volume.lock */
+    int err;   /* of the pin */
+};
+
+static void request_put(struct snap_request *req)
+{
+    if (!req || atomic_fetch_sub(&req->refs, 1) != 1)
+        return;
+    index_copy_free(req->copy);
+    free(req);
+}
+
+int snap_check_name(const char *name, size_t len)
+{
+    static const char first[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+    if (len < 1 || len > STORE_SNAP_NAME_MAX || memchr(name, 0, len) || !strchr(first, name[0]))
+        return -EINVAL;
+    for (size_t i = 1; i < len; i++)
+        if (!strchr(first, name[i]) && !strchr("._-:", name[i]))
+            return -EINVAL;
+    return 0;
+}
+
+char *snap_path(const struct volume *v, uint64_t id, const char *suffix)
+{
+    char *p;
+
+    if (asprintf(&p, "%s/snapshots/%016llx.db%s", v->dir, (unsigned long long)id, suffix) < 0)
+        abort();
+    return p;
+}
+
+/* --- the list; volume lock held --- */
+
+static struct snap *find_name(struct volume *v, const char *name, size_t len)
+{
+    list_for_each(it, &v->snaps) {
+        struct snap *s = list_entry(it, struct snap, link);
+        if (s->row.name[0] && strlen(s->row.name) == len && memcmp(s->row.name, name, len) == 0)
+            return s;
+    }
+    return NULL;
+}
+
+struct snap *snap_find_id(struct volume *v, uint64_t id)
+{
+    list_for_each(it, &v->snaps) {
+        struct snap *s = list_entry(it, struct snap, link);
+        if (s->row.id == id)
+            return s;
+    }
+    return NULL;
+}
+
+static struct snap *add_snap(struct volume *v, const struct index_snap *row)
+{
+    struct snap *s = vol_alloc(sizeof(*s));
+
+    s->row = *row;
+    list_add_tail(&v->snaps, &s->link); /* ids ascend */
+    return s;
+}
+
+static void del_snap(struct snap *s)
+{
+    list_del(&s->link);
+    free(s);
+}
+
+static void list_changed(struct volume *v)
+{
+    v->snap_change++;
+    v->snap_mtime = clock_wall();
+}
+
+void snap_release(struct volume *v)
+{
+    list_for_each_safe(it, &v->snaps) {
+        del_snap(list_entry(it, struct snap, link));
+    }
+    request_put(v->snap_request);
+    v->snap_request = NULL;
+}
+
+/* --- ops --- */
+
+static struct rowop *snap_op(const struct index_snap *row)
+{
+    const uint64_t figures[3] = {row->files, row->logical, row->stored};
+    struct rowop *op = rowop_new(OP_SNAP, row->id, row->name, strlen(row->name), figures, sizeof(figures));
+
+    op->off = (uint64_t)row->created;
+    op->len = row->state;
+    return op;
+}
+
+/* Puts the snapshot's row into the open txg. */
+static void put_row(struct volume *v, struct snap *s)
+{
+    txg_add(v, snap_op(&s->row));
+    s->txg = v->open->n;
+    list_changed(v);
+}
+
+/* Waits until all of the open txg is in the index. */
+static int settle(struct volume *v)
+{
+    struct store_call call;
+    uint64_t n = v->open->n;
+    int r;
+
+    store_call_init(&call, true);
+    do
+        r = txg_wait_locked(v, &call, n);
+    while (r == RETRY);
+    return r;
+}
+
+static bool free_due(const struct volume *v, const struct snap *s)
+{
+    return s->row.state == SNAP_DESTROYING && !s->freeing && s->txg <= v->committed;
+}
+
+bool snap_due(const struct volume *v)
+{
+    list_for_each(it, &v->snaps) {
+        if (free_due(v, list_entry(it, struct snap, link)))
+            return true;
+    }
+    return false;
+}
+
+void snap_close_txg(struct volume *v, struct txg *t)
+{
+    struct snap_request *req = v->snap_request;
+
+    list_for_each(it, &v->snaps) {
+        struct snap *s = list_entry(it, struct snap, link);
+        struct rowop *op;
+        if (!free_due(v, s))
+            continue;
+        op = rowop_new(OP_SNAP_FREE, s->row.id, NULL, 0, NULL, 0);
+        op->max = FREE_CHUNKS;
+        s->freeing = true;
+        txg_add(v, op);
+        break;
+    }
+    if (!req)
+        return;
+    v->snap_request = NULL;
+    v->snap_seq = req->id;
+    put_row(v, snap_find_id(v, req->id));
+    t->snap = req;
+}
+
+void snap_drop_request(struct txg *t)
+{
+    request_put(t->snap);
+    t->snap = NULL;
+}
+
+void snap_pin(struct volume *v, struct txg *t)
+{
+    t->snap->err = fault_point("snap.pin");
+    if (!t->snap->err)
+        t->snap->err = index_copy_pin(t->snap->copy);
+}
+
+int snap_apply(struct index *ix, struct txg *t, struct rowop *op, struct index_delta *d)
+{
+    struct index_snap row = {.id = op->ino, .created = (int64_t)op->off, .state = (enum snap_state)op->len};
+    uint64_t figures[3] = {0};
+    int r;
+
+    if (op->type == OP_SNAP) {
+        if (op->nlen > STORE_SNAP_NAME_MAX || op->dlen != sizeof(figures) || op->len > SNAP_DESTROYING)
+            return -EUCLEAN;
+        memcpy(row.name, op->name, op->nlen);
+        memcpy(figures, op->data + op->nlen + 1, sizeof(figures));
+        row.files = figures[0];
+        row.logical = figures[1];
+        row.stored = figures[2];
+        return index_put_snap(ix, &row);
+    }
+    r = fault_point("snap.free");
+    if (r == 0)
+        r = index_free_dead(ix, op->ino, op->max, d);
+    op->reaped = r == 0;
+    if (r == 0)
+        r = index_del_snap(ix, op->ino);
+    return r < 0 ? r : 0;
+}
+
+void snap_finish(struct volume *v, struct txg *t, struct rowop *op)
+{
+    struct snap *s = snap_find_id(v, op->ino);
+
+    if (op->type == OP_SNAP && t->snap && t->snap->id == op->ino)
+        t->snap->done = true;
+    if (op->type != OP_SNAP_FREE || !s)
+        return;
+    s->freeing = false;
+    if (op->reaped)
+        del_snap(s);
+}
+
+/* --- making --- */
+
+static int sync_dir(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+
+    if (fd < 0)
+        return -errno;
+    if (fsync(fd) < 0)
+        r = -errno;
+    close(fd);
+    return r;
+}
+
+static char *snap_dir(const struct volume *v)
+{
+    char *p;
+
+    if (asprintf(&p, "%s/snapshots", v->dir) < 0)
+        abort();
+    return p;
+}
+
+/* The folder, an empty database in it, and a connection that will copy to that. No lock held. */
+static int prepare(struct volume *v, const char *tmp, struct index_copy **copy)
+{
+    char *dir = snap_dir(v);
+    int r = 0;
+
+    if (mkdir(dir, 0700) < 0)
+        r = errno == EEXIST ? 0 : -errno;
+    else
+        r = sync_dir(v->dir);
+    free(dir);
+    return r < 0 ? r : index_copy_new(v->ix, tmp, copy);
+}
+
+static bool closing(void *arg)
+{
+    struct volume *v = arg;
+
+    return __atomic_load_n(&v->closing, __ATOMIC_RELAXED) || v->failed;
+}
+
+/* Copies what was fixed, and gives the result its name. No lock held. */
+static int copy_tree(struct volume *v, struct index_copy *copy, const char *tmp, const char *path)
+{
+    char *dir = snap_dir(v);
+    int r = index_copy_run(copy, closing, v);
+
+    if (r == 0)
+        r = fault_point("snap.rename");
+    if (r == 0 && rename(tmp, path) < 0)
+        r = -errno;
+    if (r == 0)
+        r = sync_dir(dir);
+    free(dir);
+    return r;
+}
+
+/* Lets the next txg take the snapshot and waits for it to be in the index. Lock held. */
+static int take(struct volume *v, struct snap_request *req)
+{
+    atomic_fetch_add(&req->refs, 1);
+    v->snap_request = req;
+    txg_touch(v);
+    txg_want(v, v->open->n);
+    while (!req->done && !v->failed)
+        vol_wait(v, 0);
+    return req->done ? req->err : -EIO;
+}
+
+/* Lock held, dropped meanwhile. */
+static int make(struct volume *v, struct index_snap *row)
+{
+    struct snap_request *req = vol_alloc(sizeof(*req));
+    char *path, *tmp;
+    struct snap *s = NULL;
+    int r;
+
+    row->id = req->id = v->snap_seq + 1;
+    path = snap_path(v, row->id, "");
+    tmp = snap_path(v, row->id, ".tmp");
+    atomic_store(&req->refs, 1);
+    pthread_mutex_unlock(&v->lock);
+    r = prepare(v, tmp, &req->copy);
+    pthread_mutex_lock(&v->lock);
+    if (r == 0)
+        r = vol_flush(v); /* N1 */
+    if (r == 0)
+        r = v->failed ? -EROFS : fault_point("snap.flush");
+    if (r < 0)
+        goto out;
+    row->files = v->files;
+    row->logical = (uint64_t)((int64_t)v->logical + v->extra);
+    row->stored = v->stored;
+    s = add_snap(v, row);
+    r = take(v, req);
+    if (!req->done) /* the volume failed; the list stays, nobody sees it */
+        goto out;
+    pthread_mutex_unlock(&v->lock);
+    if (r == 0)
+        r = copy_tree(v, req->copy, tmp, path);
+    if (r == 0)
+        r = fault_point("snap.ready");
+    pthread_mutex_lock(&v->lock);
+    if (r < 0) {
+        s->row.state = SNAP_DESTROYING;
+        s->row.name[0] = 0;
+        put_row(v, s);
+        unlink(path);
+        goto out;
+    }
+    s->row.state = SNAP_READY;
+    put_row(v, s);
+    r = settle(v);
+out:
+    if (r < 0)
+        unlink(tmp);
+    request_put(req);
+    free(path);
+    free(tmp);
+    return r;
+}
+
+int snap_create(struct volume *v, const char *name, uint64_t *id)
+{
+    struct index_snap row = {.created = clock_wall().tv_sec, .state = SNAP_CREATING};
+    int r = snap_check_name(name, strlen(name));
+
+    if (r == 0)
+        r = vol_enter(v);
+    if (r < 0)
+        return r;
+    memcpy(row.name, name, strlen(name));
+    while (v->snap_making && !v->closing)
+        vol_wait(v, 0);
+    if (v->closing)
+        r = -ESTALE;
+    else if (v->parent || v->failed)
+        r = -EROFS;
+    else if (find_name(v, name, strlen(name)))
+        r = -EEXIST;
+    else if (v->snap_seq >= SNAP_ID_MAX)
+        r = -ENOSPC;
+    if (r == 0) {
+        v->snap_making = true;
+        r = make(v, &row);
+        v->snap_making = false;
+        vol_wake(v);
+    }
+    if (r < 0)
+        log_warn("%s: cannot make snapshot %s: %s", v->label, name, strerrordesc_np(-r));
+    vol_leave(v);
+    if (r == 0 && id)
+        *id = row.id;
+    return r;
+}
+
+/* --- destroying, renaming --- */
+
+/* The ready snapshot of that name, that nobody is opening. Lock held. */
+static int get_ready(struct volume *v, const char *name, struct snap **out)
+{
+    for (;;) {
+        *out = find_name(v, name, strlen(name));
+        if (v->closing)
+            return -ESTALE;
+        if (v->parent || v->failed)
+            return -EROFS;
+        if (!*out)
+            return -ENOENT;
+        if ((*out)->row.state != SNAP_READY)
+            return -EBUSY;
+        if (!(*out)->opening)
+            return 0;
+        vol_wait(v, 0);
+    }
+}
+
+int snap_destroy(struct volume *v, const char *name)
+{
+    struct volume *open;
+    struct snap *s;
+    char *path;
+    int r = vol_enter(v);
+
+    if (r < 0)
+        return r;
+    r = get_ready(v, name, &s);
+    if (r < 0) {
+        vol_leave(v);
+        return r;
+    }
+    path = snap_path(v, s->row.id, "");
+    open = s->open;
+    s->open = NULL;
+    s->row.state = SNAP_DESTROYING;
+    s->row.name[0] = 0;
+    s->freeing = true; /* not before its readers are gone */
+    pthread_mutex_unlock(&v->lock);
+    snap_shut(open);
+    pthread_mutex_lock(&v->lock);
+    put_row(v, s);
+    s->freeing = false;
+    r = settle(v);
+    vol_leave(v);
+    if (r == 0 && fault_point("snap.unlink") == 0 && unlink(path) < 0 && errno != ENOENT)
+        log_warn("cannot remove %s: %s", path, strerrordesc_np(errno));
+    free(path);
+    return r;
+}
+
+int snap_rename(struct volume *v, const char *name, const char *to)
+{
+    struct snap *s;
+    int r = snap_check_name(to, strlen(to));
+
+    if (r == 0)
+        r = vol_enter(v);
+    if (r < 0)
+        return r;
+    r = get_ready(v, name, &s);
+    if (r == 0 && find_name(v, to, strlen(to)))
+        r = -EEXIST;
+    if (r == 0) {
+        memset(s->row.name, 0, sizeof(s->row.name));
+        memcpy(s->row.name, to, strlen(to));
+        put_row(v, s);
+        r = settle(v);
+    }
+    vol_leave(v);
+    return r;
+}
+
+/* --- looking --- */
+
+static void fill_info(const struct snap *s, struct snap_info *out)
+{
+    *out = (struct snap_info){.id = s->row.id,
+                              .created = s->row.created,
+                              .files = s->row.files,
+                              .logical = s->row.logical,
+                              .stored = s->row.stored};
+    memcpy(out->name, s->row.name, sizeof(out->name));
+}
+
+int snap_find(struct volume *v, const char *name, size_t len, struct snap_info *out)
+{
+    struct snap *s;
+    int r = vol_enter(v);
+
+    if (r < 0)
+        return r;
+    s = len ? find_name(v, name, len) : NULL;
+    if (s && s->row.state == SNAP_READY)
+        fill_info(s, out);
+    else
+        r = -ENOENT;
+    vol_leave(v);
+    return r;
+}
+
+int snap_list(struct volume *v, uint64_t after, struct snap_info *out, unsigned max)
+{
+    int n = 0, r = vol_enter(v);
+
+    if (r < 0)
+        return r;
+    list_for_each(it, &v->snaps) {
+        struct snap *s = list_entry(it, struct snap, link);
+        if (s->row.state != SNAP_READY || s->row.id <= after)
+            continue;
+        if ((unsigned)n == max)
+            break;
+        fill_info(s, &out[n++]);
+    }
+    vol_leave(v);
+    return n;
+}
+
+uint64_t snap_list_change(struct volume *v, struct timespec *mtime)
+{
+    uint64_t c;
+
+    pthread_mutex_lock(&v->lock);
+    c = v->snap_change;
+    *mtime = v->snap_mtime;
+    pthread_mutex_unlock(&v->lock);
+    return c;
+}
+
+/* --- opening the volume --- */
+
+static bool load_row(void *arg, const struct index_snap *row)
+{
+    add_snap(arg, row);
+    return true;
+}
+
+/* Is it the file of a snapshot that is ready? */
+static bool file_known(struct volume *v, const char *name)
+{
+    unsigned long long id;
+    char again[32];
+    struct snap *s;
+
+    if (sscanf(name, "%16llx", &id) != 1)
+        return false;
+    snprintf(again, sizeof(again), "%016llx.db", id);
+    s = strcmp(name, again) == 0 ? snap_find_id(v, id) : NULL;
+    return s && s->row.state == SNAP_READY;
+}
+
+static int drop_unknown_files(struct volume *v)
+{
+    char *path = snap_dir(v);
+    DIR *d = opendir(path);
+    struct dirent *e;
+    int r = d || errno == ENOENT ? 0 : -errno;
+
+    free(path);
+    while (d && (e = readdir(d))) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || file_known(v, e->d_name))
+            continue;
+        log_info("%s: removing snapshots/%s, which belongs to no snapshot", v->label, e->d_name);
+        if (unlinkat(dirfd(d), e->d_name, 0) < 0)
+            log_warn("%s: cannot remove snapshots/%s: %s", v->label, e->d_name, strerrordesc_np(errno));
+    }
+    if (d)
+        closedir(d);
+    return r;
+}
+
+int snap_load(struct volume *v)
+{
+    struct index_meta meta;
+    int r = index_get_meta(v->ix, &meta);
+
+    if (r == 0)
+        r = index_list_snaps(v->ix, load_row, v);
+    if (r < 0)
+        return r;
+    v->snap_change = v->e->epoch << 20;
+    v->snap_mtime = clock_wall();
+    list_for_each(it, &v->snaps) {
+        struct snap *s = list_entry(it, struct snap, link);
+        if (s->row.id > meta.snap_seq)
+            return -EUCLEAN;
+        if (s->row.state != SNAP_CREATING)
+            continue;
+        s->row.state = SNAP_DESTROYING; /* N3 */
+        s->row.name[0] = 0;
+        put_row(v, s);
+    }
+    return drop_unknown_files(v);
+}
