@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
-#include "server/store/volume_int.h"
+#include "server/store/gc.h"
 
 #define QUEUE_MAX 512u /* read-ahead beyond this is dropped */
 
@@ -113,11 +113,13 @@ int engine_new(const struct engine_conf *conf, struct engine **out)
 {
     struct engine *e = vol_alloc(sizeof(*e));
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    int r = 0;
+    unsigned want;
+    int r;
 
     e->cache_size = conf->cache_size < (16u << 20) ? 16u << 20 : conf->cache_size;
+    e->pack_size = conf->pack_size && conf->pack_size < PACK_SIZE ? conf->pack_size : PACK_SIZE;
     e->epoch = conf->epoch ? conf->epoch : 1;
-    e->nworkers = conf->workers ? conf->workers : (unsigned)(cores > 0 ? cores : 1);
+    want = conf->workers ? conf->workers : (unsigned)(cores > 0 ? cores : 1);
     e->inode_limit = e->cache_size / 8192;
     e->dent_limit = e->cache_size / 4096;
     pthread_mutex_init(&e->lock, NULL);
@@ -136,18 +138,18 @@ int engine_new(const struct engine_conf *conf, struct engine **out)
         free(e);
         return -ENOMEM;
     }
-    e->threads = vol_alloc(e->nworkers * sizeof(pthread_t));
-    r = pthread_create(&e->ckpt_thread, NULL, checkpoint_main, e);
-    for (unsigned i = 0; r == 0 && i < e->nworkers; i++) {
-        r = pthread_create(&e->threads[i], NULL, worker_main, e);
-        if (r)
-            e->nworkers = i;
+    e->threads = vol_alloc(want * sizeof(pthread_t));
+    r = -pthread_create(&e->ckpt_thread, NULL, checkpoint_main, e);
+    e->has_ckpt = r == 0;
+    if (r == 0)
+        r = gc_start(e);
+    for (unsigned i = 0; r == 0 && i < want; i++) {
+        r = -pthread_create(&e->threads[i], NULL, worker_main, e);
+        e->nworkers += r == 0;
     }
-    if (r) {
-        e->nworkers = e->ckpt_thread ? e->nworkers : 0;
-        if (e->ckpt_thread)
-            engine_free(e);
-        return -r;
+    if (r < 0) {
+        engine_free(e);
+        return r;
     }
     *out = e;
     return 0;
@@ -174,10 +176,13 @@ void engine_free(struct engine *e)
     e->stop = true;
     pthread_cond_broadcast(&e->qcond);
     pthread_cond_broadcast(&e->ckpt_cond);
+    pthread_cond_broadcast(&e->gc_cond);
     pthread_mutex_unlock(&e->qlock);
     for (unsigned i = 0; i < e->nworkers; i++)
         pthread_join(e->threads[i], NULL);
-    pthread_join(e->ckpt_thread, NULL);
+    if (e->has_ckpt)
+        pthread_join(e->ckpt_thread, NULL);
+    gc_stop(e);
     buf_release_all(e);
     munmap(e->zero, 2u << 20);
     pthread_mutex_destroy(&e->lock);

@@ -103,11 +103,13 @@ int index_clone(struct index *ix, uint64_t src, uint64_t soff, uint64_t dst, uin
 /* Moves a chunk's payload (blob to pack, or pack to pack): one row changes, extents do not. No effect
  * (returns 0) if the chunk is gone by now; 1 if moved. -EINVAL: the payload is not the same. */
 int index_move_chunk(struct index *ix, const struct chunk *c);
-/* Packs numbered below `below` that have no live bytes, oldest first, into out; the count. below: the
- * lowest pack that a transaction not committed yet may refer to (its records are not counted as live),
- * and never above the one being appended to. Their rows are deleted by index_del_pack (if still without
- * live bytes); unlink the files after the commit. */
-int index_dead_packs(struct index *ix, uint32_t below, uint32_t *out, unsigned max);
+/* Points the chunk to another payload for the same bytes, which was appended to a pack, if it still is at (from,
+ * from_off): 1; otherwise it was freed or moved meanwhile, and nothing changes: 0. Codec and stored length may
+ * differ. -EINVAL: blobs, or a payload for another number of bytes. */
+int index_replace_payload(struct index *ix, const struct chunk *to, uint32_t from, uint64_t from_off,
+                          struct index_delta *d);
+/* Deletes a pack's row if it has no live bytes; unlink its file after the commit, and only if no transaction that is
+ * not committed yet may refer to it. */
 int index_del_pack(struct index *ix, uint32_t pack);
 /* Up to max blobs, lowest chunk id first: fn gets the chunk and its payload, and may change the tables
  * (index_move_chunk); it stops when fn returns non-zero (returned). Total bytes of blobs (any thread). */
@@ -197,6 +199,10 @@ int index_read_blob(struct index *ix, const struct chunk *c, void *buf);
 /* The first mapped (want_data) or unmapped byte at or after off and below end; -ENXIO if none. */
 int index_seek(struct index *ix, uint64_t ino, uint64_t off, uint64_t end, bool want_data,
                uint64_t *out);
+/* The chunk's row, without its references. -ENOENT. */
+int index_find_chunk(struct index *ix, uint64_t id, struct chunk *out);
+/* Packs that have a row, ascending, with their live bytes; fn returns false to stop. */
+int index_list_packs(struct index *ix, bool (*fn)(void *arg, uint32_t pack, uint64_t live), void *arg);
 int index_list_orphans(struct index *ix, bool (*fn)(void *arg, uint64_t ino), void *arg);
 
 #endif

@@ -32,7 +32,7 @@ int index_flush_live(struct index *ix)
     return rc;
 }
 
-static int add_live(struct index *ix, uint32_t pack, int64_t delta)
+int index_add_live(struct index *ix, uint32_t pack, int64_t delta)
 {
     if (pack == 0) {
         __atomic_add_fetch(&ix->blob_bytes, delta, __ATOMIC_RELAXED);
@@ -86,7 +86,7 @@ int index_free_chunk(struct index *ix, const struct chunk *c)
         rc = writer_run_keys(ix, SQL_DEL_BLOB, c->id, 0, 1, "delete blob");
     if (!rc)
         rc = writer_run_keys(ix, SQL_DEL_DEDUP, c->id, 0, 1, "delete dedup");
-    return rc ? rc : add_live(ix, c->pack, -(int64_t)c->stored_len);
+    return rc ? rc : index_add_live(ix, c->pack, -(int64_t)c->stored_len);
 }
 
 /* One extent less names the chunk. */
@@ -127,9 +127,9 @@ int index_move_chunk(struct index *ix, const struct chunk *c)
     if (!rc && old.pack == 0)
         rc = writer_run_keys(ix, SQL_DEL_BLOB, c->id, 0, 1, "delete blob");
     if (!rc)
-        rc = add_live(ix, old.pack, -(int64_t)old.stored_len);
+        rc = index_add_live(ix, old.pack, -(int64_t)old.stored_len);
     if (!rc)
-        rc = add_live(ix, c->pack, c->stored_len);
+        rc = index_add_live(ix, c->pack, c->stored_len);
     return rc ? rc : 1;
 }
 
@@ -336,7 +336,7 @@ int index_map(struct index *ix, uint64_t ino, uint64_t off, const struct chunk *
         rc = writer_run(ix, st, "put blob");
     }
     if (!rc)
-        rc = add_live(ix, c->pack, c->stored_len);
+        rc = index_add_live(ix, c->pack, c->stored_len);
     if (!rc)
         rc = put_extent(ix, ino, &(struct extent_row){.off = off, .len = c->len, .chunk = c->id});
     if (!rc) {
@@ -347,30 +347,6 @@ int index_map(struct index *ix, uint64_t ino, uint64_t off, const struct chunk *
 }
 
 /* --- packs and blobs --- */
-
-int index_dead_packs(struct index *ix, uint32_t below, uint32_t *out, unsigned max)
-{
-    int count = 0, code = SQLITE_DONE;
-    int rc = index_flush_live(ix);
-    sqlite3_stmt *st = rc ? NULL : index_stmt(ix, &ix->writer, SQL_DEAD_PACKS, &rc);
-
-    if (!st)
-        return rc;
-    bind_u64(st, 1, below);
-    bind_u64(st, 2, max);
-    while (!rc && (code = sqlite3_step(st)) == SQLITE_ROW) {
-        bool bad = false;
-        uint32_t pack = (uint32_t)index_column(st, 0, UINT32_MAX, &bad);
-        if (bad || pack == 0)
-            rc = index_bad_row(ix, "pack", pack);
-        else
-            out[count++] = pack;
-    }
-    if (!rc && code != SQLITE_DONE)
-        rc = index_error(ix, ix->writer.db, code, "dead packs");
-    sqlite3_reset(st);
-    return rc ? rc : count;
-}
 
 int index_del_pack(struct index *ix, uint32_t pack)
 {

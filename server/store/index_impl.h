@@ -42,7 +42,8 @@ enum index_sql {
     SQL_PUT_BLOB,
     SQL_DEL_BLOB,
     SQL_ADD_LIVE,
-    SQL_DEAD_PACKS,
+    SQL_LIST_PACKS,
+    SQL_REPLACE_PAYLOAD,
     SQL_DEL_PACK,
     SQL_WALK_BLOBS,
     SQL_GET_META,
@@ -120,6 +121,8 @@ void index_reader_put(struct index *ix, struct index_conn *c);
 /* Runs a bound statement that returns no rows, and resets it. */
 int index_run(struct index *ix, struct index_conn *c, sqlite3_stmt *st, const char *what);
 int index_flush_live(struct index *ix);
+/* Adds to pack.live, or to the bytes of blobs (pack 0); in the database with index_flush_live. */
+int index_add_live(struct index *ix, uint32_t pack, int64_t delta);
 struct index *index_alloc(const char *path, const char *label);
 /* Opens a connection to ix->path, with ix->shared attached; cache_kib: of memory. -ENOENT and the like as open(2). */
 int index_conn_open(struct index *ix, struct index_conn *c, int flags, int cache_kib);

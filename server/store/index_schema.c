@@ -77,7 +77,9 @@ static const char *const sql[SQL_COUNT] = {
     [SQL_DEL_BLOB] = "DELETE FROM blob WHERE chunk = ?1",
     [SQL_ADD_LIVE] = "INSERT INTO pack VALUES(?1,?2,0,0)"
                      " ON CONFLICT(id) DO UPDATE SET live = live + excluded.live",
-    [SQL_DEAD_PACKS] = "SELECT id FROM pack WHERE live = 0 AND id < ?1 ORDER BY id LIMIT ?2",
+    [SQL_LIST_PACKS] = "SELECT id, live FROM pack ORDER BY id",
+    [SQL_REPLACE_PAYLOAD] = "UPDATE chunk SET pack = ?2, pack_off = ?3, stored_len = ?4, codec = ?5,"
+                            " checksum = ?6, flags = 0 WHERE id = ?1",
     [SQL_DEL_PACK] = "DELETE FROM pack WHERE id = ?1 AND live = 0",
     [SQL_WALK_BLOBS] = "SELECT " CHUNK_COLUMNS ", b.data FROM blob b LEFT JOIN chunk c ON"
                        " c.id = b.chunk WHERE b.chunk > ?1 ORDER BY b.chunk LIMIT 1",

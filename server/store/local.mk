@@ -6,8 +6,10 @@ libstore_a_SOURCES = \
     server/store/check.c server/store/check.h \
     server/store/chunk.c server/store/chunk.h \
     server/store/dcache.c server/store/engine.c server/store/flush.c \
+    server/store/gc.c server/store/gc.h \
     server/store/index.h \
     server/store/index_extent.c \
+    server/store/index_gc.c \
     server/store/index_impl.h \
     server/store/index_read.c \
     server/store/index_schema.c \

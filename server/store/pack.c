@@ -151,7 +151,7 @@ static int reserve_locked(struct packset *ps, uint64_t size, struct pack_out **o
 {
     struct pack_out *p = ps->cur;
 
-    if (p && p->tail + size > PACK_SIZE) {
+    if (p && p->tail + size > ps->size) {
         pack_retire_locked(ps, p);
         p = NULL;
     }
@@ -378,6 +378,7 @@ int packset_open(const char *dir, const char *label, uint32_t next_pack, struct 
     list_init(&ps->retired);
     pack_reader_init(&ps->reader);
     ps->next = next_pack ? next_pack : 1;
+    ps->size = PACK_SIZE;
     ps->label = strdup(label);
     ps->path = strdup(dir);
     if (!ps->label || !ps->path) {
@@ -466,6 +467,11 @@ uint32_t packset_next(struct packset *ps)
     uint32_t next = ps->next;
     pthread_mutex_unlock(&ps->lock);
     return next;
+}
+
+void packset_set_size(struct packset *ps, uint64_t size)
+{
+    ps->size = size;
 }
 
 uint64_t packset_bytes(struct packset *ps)

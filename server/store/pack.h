@@ -32,6 +32,8 @@ int packset_sync(struct packset *ps);
 /* Reads a record's payload (c->stored_len bytes) into buf and checks the record header against c.
  * -EUCLEAN (logged with pack and offset), -ENOENT if the pack was deleted (look the chunk up again). */
 int packset_read(struct packset *ps, const struct chunk *c, void *buf);
+/* The same, with the record's hints, and the payload's checksum verified as well. */
+int packset_read_record(struct packset *ps, const struct chunk *c, void *buf, uint64_t *ino, uint64_t *off);
 /* Removes a pack's file, if it is there; readers inside keep their descriptor. Never a pack being
  * appended to or not yet synced: -EBUSY. */
 int packset_delete(struct packset *ps, uint32_t pack);
@@ -40,6 +42,8 @@ uint32_t packset_current(struct packset *ps);
 uint32_t packset_next(struct packset *ps);
 /* Total bytes of pack files. */
 uint64_t packset_bytes(struct packset *ps);
+/* Packs are full at this size instead of PACK_SIZE; between 1 and PACK_SIZE. Before the first append. */
+void packset_set_size(struct packset *ps, uint64_t size);
 
 /* For check and rebuild: walks the records of one pack by their headers; fn gets the chunk, ino and off
  * hints, and whether the payload's checksum holds; it stops when fn returns non-zero (returned). A torn
@@ -48,6 +52,14 @@ uint64_t packset_bytes(struct packset *ps);
 int pack_walk(const char *dir, uint32_t pack,
               int (*fn)(void *arg, const struct chunk *c, uint64_t ino, uint64_t off, bool good),
               void *arg);
+/* The records of one pack, by ascending offset, without their payloads: from its directory, or, of a pack without a sound
+ * one, by their headers up to the first that is not sound. *out is the caller's to free. The count, -ENOENT, -ENOMEM,
+ * -EUCLEAN: the file's own header is wrong. */
+struct pack_entry {
+    uint64_t id;
+    uint32_t off, stored_len;
+};
+int pack_entries(const char *dir, uint32_t pack, struct pack_entry **out);
 /* Calls fn for each pack number found in dir, ascending, with its file size. */
 int pack_list(const char *dir, int (*fn)(void *arg, uint32_t pack, uint64_t size), void *arg);
 

@@ -134,6 +134,13 @@ void pack_put_dir_entry(uint8_t b[PACK_DIR_ENTRY], uint64_t id, uint32_t off, ui
     put32(b + 12, stored_len);
 }
 
+void pack_get_dir_entry(const uint8_t b[PACK_DIR_ENTRY], uint64_t *id, uint32_t *off, uint32_t *stored_len)
+{
+    *id = get64(b);
+    *off = get32(b + 8);
+    *stored_len = get32(b + 12);
+}
+
 uint32_t pack_dir_entry_off(const uint8_t b[PACK_DIR_ENTRY])
 {
     return get32(b + 8);

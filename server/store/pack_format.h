@@ -40,6 +40,7 @@ bool pack_get_record(const uint8_t b[PACK_HEADER], struct pack_record *r);
 void pack_put_footer(uint8_t b[PACK_HEADER], const struct pack_footer *f);
 bool pack_get_footer(const uint8_t b[PACK_HEADER], struct pack_footer *f);
 void pack_put_dir_entry(uint8_t b[PACK_DIR_ENTRY], uint64_t id, uint32_t off, uint32_t stored_len);
+void pack_get_dir_entry(const uint8_t b[PACK_DIR_ENTRY], uint64_t *id, uint32_t *off, uint32_t *stored_len);
 uint32_t pack_dir_entry_off(const uint8_t b[PACK_DIR_ENTRY]);
 
 #define PACK_PATH_MAX 24 /* "xx/NNNNNNNN.pack" */

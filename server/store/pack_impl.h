@@ -59,6 +59,7 @@ struct packset {
     struct list retired;
     uint32_t next;
     uint64_t bytes;
+    uint64_t size; /* at which a pack is full */
     int sync_err; /* sticky */
     struct pack_reader reader;
 };

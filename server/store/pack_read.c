@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "common/log.h"
 #include "server/store/pack_impl.h"
@@ -161,10 +162,10 @@ static ssize_t read_record(int fd, const struct chunk *c, uint8_t *header, void 
     return (ssize_t)got;
 }
 
-int packset_read(struct packset *ps, const struct chunk *c, void *buf)
+/* Reads and checks all but the payload's checksum. */
+static int read_checked(struct packset *ps, const struct chunk *c, void *buf, struct pack_record *rec)
 {
     uint8_t header[PACK_HEADER];
-    struct pack_record r;
     struct pack_fd *entry;
 
     if (c->pack == 0 || c->pack_off < PACK_HEADER || c->pack_off > PACK_FILE_MAX ||
@@ -185,9 +186,30 @@ int packset_read(struct packset *ps, const struct chunk *c, void *buf)
     }
     if ((size_t)n < PACK_HEADER + (size_t)c->stored_len)
         return damaged(ps, c, "the pack ends inside the record");
-    if (!pack_get_record(header, &r))
+    if (!pack_get_record(header, rec))
         return damaged(ps, c, "damaged record header");
-    if (!same_chunk(&r.chunk, c))
+    if (!same_chunk(&rec->chunk, c))
         return damaged(ps, c, "the record is another one than the index says");
+    return 0;
+}
+
+int packset_read(struct packset *ps, const struct chunk *c, void *buf)
+{
+    struct pack_record r;
+
+    return read_checked(ps, c, buf, &r);
+}
+
+int packset_read_record(struct packset *ps, const struct chunk *c, void *buf, uint64_t *ino, uint64_t *off)
+{
+    struct pack_record r;
+    int rc = read_checked(ps, c, buf, &r);
+
+    if (rc)
+        return rc;
+    if (XXH3_64bits(buf, c->stored_len) != c->checksum)
+        return damaged(ps, c, "damaged payload");
+    *ino = r.ino;
+    *off = r.off;
     return 0;
 }

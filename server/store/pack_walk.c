@@ -108,43 +108,112 @@ static int walk_records(int fd, uint32_t pack, uint64_t end, const uint8_t *dir,
     return rc;
 }
 
-int pack_walk(const char *dir, uint32_t pack,
-              int (*fn)(void *arg, const struct chunk *c, uint64_t ino, uint64_t off, bool good),
-              void *arg)
+/* Opens a pack and checks its header. The descriptor, or -errno. */
+static int open_pack(const char *dir, uint32_t pack, uint64_t *size)
 {
     char name[PACK_PATH_MAX], *path = NULL;
-    uint8_t header[PACK_HEADER], *entries = NULL, *buf = NULL;
-    size_t count = 0;
+    uint8_t header[PACK_HEADER];
     struct stat st;
-    int fd = -1, rc;
+    int fd, rc;
 
     pack_path(name, pack);
     if (asprintf(&path, "%s/%s", dir, name) < 0)
         return -ENOMEM;
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 || fstat(fd, &st)) {
-        rc = -errno;
-        goto out;
+    rc = fd < 0 || fstat(fd, &st) ? -errno : read_at(fd, header, sizeof(header), 0);
+    free(path);
+    if (rc > 0 && pack_get_file_header(header, pack) && st.st_size <= PACK_FILE_MAX) {
+        *size = (uint64_t)st.st_size;
+        return fd;
     }
-    rc = read_at(fd, header, sizeof(header), 0);
-    if (rc < 0)
-        goto out;
-    if (rc == 0 || !pack_get_file_header(header, pack) || st.st_size > PACK_FILE_MAX) {
-        rc = -EUCLEAN;
-        goto out;
-    }
-    uint64_t end = (uint64_t)st.st_size;
-    rc = load_dir(fd, pack, end, &entries, &count, &end);
-    if (rc)
-        goto out;
-    buf = malloc(CHUNK_BOUND);
-    rc = buf ? walk_records(fd, pack, end, entries, count, buf, fn, arg) : -ENOMEM;
-out:
     if (fd >= 0)
         close(fd);
+    return rc < 0 ? rc : -EUCLEAN;
+}
+
+int pack_walk(const char *dir, uint32_t pack,
+              int (*fn)(void *arg, const struct chunk *c, uint64_t ino, uint64_t off, bool good),
+              void *arg)
+{
+    uint8_t *entries = NULL, *buf = NULL;
+    size_t count = 0;
+    uint64_t end;
+    int rc, fd = open_pack(dir, pack, &end);
+
+    if (fd < 0)
+        return fd;
+    rc = load_dir(fd, pack, end, &entries, &count, &end);
+    if (!rc) {
+        buf = malloc(CHUNK_BOUND);
+        rc = buf ? walk_records(fd, pack, end, entries, count, buf, fn, arg) : -ENOMEM;
+    }
+    close(fd);
     free(entries);
     free(buf);
-    free(path);
+    return rc;
+}
+
+/* --- entries --- */
+
+static int entries_of_dir(const uint8_t *dir, size_t count, struct pack_entry **out)
+{
+    struct pack_entry *e = malloc((count ? count : 1) * sizeof(*e));
+
+    if (!e)
+        return -ENOMEM;
+    for (size_t i = 0; i < count; i++)
+        pack_get_dir_entry(dir + i * PACK_DIR_ENTRY, &e[i].id, &e[i].off, &e[i].stored_len);
+    *out = e;
+    return (int)count;
+}
+
+static int entries_of_headers(int fd, uint32_t pack, uint64_t end, struct pack_entry **out)
+{
+    struct pack_entry *e = NULL;
+    size_t count = 0, cap = 0;
+    int rc = 1;
+
+    for (uint64_t at = PACK_HEADER; at + PACK_HEADER < end;) {
+        uint8_t header[PACK_HEADER];
+        struct pack_record r;
+        rc = read_at(fd, header, sizeof(header), at);
+        if (rc <= 0 || !pack_get_record(header, &r) || r.chunk.pack != pack || r.chunk.pack_off != at)
+            break;
+        if (count == cap) {
+            cap = cap ? cap * 2 : 1024;
+            struct pack_entry *p = realloc(e, cap * sizeof(*e));
+            if (!p) {
+                rc = -ENOMEM;
+                break;
+            }
+            e = p;
+        }
+        e[count++] = (struct pack_entry){r.chunk.id, (uint32_t)at, r.chunk.stored_len};
+        at += pack_align(PACK_HEADER + (uint64_t)r.chunk.stored_len);
+    }
+    if (rc < 0) {
+        free(e);
+        return rc;
+    }
+    *out = e;
+    return (int)count;
+}
+
+int pack_entries(const char *dir, uint32_t pack, struct pack_entry **out)
+{
+    uint8_t *entries = NULL;
+    size_t count = 0;
+    uint64_t end;
+    int rc, fd = open_pack(dir, pack, &end);
+
+    *out = NULL;
+    if (fd < 0)
+        return fd;
+    rc = load_dir(fd, pack, end, &entries, &count, &end);
+    if (!rc)
+        rc = entries ? entries_of_dir(entries, count, out) : entries_of_headers(fd, pack, end, out);
+    free(entries);
+    close(fd);
     return rc;
 }
 

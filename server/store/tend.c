@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * tend: what the commit thread does between commits: small data moves from the index to packs, and
- * packs without live bytes are removed.
- *
- * A pack may only go when no chunk that was appended to it can still enter the index: appenders and
- * uncommitted maps hold a packref, and only packs below all of those are removed.
+ * tend: what the commit thread does between commits: small data moves from the index to packs.
  */
 #include "server/store/volume_int.h"
 
@@ -15,7 +11,6 @@
 
 #define MOVE_CHUNKS 512u
 #define MOVE_BYTES  (2u << 20)
-#define DEAD_PACKS  16u
 
 struct mover {
     struct volume *vol;
@@ -43,9 +38,15 @@ void tend_move_blobs(struct volume *v)
     struct mover *m = vol_alloc(sizeof(*m));
     struct index_meta meta = v->disk_meta;
     int64_t left;
+    uint32_t low;
     int r;
 
     m->vol = v;
+    pthread_mutex_lock(&v->lock);
+    low = packset_current(v->ps);
+    low = low ? low : packset_next(v->ps);
+    packref_get(v, low); /* packs from here on stay until the chunks in them are committed */
+    pthread_mutex_unlock(&v->lock);
     (void)index_walk_blobs(v->ix, MOVE_CHUNKS, move_one, m);
     r = m->err;
     if (r >= 0 && m->n)
@@ -71,6 +72,7 @@ void tend_move_blobs(struct volume *v)
 out:
     left = index_blob_bytes(v->ix);
     pthread_mutex_lock(&v->lock);
+    packref_put(v, low);
     v->blob_stuck = r < 0 || m->n == 0;
     v->blob_bytes = left > 0 ? (uint64_t)left : 0;
     v->wal_debt += m->n + m->bytes / STORE_PAGE;
@@ -78,40 +80,4 @@ out:
     if (r < 0)
         log_warn("%s: cannot move small data to packs: %s", v->label, strerrordesc_np(-r));
     free(m);
-}
-
-void tend_dead_packs(struct volume *v)
-{
-    uint32_t dead[DEAD_PACKS], low;
-    int n, r;
-
-    pthread_mutex_lock(&v->lock);
-    low = packset_current(v->ps);
-    if (!low)
-        low = packset_next(v->ps);
-    for (size_t i = 0; i < v->npackrefs; i++)
-        if (v->packrefs[i].pack < low)
-            low = v->packrefs[i].pack;
-    pthread_mutex_unlock(&v->lock);
-    n = index_dead_packs(v->ix, low, dead, DEAD_PACKS);
-    if (n <= 0)
-        return;
-    r = index_begin(v->ix);
-    if (r < 0)
-        return;
-    for (int i = 0; i < n && r >= 0; i++)
-        r = index_del_pack(v->ix, dead[i]);
-    if (r < 0) {
-        index_rollback(v->ix);
-        return;
-    }
-    r = index_commit(v->ix);
-    if (r < 0)
-        return;
-    (void)fault_point("tend.dead");
-    for (int i = 0; i < n; i++) {
-        r = packset_delete(v->ps, dead[i]);
-        if (r < 0 && r != -ENOENT)
-            log_warn("%s: cannot remove pack %u: %s", v->label, dead[i], strerrordesc_np(-r));
-    }
 }

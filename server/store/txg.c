@@ -28,7 +28,6 @@
 
 #define ENOSPC_TRIES 10
 #define AWAKE_MS     1000u   /* after a commit, sleep at most TXG_AGE_MS at a time */
-#define TIDY_MS      200u    /* how often to look for packs without live bytes */
 #define GATHER_NS    500000u /* wait no longer for a group to become about as large as the last one */
 
 struct rowop *rowop_new(enum op_type type, uint64_t ino, const void *name, size_t nlen, const void *data,
@@ -75,6 +74,18 @@ void packref_get(struct volume *v, uint32_t pack)
     v->packrefs[v->npackrefs++] = (struct packref){pack, 1};
 }
 
+uint32_t packs_settled(struct volume *v)
+{
+    uint32_t low = packset_current(v->ps);
+
+    if (!low)
+        low = packset_next(v->ps);
+    for (size_t i = 0; i < v->npackrefs; i++)
+        if (v->packrefs[i].pack < low)
+            low = v->packrefs[i].pack;
+    return low;
+}
+
 void packref_put(struct volume *v, uint32_t pack)
 {
     for (size_t i = 0; i < v->npackrefs; i++)
@@ -89,7 +100,7 @@ void rowop_drop_list(struct volume *v, struct rowop *op)
 {
     while (op) {
         struct rowop *next = op->next;
-        if (op->type == OP_MAP && op->chunk.pack)
+        if (op->chunk.pack)
             packref_put(v, op->chunk.pack);
         free(op);
         op = next;
@@ -153,12 +164,10 @@ void txg_add(struct volume *v, struct rowop *op)
         op->in->opsref++;
     if (op->slot)
         op->slot->opsref++;
-    if (op->type == OP_MAP) {
-        if (op->chunk.pack)
-            t->packs = true;
-        else
-            t->blob_bytes += op->chunk.stored_len;
-    }
+    if (op->chunk.pack)
+        t->packs = true;
+    else if (op->type == OP_MAP)
+        t->blob_bytes += op->chunk.stored_len;
     txg_touch(v);
     if (txg_large(t))
         txg_kick(v, 0);
@@ -310,6 +319,9 @@ static int apply_op(struct index *ix, struct txg *t, struct rowop *op)
     case OP_CLONE:
         r = index_clone(ix, op->src, op->src_off, op->ino, op->off, op->len, &d);
         break;
+    case OP_MOVE:
+        r = index_replace_payload(ix, &op->chunk, (uint32_t)op->src, op->src_off, &d);
+        break;
     }
     t->delta.logical += d.logical;
     t->delta.stored += d.stored;
@@ -389,7 +401,7 @@ static void finish_txg(struct volume *v, struct txg *t)
         inode_recalc_used(in);
     }
     for (struct rowop *op = t->first; op; op = op->next) {
-        if (op->type == OP_MAP && op->chunk.pack) {
+        if (op->chunk.pack) {
             packref_put(v, op->chunk.pack);
             op->chunk.pack = 0; /* so that the op can be freed without the lock */
         }
@@ -560,7 +572,6 @@ static void commit_one(struct volume *v)
 void *txg_main(void *arg)
 {
     struct volume *v = arg;
-    uint64_t tidied = 0, tidied_ms = 0;
 
     pthread_mutex_lock(&v->lock);
     while (!v->failed) {
@@ -585,17 +596,7 @@ void *txg_main(void *arg)
             pthread_mutex_lock(&v->lock);
             continue;
         }
-        if (tidied != v->committed && !t->nonempty && now >= tidied_ms + TIDY_MS) {
-            tidied = v->committed;
-            tidied_ms = now;
-            pthread_mutex_unlock(&v->lock);
-            tend_dead_packs(v);
-            pthread_mutex_lock(&v->lock);
-            continue;
-        }
         ms = tend(v, now);
-        if (tidied != v->committed && (!ms || ms > TIDY_MS))
-            ms = TIDY_MS;
         if (v->want >= v->open->n && v->open->nonempty)
             continue;
         commit_wait(v, ms);

@@ -9,7 +9,7 @@
  *   I2 Nothing is applied but by the one commit thread; txgs are closed and committed in order (T1, T2).
  *   I3 A row that names a range of a pack is committed after that range was synced (T3; tend_move_blobs).
  *   I4 A pack is unlinked after the commit that removed its row, and only when nothing that could still
- *      be committed refers to it (tend_dead_packs).
+ *      be committed refers to it (gc.c, G1 and G3).
  *   I5 A durable reply leaves after its txg and all before it are committed (T5).
  *   I6 An inode's row never has a size above what is set explicitly or covered by data in the same or
  *      earlier txgs (psize), so a lost unstable write does not leave a longer file.
@@ -34,6 +34,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "server/store/gc.h"
 #include "server/store/volume_int.h"
 
 #define CHUNK_ID_JUMP (1u << 20)
@@ -291,6 +292,7 @@ void volume_free(struct volume *v)
     pthread_mutex_destroy(&v->lock);
     pthread_cond_destroy(&v->cond);
     pthread_cond_destroy(&v->commit_cond);
+    gc_free(v->gc);
     snap_release(v);
     free(v->packrefs);
     free(v->orphans);
@@ -398,9 +400,11 @@ int volume_open(struct engine *e, const char *dir, const char *label, uint64_t i
     v->idle_ms = clock_mono_ms();
     v->verifier = (e->epoch << 32) ^ clock_random64();
     vol_space(v, true);
+    packset_set_size(v->ps, e->pack_size);
     r = -pthread_create(&v->thread, NULL, txg_main, v);
     if (r < 0)
         goto out;
+    gc_attach(v);
     *out = v;
     v = NULL;
 out:
@@ -480,6 +484,9 @@ static int volume_end(struct volume *v, bool keep)
 
     pthread_mutex_lock(&v->lock);
     v->closing = true;
+    pthread_mutex_unlock(&v->lock);
+    gc_detach(v);
+    pthread_mutex_lock(&v->lock);
     if (!keep && !v->failed) {
         v->failed = -EIO; /* quietly: ends waits of callers inside, and the commit thread's work */
         pthread_cond_signal(&v->commit_cond);
@@ -565,6 +572,7 @@ void volume_stat(struct volume *v, struct volume_stat *st)
         left = v->props.quota_files > v->files ? v->props.quota_files - v->files : 0;
     st->avail_files = left;
     st->total_files = v->files + left;
+    gc_stat(v, st);
     vol_leave(v);
 }
 

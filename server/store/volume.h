@@ -30,6 +30,7 @@ struct engine;
 struct engine_conf {
     uint64_t cache_size; /* bytes for cached and dirty slots; at least 16 MiB */
     unsigned workers;    /* threads for compression and flushing; 0 = number of cores */
+    uint64_t pack_size;  /* packs are full at this size; 0 = 64 MiB, which is the most */
     uint64_t epoch;      /* boot count of the store, > 0: enters change attributes and verifiers */
 };
 int engine_new(const struct engine_conf *conf, struct engine **out);
@@ -87,8 +88,12 @@ struct volume_stat {
     uint64_t avail_bytes;  /* what can still be written: quota and the disk's free space */
     uint64_t total_bytes;  /* logical + avail_bytes */
     uint64_t avail_files, total_files;
+    uint64_t gc_copied, gc_freed, gc_packs; /* since it was opened: bytes copied out of packs, bytes and packs removed */
 };
 void volume_stat(struct volume *v, struct volume_stat *st);
+/* Compacts packs until nothing is left that is worth it, without the pauses that are made in the background. Blocks.
+ * -ESTALE, -EIO, -ENOSPC; -EROFS: a snapshot. */
+int volume_gc(struct volume *v);
 void volume_get_props(struct volume *v, struct volume_props *p);
 /* Durable on return. Blocks. */
 int volume_set_props(struct volume *v, const struct volume_props *p);

@@ -96,6 +96,13 @@ struct engine {
     struct list ckpt;
     struct volume *ckpt_now;
     pthread_t ckpt_thread;
+    bool has_ckpt, has_gc; /* the threads were started */
+
+    struct list gc_list; /* with qlock: volumes */
+    struct volume *gc_now;
+    pthread_cond_t gc_cond, gc_done;
+    pthread_t gc_thread;
+    uint64_t pack_size;
 
     atomic_uint_fast64_t slot_reads, slot_loads, commits, commit_us; /* for engine_get_stat */
 };
@@ -126,7 +133,7 @@ void cache_make_room(struct engine *e, struct volume *v);
 
 enum op_type {
     OP_PUT_DIRENT, OP_DEL_DIRENT, OP_SYMLINK, OP_MAP, OP_PUNCH, OP_PUT_ORPHAN, OP_REAP,
-    OP_PUT_XATTR, OP_DEL_XATTR, OP_CLONE,
+    OP_PUT_XATTR, OP_DEL_XATTR, OP_CLONE, OP_MOVE,
     OP_SNAP,      /* off: the time, len: the state, ino: the id, name: the name, attr.ino, size, used: files, logical, stored */
     OP_SNAP_FREE, /* ino: the id; at most `max` chunks */
 };
@@ -136,11 +143,11 @@ struct rowop {
     uint64_t ino;    /* a dirent's directory */
     uint64_t off;    /* a dirent's cookie */
     uint64_t len;    /* of a punch or clone; of data in a map; a dirent's inode */
-    uint64_t src, src_off; /* of a clone */
+    uint64_t src, src_off; /* of a clone; of a move: the pack and place that the chunk is moved from */
     struct inode *in; /* counted in inode.opsref, or NULL */
     struct slot *slot; /* counted in slot.opsref, or NULL */
     uint64_t pend;   /* dirty bytes that this publishes */
-    struct chunk chunk;
+    struct chunk chunk; /* of a map or move; with its pack counted in volume.packrefs */
     bool reaped;     /* result of OP_REAP and OP_SNAP_FREE: nothing is left */
     unsigned max;    /* of OP_REAP and OP_SNAP_FREE */
     struct vattr attr; /* of OP_REAP with max */
@@ -193,6 +200,8 @@ void call_note(struct store_call *call, struct volume *v, uint64_t n);
 void call_run_waiters(struct volume *v);
 /* Ends the volume's writing life. */
 void txg_fail(struct volume *v, int err);
+/* The lowest pack that something not committed may refer to, or be appended to: those below are settled. */
+uint32_t packs_settled(struct volume *v);
 void packref_get(struct volume *v, uint32_t pack);
 void packref_put(struct volume *v, uint32_t pack);
 
@@ -442,6 +451,7 @@ struct volume {
     uint64_t blob_bytes, idle_ms, wal_debt;
     bool blob_stuck;
     struct list ckpt_link; /* engine.qlock */
+    struct gc *gc;         /* gc.c */
 
     struct list snaps;
     struct snap_request *snap_request; /* for the open txg */
@@ -475,6 +485,5 @@ uint64_t vol_space(struct volume *v, bool fresh);
 
 /* --- the commit thread's other duties: tend.c. No lock held --- */
 void tend_move_blobs(struct volume *v);
-void tend_dead_packs(struct volume *v);
 
 #endif

@@ -1,6 +1,7 @@
 UNIT_TESTS_store = \
     tests/unit/check.t \
     tests/unit/chunk.t \
+    tests/unit/gc.t \
     tests/unit/index.t \
     tests/unit/index_snap.t \
     tests/unit/pack.t \
@@ -19,6 +20,8 @@ tests_unit_check_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_chunk_t_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS) $(ZSTD_CFLAGS)
 tests_unit_chunk_t_SOURCES = tests/unit/chunk.c
 tests_unit_chunk_t_LDADD = $(UNIT_LIBS_STORE) -lm
+tests_unit_gc_t_SOURCES = tests/unit/gc.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
+tests_unit_gc_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_index_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(XXHASH_CFLAGS)
 tests_unit_index_t_SOURCES = tests/unit/index.c tests/unit/storetest.h
 tests_unit_index_t_LDADD = $(UNIT_LIBS_STORE)

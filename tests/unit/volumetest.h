@@ -24,14 +24,15 @@ struct vt {
     char base[64], dir[96];
     struct engine *e;
     struct volume *v;
-    uint64_t epoch, cache;
+    uint64_t epoch, cache, pack_size;
     struct store_call c; /* may block */
     struct store_call n; /* may not */
 };
 
 static inline void vt_open(struct vt *t)
 {
-    struct engine_conf conf = {.cache_size = t->cache, .workers = 2, .epoch = ++t->epoch};
+    struct engine_conf conf = {.cache_size = t->cache, .workers = 2, .epoch = ++t->epoch,
+                               .pack_size = t->pack_size};
 
     assert_int_equal(engine_new(&conf, &t->e), 0);
     assert_int_equal(volume_open(t->e, t->dir, "test/vol", 7, &t->v), 0);

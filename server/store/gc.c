@@ -1,0 +1,621 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * gc: space in packs is reclaimed: by removing packs without live bytes and copying out those with few.
+ *
+ *   look (look_at_packs) --a victim--> copying (copy_batch, many) --> waiting for the commit --> look
+ *
+ * G1 Only settled packs are touched: those below every pack that is being appended to or that something not
+ *    committed may refer to (packs_settled; appenders and uncommitted ops hold packrefs). What the index says of
+ *    such a pack's live bytes, read after that, is all there is.
+ * G2 A copy is a record appended to the current pack; the chunk's row moves by an OP_MOVE in the order of all other
+ *    ops, and only if the chunk still is where it was copied from. Whoever freed or moved it meanwhile has won, and
+ *    the copy is dead bytes. Like every op with a pack it is committed after that pack's sync (T3).
+ * G3 A pack's file is unlinked after the commit that deleted its row, which is only deleted without live bytes; or,
+ *    of a pack that has no row (all that was appended to it was thrown away before it was committed), after its
+ *    records were looked up and none is in use. A reader that looked a chunk up before reads on from its open
+ *    file, or gets -ENOENT and looks it up again.
+ * G4 Payloads are verified before they are copied. What is damaged stays where it is, and so does its pack.
+ * G5 Copying never takes the disk's last space: a victim's live bytes must fit into what is free beyond what
+ *    names may use. Data of users stops long before (vol_admit), so there is room to copy on a full disk.
+ *
+ * The thread takes one step for one volume after another and then sleeps as long as the pace asks for: the more of
+ * the packs is dead, the faster; while nobody changes the volume, at a rate of its own.
+ */
+#include "server/store/gc.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "common/clock.h"
+#include "common/fault.h"
+#include "common/log.h"
+
+#define IDLE_MS      1000u /* between looks for something to do */
+#define WAIT_MS      50u   /* for a commit */
+#define TROUBLE_MS   10000u
+#define BATCH_BYTES  (1u << 20)
+#define BATCH_CHUNKS 256u
+#define QUIET_MS     2000u        /* without a change the volume is quiet: */
+#define QUIET_RATE   (128u << 20) /* bytes per second then */
+#define BUSY_RATE    (16u << 20)  /* else, */
+#define BUSY_RATE_2  (64u << 20)  /* from 1.5 times the live bytes on; from 1.8 times on there is no limit */
+#define LOOK_SHARE   50u          /* looking takes at most 1/50 of the time */
+#define SLACK        2u           /* packs full of dead bytes that nobody minds */
+
+struct gc {
+    struct volume *vol;
+    struct list link;     /* engine.gc_list */
+    uint64_t due;         /* ms; with engine.qlock */
+    pthread_mutex_t lock; /* one step at a time; all below */
+    uint64_t done;        /* what was committed when a look at the quiet volume found nothing to do */
+    uint64_t live, size;  /* of settled packs at the last look */
+    uint64_t txg, own;    /* what was committed at the last step; txgs that only we made, about */
+    uint64_t changed_ms;  /* when others changed something */
+    uint32_t victim;      /* 0: none */
+    struct pack_entry *entries;
+    size_t count, pos;
+    uint64_t wait;        /* txg with the last of the victim's moves */
+    uint32_t *skip;       /* victims that could not be emptied */
+    size_t nskip;
+    atomic_uint_fast64_t copied, freed, packs;
+};
+
+/* --- looking --- */
+
+struct pack_info {
+    uint32_t pack;
+    uint64_t live, size;
+};
+struct look {
+    struct pack_info *p;
+    size_t count, cap, next;
+    uint32_t below;
+    uint64_t live, size;
+    uint32_t dead[64], rowless[64];
+    unsigned ndead, nrowless;
+};
+
+static bool note_row(void *arg, uint32_t pack, uint64_t live)
+{
+    struct look *k = arg;
+
+    if (pack >= k->below)
+        return false;
+    if (k->count == k->cap) {
+        k->cap = k->cap ? 2 * k->cap : 256;
+        k->p = realloc(k->p, k->cap * sizeof(*k->p));
+        if (!k->p)
+            abort();
+    }
+    k->p[k->count++] = (struct pack_info){pack, live, 0};
+    k->live += live;
+    if (live == 0 && k->ndead < sizeof(k->dead) / sizeof(*k->dead))
+        k->dead[k->ndead++] = pack;
+    return true;
+}
+
+/* Files come in ascending order, as the rows did. */
+static int note_file(void *arg, uint32_t pack, uint64_t size)
+{
+    struct look *k = arg;
+
+    if (pack >= k->below)
+        return 1;
+    while (k->next < k->count && k->p[k->next].pack < pack)
+        k->next++;
+    if (k->next < k->count && k->p[k->next].pack == pack)
+        k->p[k->next].size = size;
+    else if (k->nrowless < sizeof(k->rowless) / sizeof(*k->rowless))
+        k->rowless[k->nrowless++] = pack;
+    k->size += size;
+    return 0;
+}
+
+static char *packs_dir(const struct volume *v)
+{
+    char *dir;
+
+    if (asprintf(&dir, "%s/packs", v->dir) < 0)
+        abort();
+    return dir;
+}
+
+static void remove_pack(struct volume *v, uint32_t pack)
+{
+    int r = fault_point("gc.unlink");
+    uint64_t before = packset_bytes(v->ps), after;
+
+    if (r == 0)
+        r = packset_delete(v->ps, pack);
+    after = packset_bytes(v->ps);
+    if (r == 0) {
+        atomic_fetch_add(&v->gc->packs, 1);
+        atomic_fetch_add(&v->gc->freed, before > after ? before - after : 0);
+    } else if (r != -ENOENT && r != -EBUSY) { /* it has no row any more: the next look finds it */
+        log_warn("%s: cannot remove pack %u: %s", v->label, pack, strerrordesc_np(-r));
+    }
+}
+
+/* G3. */
+static int remove_dead(struct volume *v, const struct look *k)
+{
+    int r = index_begin(v->ix);
+
+    if (r < 0)
+        return r;
+    for (unsigned i = 0; i < k->ndead && r >= 0; i++)
+        r = index_del_pack(v->ix, k->dead[i]);
+    if (r < 0)
+        index_rollback(v->ix);
+    else
+        r = index_commit(v->ix);
+    for (unsigned i = 0; i < k->ndead && r >= 0; i++)
+        remove_pack(v, k->dead[i]);
+    return r;
+}
+
+/* Removes a pack that has no row, unless the index does name something in it: then its counters are wrong. */
+static void remove_rowless(struct volume *v, const char *dir, uint32_t pack)
+{
+    struct pack_entry *e = NULL;
+    int n = pack_entries(dir, pack, &e);
+    bool used = n < 0 && n != -EUCLEAN;
+
+    for (int i = 0; i < n && !used; i++) {
+        struct chunk c;
+        int r = index_find_chunk(v->ix, e[i].id, &c);
+        used = (r < 0 && r != -ENOENT) || (r == 0 && c.pack == pack);
+    }
+    free(e);
+    if (used)
+        log_warn("%s: pack %u is not in the index's table of packs, but in use", v->label, pack);
+    else
+        remove_pack(v, pack);
+}
+
+static bool skipped(const struct gc *g, uint32_t pack)
+{
+    for (size_t i = 0; i < g->nskip; i++)
+        if (g->skip[i] == pack)
+            return true;
+    return false;
+}
+
+static void skip(struct gc *g, uint32_t pack)
+{
+    g->skip = realloc(g->skip, (g->nskip + 1) * sizeof(*g->skip));
+    if (!g->skip)
+        abort();
+    g->skip[g->nskip++] = pack;
+}
+
+/* What may be copied on this disk (G5). */
+static uint64_t copy_space(struct volume *v)
+{
+    uint64_t space, keep;
+
+    pthread_mutex_lock(&v->lock);
+    space = vol_space(v, true);
+    keep = v->reserve / 4;
+    pthread_mutex_unlock(&v->lock);
+    return space > keep ? space - keep : 0;
+}
+
+/* The pack with the smallest live part if that is worth copying: less than half; in a quiet volume that takes more
+ * than 1.5 times its live bytes, less than three quarters. */
+static uint32_t choose(struct gc *g, const struct look *k, bool quiet)
+{
+    struct volume *v = g->vol;
+    uint64_t space = copy_space(v), slack = SLACK * v->e->pack_size;
+    bool hard = quiet && k->size > k->live + k->live / 2 + slack;
+    const struct pack_info *best = NULL;
+
+    for (size_t i = 0; i < k->count; i++) {
+        const struct pack_info *p = &k->p[i];
+        if (!p->live || !p->size || p->live > space || skipped(g, p->pack))
+            continue;
+        if (hard ? p->live * 4 >= p->size * 3 : p->live * 2 >= p->size)
+            continue;
+        if (!best || p->live * best->size < best->live * p->size)
+            best = p;
+    }
+    return best ? best->pack : 0;
+}
+
+/* Removes what is dead and chooses a victim. *idle: there was nothing to do. Milliseconds until the next step, or
+ * -errno. */
+static int look_at_packs(struct gc *g, bool quiet, bool *idle)
+{
+    struct volume *v = g->vol;
+    char *dir = packs_dir(v);
+    struct look k = {0};
+    uint64_t t0 = clock_mono_ms(), seen;
+    int r, n;
+
+    pthread_mutex_lock(&v->lock);
+    k.below = packs_settled(v);
+    seen = v->committed;
+    pthread_mutex_unlock(&v->lock);
+    r = index_list_packs(v->ix, note_row, &k);
+    if (r == 0)
+        r = pack_list(dir, note_file, &k);
+    if (r < 0)
+        goto out;
+    g->live = k.live;
+    g->size = k.size;
+    r = k.ndead ? remove_dead(v, &k) : 0;
+    for (unsigned i = 0; i < k.nrowless && r >= 0; i++)
+        remove_rowless(v, dir, k.rowless[i]);
+    if (r < 0)
+        goto out;
+    g->victim = choose(g, &k, quiet);
+    *idle = !g->victim && !k.ndead;
+    if (*idle) {
+        g->done = quiet ? seen : 0;
+        r = (int)(IDLE_MS + LOOK_SHARE * (clock_mono_ms() - t0));
+    }
+    if (!g->victim)
+        goto out;
+    n = pack_entries(dir, g->victim, &g->entries);
+    if (n < 0) {
+        log_warn("%s: cannot compact pack %u: %s", v->label, g->victim, strerrordesc_np(-n));
+        skip(g, g->victim);
+        g->victim = 0;
+    }
+    g->count = n > 0 ? (size_t)n : 0;
+    g->pos = 0;
+out:
+    free(k.p);
+    free(dir);
+    return r;
+}
+
+/* --- copying --- */
+
+struct batch {
+    struct rowop *ops, **tail;
+    unsigned n;
+    uint64_t bytes;
+};
+
+/* Copies one record if its chunk is in use. */
+static int copy_one(struct gc *g, const struct pack_entry *e, struct batch *b)
+{
+    struct volume *v = g->vol;
+    unsigned char *buf = scratch_get();
+    uint64_t ino, off;
+    struct rowop *op;
+    struct chunk c;
+    int r = index_find_chunk(v->ix, e->id, &c);
+
+    if (r == -ENOENT || (r == 0 && (c.pack != g->victim || c.pack_off != e->off)))
+        return 0;
+    if (r < 0)
+        return r;
+    if (packset_read_record(v->ps, &c, buf, &ino, &off) < 0)
+        return 0; /* logged; G4 */
+    r = fault_point("gc.copy");
+    if (r == 0)
+        r = packset_append(v->ps, &c, ino, off, buf);
+    if (r < 0)
+        return r;
+    op = rowop_new(OP_MOVE, 0, NULL, 0, NULL, 0);
+    op->chunk = c;
+    op->src = g->victim;
+    op->src_off = e->off;
+    *b->tail = op;
+    b->tail = &op->next;
+    b->n++;
+    b->bytes += c.stored_len;
+    return 0;
+}
+
+/* Copies up to a batch and puts the moves into the open txg. Bytes copied, or -errno. */
+static int copy_batch(struct gc *g)
+{
+    struct volume *v = g->vol;
+    struct batch b = {.tail = &b.ops};
+    uint32_t low;
+    int r = 0;
+
+    pthread_mutex_lock(&v->lock);
+    low = packset_current(v->ps);
+    low = low ? low : packset_next(v->ps);
+    packref_get(v, low); /* packs from here on stay while we append */
+    pthread_mutex_unlock(&v->lock);
+    while (r == 0 && g->pos < g->count && b.n < BATCH_CHUNKS && b.bytes < BATCH_BYTES)
+        r = copy_one(g, &g->entries[g->pos++], &b);
+    if (r == 0)
+        r = fault_point("gc.record");
+    pthread_mutex_lock(&v->lock);
+    for (struct rowop *op = b.ops; op; op = op->next)
+        packref_get(v, op->chunk.pack);
+    packref_put(v, low);
+    if (r < 0) {
+        rowop_drop_list(v, b.ops);
+    } else {
+        while (b.ops) {
+            struct rowop *next = b.ops->next;
+            txg_add(v, b.ops);
+            b.ops = next;
+        }
+        if (b.n && g->wait < v->open->n) {
+            g->wait = v->open->n;
+            g->own++;
+        }
+    }
+    pthread_mutex_unlock(&v->lock);
+    if (r < 0)
+        return r;
+    atomic_fetch_add(&g->copied, b.bytes);
+    return (int)b.bytes;
+}
+
+static void end_victim(struct gc *g)
+{
+    free(g->entries);
+    g->entries = NULL;
+    g->count = g->pos = 0;
+    g->victim = 0;
+}
+
+/* All records are copied and the moves committed: is the pack empty? */
+static bool note_victim(void *arg, uint32_t pack, uint64_t live)
+{
+    struct pack_info *p = arg;
+
+    if (pack == p->pack)
+        p->live = live;
+    return pack < p->pack;
+}
+
+static int finish_victim(struct gc *g)
+{
+    struct pack_info p = {.pack = g->victim};
+    int r = index_list_packs(g->vol->ix, note_victim, &p);
+
+    if (r < 0)
+        return r;
+    if (p.live) {
+        log_warn("%s: pack %u could not be emptied: %llu bytes stay in it", g->vol->label, p.pack,
+                 (unsigned long long)p.live);
+        skip(g, p.pack);
+    }
+    end_victim(g);
+    return 0;
+}
+
+/* --- steps --- */
+
+static unsigned pace(const struct gc *g, bool quiet, uint64_t bytes)
+{
+    uint64_t rate = quiet ? QUIET_RATE : BUSY_RATE, slack = SLACK * g->vol->e->pack_size;
+
+    if (g->size * 5 > g->live * 9 + slack * 5)
+        return 0;
+    if (!quiet && g->size * 2 > g->live * 3 + slack * 2)
+        rate = BUSY_RATE_2;
+    return (unsigned)(bytes * 1000 / rate);
+}
+
+/* Did others than ourselves leave the volume alone? */
+static bool is_quiet(struct gc *g, uint64_t committed)
+{
+    uint64_t now = clock_mono_ms(), more = committed - g->txg;
+
+    g->txg = committed;
+    if (more > g->own) {
+        g->changed_ms = now;
+        g->own = 0;
+    } else {
+        g->own -= more;
+    }
+    return now >= g->changed_ms + QUIET_MS;
+}
+
+/* One step: milliseconds until the next, or -errno. *idle: there is nothing to do. hard: as if the volume were quiet.
+ * g->lock is held. */
+static int step(struct gc *g, bool hard, bool *idle)
+{
+    struct volume *v = g->vol;
+    bool quiet, large, failed;
+    int r;
+
+    *idle = false;
+    pthread_mutex_lock(&v->lock);
+    quiet = is_quiet(g, v->committed) || hard;
+    failed = v->failed;
+    large = v->nospace || (v->committing && (v->open->rows > TXG_ROWS_MAX || v->open->blob_bytes > TXG_BLOB_MAX));
+    pthread_mutex_unlock(&v->lock);
+    if (failed || large) {
+        *idle = failed;
+        return failed ? (int)TROUBLE_MS : (int)WAIT_MS;
+    }
+    if (!g->victim)
+        return look_at_packs(g, quiet, idle);
+    if (g->pos < g->count) {
+        r = copy_batch(g);
+        if (r < 0) /* the rest stays for another time */
+            end_victim(g);
+        return r < 0 ? r : (int)pace(g, quiet, (uint64_t)r);
+    }
+    if (g->wait > v->committed)
+        return (int)WAIT_MS;
+    return finish_victim(g);
+}
+
+static unsigned step_paced(struct volume *v)
+{
+    struct gc *g = v->gc;
+    bool idle;
+    int r;
+
+    if (pthread_mutex_trylock(&g->lock) != 0)
+        return IDLE_MS; /* volume_gc is at it */
+    r = !g->victim && g->done == v->committed ? (int)IDLE_MS : step(g, false, &idle);
+    pthread_mutex_unlock(&g->lock);
+    if (r < 0 && r != -ENOSPC)
+        log_warn("%s: compaction: %s", v->label, strerrordesc_np(-r));
+    return r < 0 ? TROUBLE_MS : (unsigned)r;
+}
+
+int volume_gc(struct volume *v)
+{
+    struct gc *g;
+    bool idle = false;
+    int r = vol_enter(v);
+
+    if (r < 0)
+        return r;
+    g = v->gc;
+    if (!g) {
+        vol_leave(v);
+        return -EROFS;
+    }
+    pthread_mutex_unlock(&v->lock);
+    pthread_mutex_lock(&g->lock);
+    for (;;) {
+        pthread_mutex_lock(&v->lock);
+        if (v->closing || v->failed)
+            r = v->closing ? -ESTALE : -EIO;
+        else if (g->wait > v->committed && g->pos == g->count) {
+            txg_want(v, g->wait);
+            vol_wait(v, WAIT_MS);
+        }
+        pthread_mutex_unlock(&v->lock);
+        if (r >= 0)
+            r = step(g, true, &idle);
+        if (r < 0 || idle)
+            break;
+    }
+    pthread_mutex_unlock(&g->lock);
+    pthread_mutex_lock(&v->lock);
+    vol_leave(v);
+    return r < 0 ? r : 0;
+}
+
+/* --- the thread --- */
+
+static void wait_until(struct engine *e, uint64_t ms)
+{
+    uint64_t now = clock_mono_ms();
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts); /* clock_mono_ms may be ahead of it in tests */
+    ms = ms > now ? ms - now : 1;
+    ts.tv_sec += (time_t)(ms / 1000);
+    ts.tv_nsec += (long)(ms % 1000) * 1000000;
+    ts.tv_sec += ts.tv_nsec / 1000000000;
+    ts.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(&e->gc_cond, &e->qlock, &ts);
+}
+
+static void *gc_main(void *arg)
+{
+    struct engine *e = arg;
+
+    pthread_mutex_lock(&e->qlock);
+    while (!e->stop) {
+        struct gc *first = NULL;
+        unsigned ms;
+        list_for_each(it, &e->gc_list) {
+            struct gc *g = list_entry(it, struct gc, link);
+            if (!first || g->due < first->due)
+                first = g;
+        }
+        if (!first) {
+            pthread_cond_wait(&e->gc_cond, &e->qlock);
+            continue;
+        }
+        if (first->due > clock_mono_ms()) {
+            wait_until(e, first->due);
+            continue;
+        }
+        e->gc_now = first->vol;
+        pthread_mutex_unlock(&e->qlock);
+        ms = step_paced(first->vol);
+        pthread_mutex_lock(&e->qlock);
+        first->due = clock_mono_ms() + ms;
+        e->gc_now = NULL;
+        pthread_cond_broadcast(&e->gc_done);
+    }
+    pthread_mutex_unlock(&e->qlock);
+    chunk_thread_release();
+    return NULL;
+}
+
+int gc_start(struct engine *e)
+{
+    pthread_condattr_t ca;
+    int r;
+
+    list_init(&e->gc_list);
+    pthread_condattr_init(&ca);
+    pthread_condattr_setclock(&ca, CLOCK_MONOTONIC);
+    pthread_cond_init(&e->gc_cond, &ca);
+    pthread_cond_init(&e->gc_done, NULL);
+    pthread_condattr_destroy(&ca);
+    r = -pthread_create(&e->gc_thread, NULL, gc_main, e);
+    e->has_gc = r == 0;
+    return r;
+}
+
+void gc_stop(struct engine *e)
+{
+    if (!e->has_gc)
+        return;
+    pthread_join(e->gc_thread, NULL);
+    pthread_cond_destroy(&e->gc_cond);
+    pthread_cond_destroy(&e->gc_done);
+}
+
+void gc_attach(struct volume *v)
+{
+    struct gc *g = vol_alloc(sizeof(*g));
+
+    g->vol = v;
+    g->due = clock_mono_ms() + IDLE_MS;
+    g->txg = v->committed;
+    pthread_mutex_init(&g->lock, NULL);
+    v->gc = g;
+    pthread_mutex_lock(&v->e->qlock);
+    list_add_tail(&v->e->gc_list, &g->link);
+    pthread_cond_signal(&v->e->gc_cond);
+    pthread_mutex_unlock(&v->e->qlock);
+}
+
+void gc_detach(struct volume *v)
+{
+    struct engine *e = v->e;
+    struct gc *g = v->gc;
+
+    if (!g)
+        return;
+    pthread_mutex_lock(&e->qlock);
+    list_del(&g->link);
+    while (e->gc_now == v)
+        pthread_cond_wait(&e->gc_done, &e->qlock);
+    pthread_mutex_unlock(&e->qlock);
+}
+
+void gc_free(struct gc *g)
+{
+    if (!g)
+        return;
+    end_victim(g);
+    free(g->skip);
+    pthread_mutex_destroy(&g->lock);
+    free(g);
+}
+
+void gc_stat(struct volume *v, struct volume_stat *st)
+{
+    const struct gc *g = v->gc;
+
+    if (!g) /* a snapshot */
+        return;
+    st->gc_copied = g->copied;
+    st->gc_freed = g->freed;
+    st->gc_packs = g->packs;
+}
