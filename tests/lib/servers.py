@@ -157,6 +157,14 @@ class Volnfsd(Server):
             raise ServerError("volnfs %s: status %d: %s" % (" ".join(args), done.returncode, done.stderr))
         return done.stdout
 
+    def check(self):
+        """Stops the server, checks its store with all data, starts it again; what the check printed."""
+        self.stop()
+        try:
+            return self.volnfs("check", "--data", "--all")
+        finally:
+            self.start()
+
     def make_volume(self, name):
         self.volnfs("create", name)
 

@@ -41,9 +41,10 @@ KERNEL_TESTS = \
     tests/system/0470-kernel-sparse.t \
     tests/system/0480-kernel-shim.t \
     tests/system/0600-kernel-store.t \
-    tests/system/0610-kernel-kill9.t
+    tests/system/0610-kernel-kill9.t \
+    tests/system/0620-kernel-powercut.t
 TESTS += $(SYSTEM_TESTS) $(KERNEL_TESTS)
 EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/nfswire.py tests/lib/servers.py tests/lib/summary.py \
-    tests/uml/uml.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py tests/workflow/shim.py \
+    tests/uml/uml.py tests/uml/powered.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py tests/workflow/shim.py \
     tests/shim/programs.sh tests/shim/python.py
 EXTRA_DIST += tests/shim/badmem.py tests/shim/killed.py tests/shim/moved.py tests/shim/races.py tests/shim/recovery.py

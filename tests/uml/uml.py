@@ -12,11 +12,13 @@ guests, taps and mounts are gone when their first process is, whatever happened.
 on 10.99.0.1:2049; guest N is 10.99.<N-1>.2. The control listener on 10.99.0.1:7 takes one line per connection:
     tap TEXT | done STATUS | barrier NAME     from the guest's cases
     restart | kill9 | kill9-starting MS | stop | start    kill9-starting: killed once more, MS after its start
+    check                                     stops the server, runs volnfs check --data on its store, starts it
     volnfs ARGS | log | host SCRIPT           SCRIPT runs beside the server, with $ADDR, $PORT and $STORE
     flip HEX                                  flips a byte in the store's one place that holds these bytes (server down)
 and answers with a line "STATUS" followed by text.
 
-VOLNFS_TEST_SERVER=ganesha drives NFS-Ganesha in place of volnfsd (to test the tests).
+VOLNFS_TEST_SERVER=ganesha drives NFS-Ganesha in place of volnfsd (to test the tests). With --power the server has a
+guest of its own at 10.99.9.2, with its store on a disk of that guest, and kill9 cuts that guest's power.
 """
 import argparse
 import ctypes
@@ -33,7 +35,8 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(os.path.dirname(HERE), "lib"))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "lib")]
+import powered  # noqa: E402
 import servers  # noqa: E402
 
 ADDR, PORT, CONTROL_PORT = "10.99.0.1", 2049, 7
@@ -69,6 +72,7 @@ def arguments():
     p.add_argument("--plain", action="store_true", help="print the job's lines as they come, no TAP")
     p.add_argument("--why-not", action="store_true", help="say why no guest can be booted here; status 0 if it can")
     p.add_argument("--keep", action="store_true", help="keep the folder (consoles, server's log and store), say where")
+    p.add_argument("--power", action="store_true", help="the server in a guest of its own whose power is cut")
     p.add_argument("--pcap", help="record what goes over the wire into this file (needs tcpdump)")
     p.add_argument("--inside", help=argparse.SUPPRESS)
     p.add_argument("job", nargs="?")
@@ -123,7 +127,9 @@ class Run:
         self.barriers = {}
         self.server_lock = threading.Lock()
         kind = os.environ.get("VOLNFS_TEST_SERVER", "volnfsd")
-        self.server = servers.make(kind, os.path.join(self.folder, "server"), ADDR, PORT, args.server_arg)
+        folder = os.path.join(self.folder, "server")
+        self.server = (powered.Powered(folder, HERE, args.server_arg) if args.power else
+                       servers.make(kind, folder, ADDR, PORT, args.server_arg))
 
     def tap(self, line):
         with self.lock:
@@ -169,6 +175,8 @@ class Run:
                     s.start()
                 elif word == "kill9-starting":
                     s.kill9_starting(float(rest) / 1000)
+                elif word == "check":
+                    return 0, s.check()
                 elif word == "flip":
                     return 0, servers.flip(s.store, bytes.fromhex(rest))
                 elif word == "host":
@@ -209,9 +217,11 @@ class Run:
 
     def network(self):
         script = "ip link set lo up\n"
-        for g in range(self.args.guests):
+        for g in list(range(self.args.guests)) + [powered.GUEST - 1] * self.args.power:
             script += ("ip tuntap add dev tap%d mode tap\nip addr add 10.99.%d.1/24 dev tap%d\nip link set tap%d up\n"
                        % (g, g, g, g))
+        if self.args.power:
+            script += "echo 1 >/proc/sys/net/ipv4/ip_forward\n"
         subprocess.run(["sh", "-ec", script], check=True)
 
     def files(self):
@@ -235,7 +245,7 @@ class Run:
                 "init=%s/init.sh" % self.folder, "uml_dir=%s" % self.folder, "umid=g%d" % n,
                 "vec0:transport=tap,ifname=tap%d,depth=128,gro=1,mac=02:00:00:00:00:%02x" % (n - 1, n),
                 "con=null", "con0=null,fd:1", "quiet", "JOBDIR=" + self.folder, "JOB=" + os.path.basename(a.job),
-                "GUEST=%d" % n, "GUESTS=%d" % a.guests, "PORT=%d" % PORT, "VERS=" + a.vers] + a.set
+                "GUEST=%d" % n, "GUESTS=%d" % a.guests, "PORT=%d" % PORT, "VERS=" + a.vers, "NFSD=" + self.server.addr] + a.set
         shm = os.access("/dev/shm", os.W_OK)    # a guest's memory is a deleted file there
         env = dict(os.environ, TMPDIR="/dev/shm" if shm else self.folder)
         return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=env)

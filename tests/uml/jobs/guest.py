@@ -15,7 +15,8 @@ import sys
 import time
 import traceback
 
-SERVER = "10.99.0.1"
+SERVER = "10.99.0.1"                         # the harness
+NFSD = os.environ.get("NFSD", SERVER)        # the server
 GUEST = int(os.environ["GUEST"])
 GUESTS = int(os.environ["GUESTS"])
 PORT = int(os.environ["PORT"])
@@ -55,7 +56,7 @@ def sh(script, cwd=None, check=True):
 def mount(vers, path="/alice/mydata", where="/mnt/v", opts=""):
     os.makedirs(where, exist_ok=True)
     o = "vers=%s,port=%d,timeo=50,retrans=2" % (vers, PORT) + ("," + opts if opts else "")
-    sh("timeout 60 mount.nfs4 -o %s %s:%s %s" % (o, SERVER, path, where))
+    sh("timeout 60 mount.nfs4 -o %s %s:%s %s" % (o, NFSD, path, where))
     return where
 
 
