@@ -61,6 +61,11 @@ void account_op(struct compound *c, nfsstat4 status)
         c->account.class = class;
         c->account.volume = vol;
     }
+    log_debug(LOG_OPS, "conn=%llu xid=%08x op=%s status=%s volume=%llu ino=%llu uid=%u read=%llu written=%llu",
+              (unsigned long long)request_conn_id(c->req), c->req->xid, nfs4_op_name(c->opnum),
+              nfs4_status_name(status), (unsigned long long)vol,
+              (unsigned long long)(vol ? c->cur.obj.ino : 0), c->cred.uid, (unsigned long long)c->account.rd,
+              (unsigned long long)c->account.wr);
     metrics_op(c->srv->metrics, vol, 0, c->opnum, status, ok ? c->account.rd : 0, ok ? c->account.wr : 0);
     c->account.rd = c->account.wr = 0;
 }

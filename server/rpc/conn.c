@@ -220,7 +220,7 @@ void conn_tick(struct conn *c, uint64_t now)
 {
     if ((c->record_since && now >= c->record_since + CONN_RECORD_MS) ||
         (c->out_since && now >= c->out_since + CONN_STUCK_MS)) {
-        log_debug("connection %llu: too slow", (unsigned long long)c->id);
+        log_debug(LOG_RPC, "connection %llu: too slow", (unsigned long long)c->id);
         conn_close(c);
         return;
     }
@@ -271,7 +271,7 @@ static bool handle_records(struct conn *c)
         bool ok;
 
         if (len > REQUEST_CALL_MAX) {
-            log_debug("connection %llu: a fragment of %u bytes", (unsigned long long)c->id, len);
+            log_debug(LOG_RPC, "connection %llu: a fragment of %u bytes", (unsigned long long)c->id, len);
             return false;
         }
         if (c->wr - c->rd - 4 < len)

@@ -215,7 +215,7 @@ void listener_event(struct listener *l)
             return;
         }
         if (__atomic_load_n(&l->server->nconns, __ATOMIC_RELAXED) >= l->server->conf.max_conns) {
-            log_debug("too many connections");
+            log_debug(LOG_RPC, "too many connections");
             close(fd);
             continue;
         }

@@ -293,7 +293,7 @@ bool request_record(struct conn *c, struct rbuf *rb, const char *body, size_t le
     xdrin_init(&call->req.in, body, len);
     verdict = rpcmsg_decode(&call->req.in, &head, &call->req.cred);
     if (verdict == RPCMSG_GARBAGE || verdict == RPCMSG_REPLY) {
-        log_debug("connection %llu: not an RPC message", (unsigned long long)c->id);
+        log_debug(LOG_RPC, "connection %llu: not an RPC message", (unsigned long long)c->id);
         call_free(call);
         return false;
     }
@@ -306,6 +306,8 @@ bool request_record(struct conn *c, struct rbuf *rb, const char *body, size_t le
         return true;
     }
     call->req.out_start = xdrout_len(call->req.out);
+    log_debug(LOG_RPC, "conn=%llu xid=%08x program=%u version=%u procedure=%u uid=%u bytes=%zu",
+              (unsigned long long)c->id, head.xid, head.prog, head.vers, head.proc, call->req.cred.uid, len);
     return call_dispatch(call);
 }
 

@@ -278,7 +278,7 @@ static void done41_locked(struct state *s, struct call *call, const struct callb
     struct cb_slot *slot = se ? &se->cb_slots[call->cb.slot] : NULL;
 
     if (r->err && call->conn->c.back) {
-        log_debug("callbacks to client %llx fail: %s", (unsigned long long)call->cb.clientid,
+        log_debug(LOG_STATE, "callbacks to client %llx fail: %s", (unsigned long long)call->cb.clientid,
                   strerror(-r->err));
         call->conn->c.back = false;
     }

@@ -72,7 +72,7 @@ bool client_has_state_locked(const struct client *cl)
 void client_limit_log_locked(struct client *cl, const char *what)
 {
     if (!cl->warned)
-        log_debug("client %llx reached the limit of %s", (unsigned long long)cl->id, what);
+        log_debug(LOG_STATE, "client %llx reached the limit of %s", (unsigned long long)cl->id, what);
     cl->warned = true;
 }
 
@@ -156,10 +156,14 @@ void client_confirm_locked(struct state *s, struct client *cl)
     cl->confirmed = true;
     client_renew_locked(cl);
     grace_client_locked(s, cl);
+    log_debug(LOG_STATE, "client=%llx minor=%u principal=%s confirmed", (unsigned long long)cl->id, cl->minor,
+              cl->principal);
 }
 
 void client_destroy_locked(struct state *s, struct client *cl)
 {
+    log_debug(LOG_STATE, "client=%llx gone with opens=%u locks=%u", (unsigned long long)cl->id, cl->nopens,
+              cl->nranges);
     list_for_each_safe (it, &cl->sessions)
         session_unlink_locked(s, session_of_node(it));
     while (!list_empty(&cl->owners)) {

@@ -556,6 +556,8 @@ static void commit_one(struct volume *v)
     }
     finish_txg(v, t);
     v->commit_ns = clock_mono_ns() - t0;
+    log_debug(LOG_STORE, "%s: commit=%llu rows=%u us=%llu", v->label, (unsigned long long)t->n, t->rows,
+              (unsigned long long)v->commit_ns / 1000);
     atomic_fetch_add_explicit(&v->e->commits, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&v->e->commit_us, v->commit_ns / 1000, memory_order_relaxed);
     v->group = v->nwaiters - v->nwaiters / 4;

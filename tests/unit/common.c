@@ -242,7 +242,7 @@ static void log_long(void)
 
 static void log_quiet(void)
 {
-    log_debug("nothing");
+    log_debug(LOG_RPC, "nothing");
 }
 
 static void log_lines_cannot_be_forged(void **state)
@@ -262,6 +262,41 @@ static void log_lines_cannot_be_forged(void **state)
     stderr_of(log_quiet, buf, sizeof(buf));
     assert_string_equal(buf, "t: debug: nothing\n");
     log_set_level(LOG_INFO);
+    log_set_name("volnfs");
+}
+
+static void log_topics(void)
+{
+    log_debug(LOG_OPS, "an operation");
+    log_debug(LOG_STORE, "a commit");
+}
+
+static void log_hostile(void)
+{
+    log_warn("a \"name\" \\ \n\x1b caf\xc3\xa9 \xff\xc3 \xed\xa0\x80 \xc0\xaf end");
+}
+
+static void log_json_is_json(void **state)
+{
+    char buf[8192], *rest;
+
+    log_set_json(true);
+    stderr_of(log_hostile, buf, sizeof(buf));
+    assert_memory_equal(buf, "{\"time\":\"20", 11);
+    rest = strstr(buf, "Z\",");
+    assert_non_null(rest);
+    assert_string_equal(rest, "Z\",\"level\":\"warn\",\"program\":\"volnfs\",\"message\":\"a \\\"name\\\" \\\\ \\u000a\\u001b "
+                              "caf\xc3\xa9 \\ufffd\\ufffd \\ufffd\\ufffd\\ufffd \\ufffd\\ufffd end\"}\n");
+    stderr_of(log_long, buf, sizeof(buf));
+    assert_int_equal(strlen(rest = strstr(buf, "\\u000a")), 1023 * 6 + 3);
+    log_set_topics(LOG_OPS);
+    stderr_of(log_topics, buf, sizeof(buf));
+    assert_non_null(strstr(buf, "\"level\":\"debug\",\"program\":\"volnfs\",\"topic\":\"ops\",\"message\":\"an operation\"}\n"));
+    assert_null(strstr(buf, "a commit"));
+    log_set_topics(0);
+    stderr_of(log_topics, buf, sizeof(buf));
+    assert_string_equal(buf, "");
+    log_set_json(false);
 }
 
 static void pool_is_bounded(void **state)
@@ -311,6 +346,7 @@ int main(void)
         cmocka_unit_test(htab_keeps_items),
         cmocka_unit_test(list_moves_items),
         cmocka_unit_test(log_lines_cannot_be_forged),
+        cmocka_unit_test(log_json_is_json),
         cmocka_unit_test(pool_is_bounded),
         cmocka_unit_test(siphash_matches_the_paper),
     };
