@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/log.h"
 #include "config.h"
 #include "proto/props.h"
 
@@ -31,6 +32,8 @@ static uint64_t default_cache(void)
     return size < CACHE_MIN ? CACHE_MIN : size;
 }
 
+/* --- values: NULL, or what is wrong with one --- */
+
 static const char *set_text(char **to, const char *value)
 {
     char *copy;
@@ -44,12 +47,17 @@ static const char *set_text(char **to, const char *value)
     return NULL;
 }
 
+static bool is_port(const char *text)
+{
+    uint64_t port;
+    return *text && strlen(text) <= 5 && strspn(text, "0123456789") == strlen(text) &&
+           !props_parse_size(text, &port) && port <= 65535;
+}
+
 static const char *set_listen(struct options *o, const char *value)
 {
     const char *colon = strrchr(value, ':');
-    uint64_t port;
-    if (!colon || !colon[1] || strlen(colon + 1) > 5 || strspn(colon + 1, "0123456789") !=
-        strlen(colon + 1) || props_parse_size(colon + 1, &port) || port > 65535)
+    if (!colon || !is_port(colon + 1))
         return "it has to be ADDRESS:PORT, such as 127.0.0.1:2049, [::1]:2049 or :2049";
     if (o->nlisten == OPTIONS_LISTEN_MAX)
         return "there are too many";
@@ -57,6 +65,20 @@ static const char *set_listen(struct options *o, const char *value)
     if (!o->listen[o->nlisten])
         return "out of memory";
     o->nlisten++;
+    return NULL;
+}
+
+/* A port alone is one of the loopback address. */
+static const char *set_metrics(struct options *o, const char *value)
+{
+    const char *colon = strrchr(value, ':');
+    char *all = NULL;
+    if (!is_port(colon ? colon + 1 : value))
+        return "it has to be PORT or ADDRESS:PORT, such as 9049, 127.0.0.1:9049 or :9049";
+    if (asprintf(&all, "%s%s", colon ? "" : "127.0.0.1:", value) < 0)
+        return "out of memory";
+    free(o->metrics);
+    o->metrics = all;
     return NULL;
 }
 
@@ -88,26 +110,96 @@ static const char *set_switch(bool *to, const char *value)
     return NULL;
 }
 
-/* Sets one key: NULL, or what is wrong with the value. *known: is there such a key. */
-static const char *set_key(struct options *o, const char *key, const char *value, bool *known)
+static const char *set_format(bool *to, const char *value)
 {
-    *known = true;
-    if (!strcmp(key, "store"))
-        return set_text(&o->store, value);
-    if (!strcmp(key, "listen"))
-        return set_listen(o, value);
-    if (!strcmp(key, "lease-time"))
-        return set_seconds(&o->lease_time, value);
-    if (!strcmp(key, "grace-time"))
-        return set_seconds(&o->grace_time, value);
-    if (!strcmp(key, "cache-size"))
-        return set_cache(&o->cache_size, value);
-    if (!strcmp(key, "delegations"))
-        return set_switch(&o->delegations, value);
-    if (!strcmp(key, "debug"))
-        return set_switch(&o->debug, value);
-    *known = false;
+    bool json = !strcmp(value, "json");
+    if (!json && strcmp(value, "text"))
+        return "it has to be text or json";
+    *to = json;
     return NULL;
+}
+
+static const char *set_debug(unsigned *to, const char *value)
+{
+    static const struct {
+        const char *name;
+        unsigned topics;
+    } words[] = {{"on", LOG_ALL},     {"off", 0},         {"rpc", LOG_RPC},
+                 {"ops", LOG_OPS},    {"state", LOG_STATE}, {"store", LOG_STORE}};
+    bool alone = !strchr(value, ',');
+    unsigned topics = 0;
+    for (;;) {
+        size_t len = strcspn(value, ","), i = alone ? 0 : 2;
+        while (i < sizeof(words) / sizeof(words[0]) && (strlen(words[i].name) != len || strncmp(words[i].name, value, len)))
+            i++;
+        if (i == sizeof(words) / sizeof(words[0]))
+            return "it has to be on, off, or some of rpc,ops,state,store";
+        topics |= words[i].topics;
+        if (!value[len])
+            break;
+        value += len + 1;
+    }
+    *to = topics;
+    return NULL;
+}
+
+/* --- keys --- */
+
+enum key_kind {
+    KEY_STORE, KEY_LISTEN, KEY_METRICS, KEY_LEASE, KEY_GRACE, KEY_CACHE, KEY_DELEGATIONS, KEY_LOG_FORMAT, KEY_DEBUG,
+};
+static const struct key {
+    const char *name;
+    enum key_kind kind;
+} keys[] = {
+    {"store", KEY_STORE},
+    {"listen", KEY_LISTEN},
+    {"metrics", KEY_METRICS},
+    {"lease-time", KEY_LEASE},
+    {"grace-time", KEY_GRACE},
+    {"cache-size", KEY_CACHE},
+    {"delegations", KEY_DELEGATIONS},
+    {"log-format", KEY_LOG_FORMAT},
+    {"debug", KEY_DEBUG},
+};
+#define NKEYS (sizeof(keys) / sizeof(keys[0]))
+
+/* Sets one key: NULL, or what is wrong with the value. *known: is there such a key. */
+static const char *set_key(struct options *o, const char *name, const char *value, bool *known)
+{
+    size_t i = 0;
+    while (i < NKEYS && strcmp(keys[i].name, name))
+        i++;
+    *known = i < NKEYS;
+    if (!*known)
+        return NULL;
+    switch (keys[i].kind) {
+    case KEY_STORE:
+        return set_text(&o->store, value);
+    case KEY_LISTEN:
+        return set_listen(o, value);
+    case KEY_METRICS:
+        return set_metrics(o, value);
+    case KEY_LEASE:
+        return set_seconds(&o->lease_time, value);
+    case KEY_GRACE:
+        return set_seconds(&o->grace_time, value);
+    case KEY_CACHE:
+        return set_cache(&o->cache_size, value);
+    case KEY_DELEGATIONS:
+        return set_switch(&o->delegations, value);
+    case KEY_LOG_FORMAT:
+        return set_format(&o->log_json, value);
+    case KEY_DEBUG:
+        return set_debug(&o->debug, value);
+    }
+    return NULL;
+}
+
+static void print_keys(FILE *to)
+{
+    for (size_t i = 0; i < NKEYS; i++)
+        fprintf(to, "%s%s", i == 0 ? "" : i + 1 < NKEYS ? ", " : " and ", keys[i].name);
 }
 
 /* --- the file --- */
@@ -150,12 +242,14 @@ static int take_line(void *arg, const char *section, const char *key, const char
     if (known && !wrong)
         return 1;
     f->said = true;
-    if (!known)
-        fprintf(stderr, "volnfsd: %s:%d: there is no key '%s'; there are store, listen, lease-time, "
-                "grace-time, cache-size, delegations and debug\n", f->path, f->line, key);
-    else
+    if (!known) {
+        fprintf(stderr, "volnfsd: %s:%d: there is no key '%s'; there are ", f->path, f->line, key);
+        print_keys(stderr);
+        fputc('\n', stderr);
+    } else {
         fprintf(stderr, "volnfsd: %s:%d: '%s' is not a value of %s: %s\n", f->path, f->line, value, key,
                 wrong);
+    }
     return 0;
 }
 
@@ -195,20 +289,24 @@ static void print_help(FILE *to)
           "      --delegations on|off  let clients keep files for themselves until others want them (on)\n"
           "      --config FILE         lines 'KEY = VALUE' with the options above as keys\n"
           "      --check-config        only see that the options and the file are right\n"
-          "      --debug               log much\n"
+          "      --metrics [ADDR:]PORT serve metrics and a status page over HTTP (on the loopback address)\n"
+          "      --log-format FORMAT   lines of text or of json (text)\n"
+          "      --debug[=TOPICS]      log much; TOPICS: some of rpc,ops,state,store\n"
           "      --version\n"
           "      --help\n", to);
 }
 
 static const struct option longs[] = {{"store", required_argument, NULL, 'k'},
                                       {"listen", required_argument, NULL, 'k'},
+                                      {"metrics", required_argument, NULL, 'k'},
                                       {"lease-time", required_argument, NULL, 'k'},
                                       {"grace-time", required_argument, NULL, 'k'},
                                       {"cache-size", required_argument, NULL, 'k'},
                                       {"delegations", required_argument, NULL, 'k'},
+                                      {"log-format", required_argument, NULL, 'k'},
                                       {"config", required_argument, NULL, 'c'},
                                       {"check-config", no_argument, NULL, 'C'},
-                                      {"debug", no_argument, NULL, 'd'},
+                                      {"debug", optional_argument, NULL, 'k'},
                                       {"version", no_argument, NULL, 'V'},
                                       {"help", no_argument, NULL, 'h'},
                                       {0}};
@@ -236,6 +334,8 @@ static int parse_pass(struct options *o, int argc, char **argv, bool second)
                 drop_listen(o);
                 own_listen = true;
             }
+            if (!optarg)
+                optarg = (char *)"on"; /* of --debug */
             wrong = set_key(o, longs[which].name, optarg, &known);
             if (wrong) {
                 fprintf(stderr, "volnfsd: '%s' is not a value of --%s: %s\n", optarg, longs[which].name,
@@ -249,10 +349,6 @@ static int parse_pass(struct options *o, int argc, char **argv, bool second)
             break;
         case 'C':
             o->check_config = true;
-            break;
-        case 'd':
-            if (second)
-                o->debug = true;
             break;
         case 'V':
             puts("volnfsd " PACKAGE_VERSION);
@@ -293,9 +389,64 @@ int options_parse(struct options *o, int argc, char **argv)
     return -1;
 }
 
+/* --- again, on SIGHUP --- */
+
+static bool same_text(const char *a, const char *b)
+{
+    return a && b ? !strcmp(a, b) : a == b;
+}
+
+static bool same_listen(const struct options *a, const struct options *b)
+{
+    bool same = a->nlisten == b->nlisten;
+    for (unsigned i = 0; same && i < a->nlisten; i++)
+        same = !strcmp(a->listen[i], b->listen[i]);
+    return same;
+}
+
+/* Takes the key over if it can change while the server runs; false: it has changed and cannot. */
+static bool take_over(struct options *o, const struct options *n, enum key_kind kind)
+{
+    switch (kind) {
+    case KEY_STORE:
+        return same_text(o->store, n->store);
+    case KEY_LISTEN:
+        return same_listen(o, n);
+    case KEY_METRICS:
+        return same_text(o->metrics, n->metrics);
+    case KEY_LEASE:
+        return o->lease_time == n->lease_time;
+    case KEY_GRACE:
+        return o->grace_time == n->grace_time;
+    case KEY_CACHE:
+        return o->cache_size == n->cache_size;
+    case KEY_DELEGATIONS:
+        return o->delegations == n->delegations;
+    case KEY_LOG_FORMAT:
+        o->log_json = n->log_json;
+        return true;
+    case KEY_DEBUG:
+        o->debug = n->debug;
+        return true;
+    }
+    return true;
+}
+
+int options_reload(struct options *o, int argc, char **argv)
+{
+    struct options n;
+    int status = options_parse(&n, argc, argv);
+    for (size_t i = 0; status == -1 && i < NKEYS; i++)
+        if (!take_over(o, &n, keys[i].kind))
+            log_warn("%s has changed: that needs a restart", keys[i].name);
+    options_release(&n);
+    return status == -1 ? 0 : -1;
+}
+
 void options_release(struct options *o)
 {
     drop_listen(o);
     free(o->store);
-    o->store = NULL;
+    free(o->metrics);
+    o->store = o->metrics = NULL;
 }

@@ -17,15 +17,20 @@ struct options {
     char *store;
     char *listen[OPTIONS_LISTEN_MAX];
     unsigned nlisten;
+    char *metrics;                   /* ADDR:PORT, NULL: none */
     uint32_t lease_time, grace_time; /* seconds; grace 0: as the lease */
     uint64_t cache_size;             /* bytes */
     bool delegations;
-    bool debug;
+    bool log_json;
+    unsigned debug; /* LOG_RPC | ... */
     bool check_config;
 };
 
 /* Fills o from argv. Returns -1 to go on, else the exit status (after --help, or a message on stderr). */
 int options_parse(struct options *o, int argc, char **argv);
+/* Reads everything again for a server that runs with o: takes over the keys that need no restart, and logs which of
+ * the others have changed. 0, or -1 after messages: o is as before. */
+int options_reload(struct options *o, int argc, char **argv);
 void options_release(struct options *o);
 
 #endif

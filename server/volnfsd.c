@@ -29,6 +29,7 @@
 #include "server/store/statedb.h"
 #include "server/store/volume.h"
 #include "server/vfs/vfs.h"
+#include "server/web/web.h"
 
 #define DRAIN_MS     5000 /* what requests in flight get to finish at the end */
 #define TICK_MS      1000u
@@ -36,6 +37,8 @@
 
 struct daemon {
     struct options opt;
+    int argc; /* of main, for reading the options again */
+    char **argv;
     char *store; /* absolute */
     sigset_t signals;
     struct statedb *db;
@@ -47,6 +50,7 @@ struct daemon {
     struct oncrpc_program nfs_prog, control_prog;
     struct control control;
     struct rpcserver *rpc;
+    struct web *web;
     char *addrs; /* "127.0.0.1:2049 [::1]:2049", with real ports */
     int stop_err;
     bool stopping; /* opens end because the server does */
@@ -67,6 +71,7 @@ static int process_init(struct daemon *d)
     sigemptyset(&d->signals);
     sigaddset(&d->signals, SIGTERM);
     sigaddset(&d->signals, SIGINT);
+    sigaddset(&d->signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &d->signals, NULL);
     if (!getrlimit(RLIMIT_NOFILE, &files) && files.rlim_cur < files.rlim_max) {
         files.rlim_cur = files.rlim_max;
@@ -309,6 +314,24 @@ static void serve_fini(struct daemon *d)
     rpcserver_stop(d->rpc, DRAIN_MS);
 }
 
+/* --- metrics and status page --- */
+
+static int web_bind(struct daemon *d)
+{
+    return d->opt.metrics ? web_new(d->opt.metrics, &d->web) : 0;
+}
+
+static int web_init(struct daemon *d)
+{
+    return d->web ? web_start(d->web, &d->control) : 0;
+}
+
+static void web_fini(struct daemon *d)
+{
+    web_free(d->web);
+    d->web = NULL;
+}
+
 /* --- the order --- */
 
 static const struct step {
@@ -317,9 +340,27 @@ static const struct step {
 } steps[] = {
     {process_init, NULL},       {metrics_init, metrics_fini}, {store_init, store_fini},
     {engine_init, engine_fini}, {vfs_init, vfs_fini},         {rpc_init, rpc_fini},
-    {state_init, state_fini},   {listen_init, listen_fini},   {serve_init, serve_fini},
+    {state_init, state_fini},   {web_bind, web_fini},         {listen_init, listen_fini},
+    {serve_init, serve_fini},   {web_init, web_fini},
 };
 #define NSTEPS (sizeof(steps) / sizeof(steps[0]))
+
+static void log_apply(const struct options *o)
+{
+    log_set_topics(o->debug);
+    log_set_json(o->log_json);
+}
+
+/* SIGHUP. A file that is wrong changes nothing. */
+static void reload(struct daemon *d)
+{
+    if (options_reload(&d->opt, d->argc, d->argv)) {
+        log_error("the configuration is wrong and was not taken over");
+        return;
+    }
+    log_apply(&d->opt);
+    log_info("the configuration was read again");
+}
 
 struct ids {
     uint64_t *id;
@@ -366,6 +407,10 @@ static void run(struct daemon *d)
         uint64_t now = clock_mono_ms(), ms = next > now ? next - now : 0;
         struct timespec wait = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
         int sig = sigtimedwait(&d->signals, NULL, &wait);
+        if (sig == SIGHUP) {
+            reload(d);
+            continue;
+        }
         if (sig > 0) {
             log_info("stopping on signal %d", sig);
             return;
@@ -390,12 +435,15 @@ int main(int argc, char **argv)
         status = 0;
     if (status != -1)
         goto out;
-    if (d.opt.debug)
-        log_set_level(LOG_DEBUG);
+    d.argc = argc;
+    d.argv = argv;
+    log_apply(&d.opt);
     while (done < NSTEPS && !steps[done].init(&d))
         done++;
     status = done == NSTEPS ? 0 : 1;
     if (!status) {
+        if (d.web)
+            log_info("metrics and status page on port %d", web_port(d.web));
         printf("volnfsd: ready: serving %s on %s\n", d.store, d.addrs);
         fflush(stdout);
         run(&d);

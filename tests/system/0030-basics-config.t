@@ -15,7 +15,7 @@ summary() {
 check() { "$VOLNFSD" --check-config --config "$T/conf"; }
 with() { printf 'store = %s\n%s\n' "$T/store" "$*" >"$T/conf"; }
 
-keys=$(sed -nE 's/^ *if \(!strcmp\(key, "([a-z-]+)"\)\)/\1/p' "$src/server/options.c")
+keys=$(sed -nE 's/^    \{"([a-z-]+)", KEY_.*/\1/p' "$src/server/options.c")
 is "keys of volnfsd.conf.5, in their order" \
     "$(awk '/^\.SH/ { on = $2 == "KEYS" } !on { next } /^\.TP/ { getline; gsub(/\\/, ""); print $2 }' "$page")" "$keys"
 is "keys of volnfsd.conf" "$(sed -nE 's/^#?([a-z-]+) = .*/\1/p' "$src/server/volnfsd.conf")" "$keys"
@@ -42,11 +42,18 @@ done
 like "cache-size" "$(summary cache-size)" "^A size from 16M to 64T; a quarter of the machine's memory, at most 4G and at least 16M"
 for value in 16M 16777216 512MB 512MiB 64T 1g; do with "cache-size = $value"; ok "cache-size $value" check; done
 for value in 16777215 15M 65T 1E 1.5G -1M M; do with "cache-size = $value"; not_ok "no cache-size $value" check; done
-for key in delegations debug; do
-    like "$key" "$(summary $key)" "^on or off ; $([ $key = debug ] && echo off || echo on)\. "
-    for value in on off; do with "$key = $value"; ok "$key $value" check; done
-    for value in yes 1 ON; do with "$key = $value"; not_ok "no $key $value" check; done
-done
+like "delegations" "$(summary delegations)" "^on or off ; on\. "
+for value in on off; do with "delegations = $value"; ok "delegations $value" check; done
+for value in yes 1 ON; do with "delegations = $value"; not_ok "no delegations $value" check; done
+like "debug" "$(summary debug)" "^on , off , or some of rpc,ops,state,store with commas between; off\. "
+for value in on off rpc ops,state rpc,ops,state,store; do with "debug = $value"; ok "debug $value" check; done
+for value in yes 1 ON rpc, ,rpc rpc,,ops on,rpc 'rpc, ops'; do with "debug = $value"; not_ok "no debug $value" check; done
+like "log-format" "$(summary log-format)" "^text or json ; text\. "
+for value in text json; do with "log-format = $value"; ok "log-format $value" check; done
+for value in xml JSON; do with "log-format = $value"; not_ok "no log-format $value" check; done
+like "metrics" "$(summary metrics)" "^PORT or ADDRESS : PORT ; none\. "
+for value in 9049 :9049 127.0.0.1:0 '[::1]:9049'; do with "metrics = $value"; ok "metrics $value" check; done
+for value in 65536 127.0.0.1: : x; do with "metrics = $value"; not_ok "no metrics $value" check; done
 like "listen" "$(summary listen)" "^ADDRESS : PORT ; 127\.0\.0\.1:2049 unless"
 with "$(for i in $(seq 32); do echo "listen = :$i"; done)"
 ok "32 lines of listen" check

@@ -28,7 +28,8 @@ SYSTEM_TESTS = \
     tests/system/0734-shim-agent.t \
     tests/system/0800-admin-volnfs.t \
     tests/system/0810-admin-refusals.t \
-    tests/system/0820-admin-completion.t
+    tests/system/0820-admin-completion.t \
+    tests/system/0830-admin-page.t
 KERNEL_TESTS = \
     tests/system/0400-kernel-workflow.t \
     tests/system/0410-kernel-names.t \

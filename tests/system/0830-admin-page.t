@@ -1,0 +1,296 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""--metrics: the page and the metrics over HTTP: what they refuse, what they say, and that a browser can show them.
+A scripted load of known counts shows the same in volnfs status, volnfs top, the metrics and the page."""
+import html.parser
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.environ.get("VOLNFS_SRC", "."), "tests", "lib"))
+import nfswire as w
+import servers
+
+cases = failures = 0
+
+
+def case(name, good, why=""):
+    global cases, failures
+    cases += 1
+    failures += not good
+    print("%sok %d - %s" % ("" if good else "not ", cases, name), flush=True)
+    if not good and why != "":
+        print("# " + str(why).replace("\n", "\n# "), flush=True)
+
+
+def get(path, method="GET", headers=None, data=None):
+    """(status, headers, body)"""
+    req = urllib.request.Request(base + path, method=method, headers=headers or {}, data=data)
+    try:
+        with urllib.request.urlopen(req, timeout=20) as r:
+            return r.status, r.headers, r.read().decode()
+    except urllib.error.HTTPError as e:
+        return e.code, e.headers, e.read().decode()
+
+
+class Nesting(html.parser.HTMLParser):
+    """Whether tags close in the order they were opened; the text of the page, and of table rows by their first cell."""
+    void = {"meta", "link", "br", "line", "path", "rect"}
+
+    def __init__(self):
+        super().__init__()
+        self.stack, self.bad, self.words, self.rows, self.row = [], [], [], {}, None
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "tr":
+            self.row = []
+        if tag in ("td", "th") and self.row is not None:
+            self.row.append("")
+        if tag not in self.void:
+            self.stack.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href") and ("//" in value or ":" in value):
+                self.bad.append("loads %s" % value)
+            if name.startswith("on") or name == "style":
+                self.bad.append("has %s" % name)
+
+    def handle_endtag(self, tag):
+        if tag == "tr" and self.row:
+            self.rows[self.row[0].strip()] = [c.strip() for c in self.row[1:]]
+            self.row = None
+        if tag not in self.void and (not self.stack or self.stack.pop() != tag):
+            self.bad.append("</%s>" % tag)
+
+    def handle_data(self, data):
+        self.words.append(data.strip())
+        if self.row:
+            self.row[-1] += data
+
+
+def parse_metrics(text):
+    """{name{labels}: value}; raises when a line is none of the format (0.0.4)."""
+    values, types, told = {}, {}, set()
+    for line in text.splitlines():
+        m = re.fullmatch(r"# (HELP|TYPE) ([a-z_][a-z0-9_]*) (.+)", line)
+        if m:
+            if (m[1], m[2]) in told:
+                raise ValueError("told twice: " + line)
+            told.add((m[1], m[2]))
+            if m[1] == "TYPE":
+                types[m[2]] = m[3]
+            continue
+        m = re.fullmatch(r'([a-z_][a-z0-9_]*)(\{(?:[a-z_]+="(?:[^"\\\n]|\\[\\"n])*",?)+\})? ([-+0-9.eE]+|\+Inf|NaN)', line)
+        if not m:
+            raise ValueError("not a sample: " + line)
+        family = m[1]
+        if family not in types:
+            family = re.sub("_(bucket|sum|count)$", "", family)
+        if family not in types:
+            raise ValueError("no TYPE before: " + line)
+        if m[1] + (m[2] or "") in values:
+            raise ValueError("twice: " + line)
+        if types[family] == "counter" and not m[1].endswith("_total"):
+            raise ValueError("a counter's name: " + line)
+        values[m[1] + (m[2] or "")] = float(m[3])
+    return values
+
+
+def pages(server, base):
+    status, head, page = get("/")
+    case("the page is there", status == 200 and head["Content-Type"] == "text/html; charset=utf-8", head)
+    case("and forbids scripts and what is elsewhere", "default-src 'none'" in head["Content-Security-Policy"] and
+         "script-src" not in head["Content-Security-Policy"] and head["X-Content-Type-Options"] == "nosniff" and
+         head["X-Frame-Options"] == "DENY" and head["Cache-Control"] == "no-store", head)
+    doc = Nesting()
+    doc.feed(page)
+    case("it is well formed and loads nothing from elsewhere", not doc.bad and not doc.stack, doc.bad or doc.stack)
+    case("a new store has no volumes, and it says how to make one", "volnfs create USER/VOLUME" in doc.words, doc.words)
+    case("no plot has points yet" , page.count("the first point comes") + page.count("nothing in the last hour") == 3)
+    status, head, text = get("/metrics")
+    case("the metrics are there", status == 200 and head["Content-Type"].startswith("text/plain; version=0.0.4"), head)
+    try:
+        case("in the format of Prometheus", parse_metrics(text)["volnfs_starts_total"] == 1)
+    except ValueError as e:
+        case("in the format of Prometheus", False, e)
+    case("the style sheet and the icon too", get("/style.css")[0] == 200 and get("/favicon.svg")[0] == 200)
+    case("nothing else", get("/etc/passwd")[0] == 404 and get("/../state.db")[0] == 404 and get("//")[0] == 404)
+    for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"):
+        status, head, _ = get("/", method, data=b"x" * 100000 if method in ("POST", "PUT") else None)
+        case("no %s" % method, status == 405 and head["Allow"] == "GET, HEAD", status)
+    case("HEAD has no body", get("/metrics", "HEAD")[2] == "")
+    case("a page of another name does not get at it", get("/", headers={"Host": "evil.example"})[0] == 403)
+    case("but localhost does", get("/", headers={"Host": "localhost:1"})[0] == 200)
+
+
+def http_limits(server, port):
+    held = []
+    for _ in range(200):
+        s = socket.create_connection(("127.0.0.1", port), 5)
+        s.settimeout(5)
+        held.append(s)
+    threads = len(os.listdir("/proc/%d/task" % server.pid))
+    case("two hundred idle connections cost no threads", threads < 40, threads)
+    for s in held:
+        s.close()
+    deadline = time.monotonic() + 15
+    status = 0
+    while status != 200 and time.monotonic() < deadline:
+        try:
+            status = get("/metrics")[0]
+        except OSError:
+            time.sleep(0.2)
+    case("and the page comes back after them", status == 200)
+    s = socket.create_connection(("127.0.0.1", port), 5)
+    s.settimeout(5)
+    s.sendall(b"GET / HTTP/1.1\r\nX: " + b"a" * 200000)
+    try:
+        got = s.recv(100)
+    except OSError:
+        got = b""
+    case("endless headers are refused", not got or got.startswith(b"HTTP/1.1 4"), got)
+    s.close()
+    case("the server is well", server.alive() and get("/")[0] == 200)
+
+
+WRITES, READS, MISSES, LOCKS, SIZE = 400, 700, 300, 50, 8192
+
+
+def load(server):
+    """Known counts in alice/w."""
+    c = w.Conn(("127.0.0.1", server.port))
+    cl = w.Client40(c, b"counted")
+    top = w.handle(c, b"alice", b"w")
+    status, sid, fh = cl.open(top, b"f")
+    if status:
+        raise OSError("OPEN: %d" % status)
+    for i in range(WRITES):
+        r = c.compound(0, [w.putfh(fh), w.write(sid, i * SIZE, 0, bytes([i % 256]) * SIZE)])
+        assert r.status == 0
+    assert c.compound(0, [w.putfh(fh), w.commit(0, 0)]).status == 0
+    for i in range(READS):
+        r = c.compound(0, [w.putfh(fh), w.read(sid, i % WRITES * SIZE, SIZE)])
+        assert r.status == 0
+    for i in range(MISSES):
+        assert c.compound(0, [w.putfh(top), w.lookup(b"nothing")]).status == 2
+    s0, lsid = None, None
+    for i in range(LOCKS):
+        r = c.compound(0, [w.putfh(fh), w.lock_new(2, i * 10, 5, 3 + i, sid, 0, cl.id, b"locker%d" % i)])
+        assert r.status == 0, r.status
+    return c
+
+
+def near(got, want):
+    return abs(got - want) <= want * 0.01
+
+
+def number(text):
+    """"8.31 k", "3.1M", "5.4 MiB" -> float"""
+    m = re.fullmatch(r"([0-9.]+) ?([kKMGT]?)(i?B?)", text.strip())
+    step = 1000 if m[2] == "k" or (" " in text and not m[3]) else 1024
+    return float(m[1]) * step ** " KMGT".index(m[2].upper() or " ")
+
+
+def agreement(server, c):
+    want = {"WRITE": WRITES, "READ": READS, "LOOKUP": None, "LOCK": LOCKS, "COMMIT": 1}
+    st = json.loads(server.volnfs("status", "-j"))
+    vol = [v for v in st["volumes"] if v["name"] == "alice/w"][0]["traffic"]
+    for name, count in want.items():
+        if count:
+            case("status: %d of %s" % (count, name), near(vol["by_op"][name]["count"], count), vol["by_op"])
+    case("status: the lookups that failed", vol["by_op"]["LOOKUP"]["errors"] == MISSES and st["errors"]["NOENT"] == MISSES)
+    case("status: bytes", vol["written_bytes"] == WRITES * SIZE and vol["read_bytes"] == READS * SIZE, vol)
+    case("status: reads have a latency each", near(vol["latency"]["read"]["count"], READS), vol["latency"])
+    case("status: writes too", near(vol["latency"]["write"]["count"], WRITES + 1), vol["latency"])
+    case("status: one client with one open and its locks", st["clients"] == 1 and st["opens"] == 1 and st["locks"] == LOCKS,
+         (st["clients"], st["opens"], st["locks"]))
+    m = parse_metrics(get("/metrics")[2])
+    label = '{volume="alice/w"'
+    for name, count in want.items():
+        if count:
+            case("metrics: %s" % name, m['volnfs_volume_operations_total%s,op="%s"}' % (label, name)] == count ==
+                 m['volnfs_operations_total{op="%s"}' % name])
+    case("metrics: bytes", m["volnfs_volume_written_bytes_total%s}" % label] == WRITES * SIZE ==
+         m["volnfs_written_bytes_total"] and m["volnfs_volume_read_bytes_total%s}" % label] == READS * SIZE)
+    case("metrics: errors", m['volnfs_errors_total{status="NOENT"}'] == MISSES)
+    case("metrics: latencies", m['volnfs_volume_request_duration_seconds_count%s,class="read"}' % label] == READS and
+         m['volnfs_volume_request_duration_seconds_bucket%s,class="read",le="+Inf"}' % label] == READS)
+    buckets = [(float(k.split('le="')[1].split('"')[0]), v) for k, v in m.items()
+               if k.startswith('volnfs_request_duration_seconds_bucket{class="read"')]
+    case("metrics: buckets grow", len(buckets) > 10 and
+         [v for _, v in sorted(buckets)] == sorted(v for _, v in buckets))
+    case("metrics: state", m["volnfs_opens"] == 1 and m["volnfs_locks"] == LOCKS and m["volnfs_clients"] == 1)
+    text = server.volnfs("top", "-n", "1")
+    row = [l.split() for l in text.splitlines() if l.startswith("alice/w ")][0]
+    case("top: operations", near(int(row[4]), vol["ops"]) and int(row[5]) == vol["errors"], row)
+    case("top: bytes", abs(number(row[6]) - READS * SIZE) / (READS * SIZE) < 0.02 and
+         abs(number(row[7]) - WRITES * SIZE) / (WRITES * SIZE) < 0.02, row)
+    text = server.volnfs("status")
+    row2 = [l.split() for l in text.splitlines() if l.startswith("alice/w ")][0]
+    case("status as text is the same", row2[4:8] == row[4:8], (row, row2))
+    doc = Nesting()
+    doc.feed(get("/")[2])
+    for name, count in want.items():
+        if count:
+            got = doc.rows.get(name)
+            case("page: %s" % name, got and near(number(got[1]), count), got)
+    case("page: errors", doc.rows.get("NOENT") and number(doc.rows["NOENT"][1]) == MISSES, doc.rows.get("NOENT"))
+    case("page: the volume's size", near(number(doc.rows["alice/w"][1]), WRITES * SIZE), doc.rows["alice/w"])
+    case("page: the client", "counted" in doc.rows, list(doc.rows))
+
+
+def browser(base, folder):
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        print("ok %d - a browser shows it # SKIP chromium is not installed" % (cases + 1))
+        globals()["cases"] += 1
+        return
+    for theme in ("light", "dark"):
+        shot = os.path.join(folder, theme + ".png")
+        args = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1300,1400",
+                "--user-data-dir=" + os.path.join(folder, "chromium"), "--screenshot=" + shot, "--enable-logging=stderr"]
+        if theme == "dark":
+            args += ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"]
+        done = subprocess.run(args + [base + "/"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, text=True, timeout=120)
+        size = os.path.getsize(shot) if os.path.exists(shot) else 0
+        case("a browser shows it, %s" % theme, size > 20000, done.stderr[-1000:])
+        case("and finds nothing to complain of", "Refused to" not in done.stderr and
+             "CONSOLE" not in done.stderr, done.stderr[-1000:])
+    if os.environ.get("VOLNFS_KEEP"):
+        for theme in ("light", "dark"):
+            shutil.copy(os.path.join(folder, theme + ".png"), os.environ["VOLNFS_KEEP"])
+
+
+folder = tempfile.mkdtemp(prefix="volnfs-test.")
+server = servers.Volnfsd(folder, args=["--metrics", "127.0.0.1:0"])
+try:
+    try:
+        server.start()
+    except servers.ServerError as e:
+        if "built without libmicrohttpd" in str(e):
+            print("1..0 # SKIP built without libmicrohttpd")
+            sys.exit(0)
+        raise
+    port = int(re.search(r"status page on port (\d+)", server.log_text()).group(1))
+    base = "http://127.0.0.1:%d" % port
+    pages(server, base)
+    http_limits(server, port)
+    server.make_volume("alice/w")
+    kept = load(server)
+    agreement(server, kept)
+    browser(base, folder)
+    case("it stops", server.stop() == 0)
+finally:
+    server.kill9(start=False) if server.alive() else None
+    shutil.rmtree(folder, ignore_errors=True)
+print("1..%d" % cases)
+sys.exit(failures > 0)
