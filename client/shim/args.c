@@ -12,6 +12,7 @@
 #include <utime.h>
 
 #include "client/shim/fault.h"
+#include "client/shim/lazy.h"
 
 #define ARGS_PAGE 4096ul
 #define ARGS_USER 0x00007ffffffff000ul /* the end of the program's addresses */
@@ -218,6 +219,82 @@ static bool args_good(long nr, long a[6])
         return args_in_or_null(a[1], 32) && args_out_or_null(a[2], 32);
     default:
         return true;
+    }
+}
+
+static void keep(long at, size_t size)
+{
+    if (size == 0 || (uintptr_t)at >= ARGS_USER)
+        return;
+    if (size > ARGS_USER - (uintptr_t)at)
+        size = ARGS_USER - (uintptr_t)at;
+    if ((uintptr_t)at < lazy_high && (uintptr_t)at + size > lazy_low)
+        map_keep((uint8_t *)at, (uint8_t *)at + size);
+}
+
+static void keep_vector(long at, long n)
+{
+    const struct iovec *iov = (const struct iovec *)at;
+
+    if ((int)n <= 0 || (int)n > IOV_MAX)
+        return;
+    keep(at, (size_t)(int)n * sizeof(*iov));
+    if (!args_in(at, (size_t)(int)n * sizeof(*iov)))
+        return;
+    for (int i = 0; i < (int)n; i++)
+        keep((long)iov[i].iov_base, iov[i].iov_len);
+}
+
+static void keep_message(long at)
+{
+    const struct msghdr *m = (const struct msghdr *)at;
+
+    keep(at, sizeof(*m));
+    if (args_in(at, sizeof(*m)))
+        keep_vector((long)m->msg_iov, (long)m->msg_iovlen);
+}
+
+void args_keep(long nr, const long a[6])
+{
+    switch (nr) {
+    case SYS_mmap:
+    case SYS_munmap:
+    case SYS_mremap:
+    case SYS_msync:
+    case SYS_mprotect:
+    case SYS_madvise:
+    case SYS_mlock:
+    case SYS_mlock2:
+        return;
+    case SYS_read:
+    case SYS_write:
+    case SYS_pread64:
+    case SYS_pwrite64:
+    case SYS_sendto:
+    case SYS_recvfrom:
+        keep(a[1], (size_t)a[2]);
+        return;
+    case SYS_readv:
+    case SYS_writev:
+    case SYS_preadv:
+    case SYS_pwritev:
+    case SYS_preadv2:
+    case SYS_pwritev2:
+    case SYS_vmsplice:
+    case SYS_process_vm_writev:
+        keep_vector(a[1], a[2]);
+        return;
+    case SYS_sendmsg:
+        keep_message(a[1]);
+        return;
+    case SYS_sendmmsg:
+        for (long i = 0; i < a[2] && i < IOV_MAX && args_in(a[1] + i * (long)sizeof(struct mmsghdr), sizeof(struct mmsghdr)); i++)
+            keep_message(a[1] + i * (long)sizeof(struct mmsghdr));
+        return;
+    default:
+        for (int i = 0; i < 6; i++)
+            if (lazy_near(a[i]))
+                keep(a[i], ARGS_PAGE);
     }
 }
 

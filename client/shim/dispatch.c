@@ -7,6 +7,7 @@
 
 #include "client/nfs/rpc.h"
 #include "client/shim/fault.h"
+#include "client/shim/lazy.h"
 #include "client/shim/shim.h"
 
 __thread int shim_inside;
@@ -57,6 +58,20 @@ long path_pass(long nr, const long a[6], int d, int i, const struct vpath *vp)
 uint64_t shim_mask(void)
 {
     return dispatch_mask;
+}
+
+uint64_t shim_mask_set(uint64_t mask)
+{
+    uint64_t old = dispatch_mask;
+
+    dispatch_mask = mask;
+    return old;
+}
+
+/* Served only for what it points at. */
+long sc_pass(const long a[6])
+{
+    return shim_pass_same(a);
 }
 
 /* The kernel's struct sigaction. */
@@ -198,6 +213,8 @@ long shim_handler(long nr, const long args[6])
     dispatch_pass.nr = nr;
     shim_deep = deep;
     memcpy(a, args, sizeof(a));
+    if (lazy_count != 0 && !shim_vforked)
+        args_keep(nr, a);
     ret = args_check(nr, a);
     if (ret == 0)
         ret = row->run(a);
@@ -228,6 +245,8 @@ long shim_handler(long nr, const long args[6])
 #define ALWAYS ARG_ALWAYS, 0, 0, 0, 0
 #define MAP ARG_MAP, 0, 0, 0, 0
 #define REPLACE ARG_REPLACE, 0, 0, 0, 0
+#define LAZY ARG_LAZY, 0, 0, 0, 0
+#define FD0_LAZY (ARG_FD | ARG_LAZY), 0, 0, 0, 0
 
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452
@@ -238,12 +257,12 @@ const struct call_row call_table[512] = {
     [SYS_write] = {FD0, sc_write},
     [SYS_pread64] = {FD0, sc_pread64},
     [SYS_pwrite64] = {FD0, sc_pwrite64},
-    [SYS_readv] = {FD0, sc_readv},
-    [SYS_writev] = {FD0, sc_writev},
-    [SYS_preadv] = {FD0, sc_preadv},
-    [SYS_pwritev] = {FD0, sc_pwritev},
-    [SYS_preadv2] = {FD0, sc_preadv},
-    [SYS_pwritev2] = {FD0, sc_pwritev},
+    [SYS_readv] = {FD0_LAZY, sc_readv},
+    [SYS_writev] = {FD0_LAZY, sc_writev},
+    [SYS_preadv] = {FD0_LAZY, sc_preadv},
+    [SYS_pwritev] = {FD0_LAZY, sc_pwritev},
+    [SYS_preadv2] = {FD0_LAZY, sc_preadv},
+    [SYS_pwritev2] = {FD0_LAZY, sc_pwritev},
     [SYS_lseek] = {FD0, sc_lseek},
     [SYS_fsync] = {FD0, sc_fsync},
     [SYS_fdatasync] = {FD0, sc_fsync},
@@ -312,14 +331,24 @@ const struct call_row call_table[512] = {
     [SYS_getcwd] = {ALWAYS, sc_getcwd},
     [SYS_chdir] = {ALWAYS, sc_chdir},
     [SYS_fchdir] = {ALWAYS, sc_fchdir},
-    [SYS_sendmsg] = {ARG_SEND, 0, 0, 0, 0, sc_sendmsg},
+    [SYS_sendmsg] = {ARG_SEND | ARG_LAZY, 0, 0, 0, 0, sc_sendmsg},
+    [SYS_sendto] = {0, 0, 0, 0, 0, sc_pass},
+    [SYS_recvfrom] = {0, 0, 0, 0, 0, sc_pass},
+    [SYS_sendmmsg] = {LAZY, sc_pass},
+    [SYS_vmsplice] = {LAZY, sc_pass},
+    [SYS_process_vm_writev] = {LAZY, sc_pass},
     [SYS_bind] = {ARG_BIND, 0, 0, 0, 0, sc_bind},
+    [SYS_rt_sigprocmask] = {0, 0, 0, 0, 0, sc_pass}, /* by shim_door_filter */
     [SYS_rt_sigaction] = {ARG_SIGNAL, 0, 0, 0, 0, sc_rt_sigaction},
     [SYS_flock] = {FD0, sc_flock},
     [SYS_mmap] = {ARG_FD | ARG_MAP, 4, 0, 0, 0, sc_mmap},
     [SYS_munmap] = {MAP, sc_munmap},
     [SYS_mremap] = {MAP, sc_mremap},
     [SYS_msync] = {MAP, sc_msync},
+    [SYS_mprotect] = {LAZY, sc_mprotect},
+    [SYS_madvise] = {LAZY, sc_madvise},
+    [SYS_mlock] = {LAZY, sc_mlock},
+    [SYS_mlock2] = {LAZY, sc_mlock},
     [SYS_execve] = {ALWAYS, sc_execve},
     [SYS_execveat] = {ALWAYS, sc_execveat},
     [SYS_exit_group] = {ALWAYS, sc_exit_group},

@@ -7,15 +7,13 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include "client/shim/lazy.h"
+
 __thread struct fault_jmp *fault_here;
 
-/* The kernel's struct sigaction. */
-struct fault_action {
-    void (*handler)(int number, siginfo_t *info, void *context);
-    unsigned long flags;
-    void (*restorer)(void);
-    uint64_t mask;
-};
+__thread uint64_t fault_masked;
+uint8_t fault_action_masks[65];
+
 #define FAULT_RESTORER 0x04000000ul /* SA_RESTORER */
 
 static struct vlock fault_lock;
@@ -66,33 +64,37 @@ static void fault_install(int number, void (*handler)(int, siginfo_t *, void *))
     sys4(SYS_rt_sigaction, number, &action, NULL, 8);
 }
 
-/* Not ours: as if the program's action stood in the kernel. */
-static void fault_pass(int number, siginfo_t *info, void *context)
+/* Not ours: as if the program's action stood in the kernel. again: the fault would not bring this signal again. */
+static void fault_pass(int number, siginfo_t *info, void *context, bool again)
 {
     struct fault_action *slot = &fault_program[fault_index(number)], action = *slot;
     void (*plain)(int) = (void (*)(int))(void *)action.handler;
     struct fault_jmp *here = fault_here;
     int inside = shim_inside;
-    uint64_t mask;
+    uint64_t mask, masked = fault_masked;
+    bool blocked = info->si_code > 0 && (masked >> (number - 1) & 1);
 
     if (plain == SIG_IGN && info->si_code <= 0)
         return;
-    if (plain == SIG_DFL || plain == SIG_IGN) {
+    if (plain == SIG_DFL || plain == SIG_IGN || blocked) {
         struct fault_action dfl = {.flags = FAULT_RESTORER, .restorer = fault_return};
 
         /* The fault happens again, or the signal is sent again, and ends the program as it should. */
         sys4(SYS_rt_sigaction, number, &dfl, NULL, 8);
-        if (info->si_code <= 0)
+        if (info->si_code <= 0 || again)
             sys3(SYS_tgkill, sys0(SYS_getpid), sys0(SYS_gettid), number);
         return;
     }
     mask = action.mask | (action.flags & SA_NODEFER ? 0 : 1ull << (number - 1));
+    fault_masked |= mask & FAULT_SIGNALS;
+    mask &= ~FAULT_SIGNALS;
     sys4(SYS_rt_sigprocmask, SIG_BLOCK, &mask, NULL, 8); /* until the return from this handler */
     if (action.flags & SA_RESETHAND)
         memset(slot, 0, sizeof(*slot));
     fault_here = NULL;
     shim_inside = 0;
     action.handler(number, info, context);
+    fault_masked = masked;
     shim_inside = inside;
     fault_here = here;
 }
@@ -102,9 +104,21 @@ static void fault_handler(int number, siginfo_t *info, void *context)
     greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
     struct fault_jmp *jmp = fault_here;
     const char *at = (const char *)regs[REG_RIP];
+    bool made = false;
 
+    if (lazy_count != 0 && number == SIGSEGV && info->si_code > 0) {
+        enum lazy_result result = lazy_fault(info, context);
+
+        if (result == LAZY_DONE)
+            return;
+        if (result == LAZY_BUS) {
+            made = true;
+            number = info->si_signo = SIGBUS;
+            info->si_code = BUS_ADRERR;
+        }
+    }
     if (jmp == NULL || info->si_code <= 0 || at < __ehdr_start || at >= etext) {
-        fault_pass(number, info, context);
+        fault_pass(number, info, context, made);
         return;
     }
     fault_here = jmp->outer;

@@ -9,6 +9,7 @@
 #ifndef CLIENT_SHIM_FAULT_H
 #define CLIENT_SHIM_FAULT_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -45,8 +46,27 @@ static inline void fault_unguard(struct fault_jmp *jmp)
     fault_here = jmp->outer;
 }
 
+/*
+ * The two signals are never blocked in the kernel, since a fault of memory that is filled where it is touched (lazy.h)
+ * would then end the program. What the program believes to have blocked: per thread, and in the masks of its
+ * actions (bit 0 SIGSEGV, bit 1 SIGBUS). A fault of its own while it is blocked ends it, as it should.
+ */
+extern __thread uint64_t fault_masked __attribute__((tls_model("initial-exec")));
+extern uint8_t fault_action_masks[65];
+
+/* The kernel's struct sigaction. */
+struct fault_action {
+    void (*handler)(int number, siginfo_t *info, void *context);
+    unsigned long flags;
+    void (*restorer)(void);
+    uint64_t mask;
+};
+
 /* Takes the two signals. Once per program. */
 void fault_init(void);
+
+/* What a call points at and lies in a mapping that is filled where it is touched (lazy.h) is filled, for good. */
+void args_keep(long nr, const long args[6]);
 
 /* Looks at what a call points at. 0, or -EFAULT. Shortens what a read or write may use in args (a copy of the
  * caller's) to what is there. */

@@ -16,6 +16,7 @@
 #include "client/door/door.h"
 #include "client/nfs/rpc.h"
 #include "client/shim/fault.h"
+#include "client/shim/lazy.h"
 #include "client/shim/shim.h"
 
 #ifndef O_PATH
@@ -189,13 +190,87 @@ static bool filter_linked(int dirfd, const char *path)
     return false;
 }
 
+/* sigprocmask, without the two signals that stay open; see fault.h. */
+static int filter_mask(long *args)
+{
+    const uint64_t *set = (const uint64_t *)args[1];
+    uint64_t given = 0, masked = fault_masked;
+    struct fault_jmp jmp;
+    long ret;
+
+    if (args[3] != 8 || (set == NULL && masked == 0))
+        return DOOR_PASS;
+    if (set != NULL) {
+        fault_guard(&jmp);
+        if (fault_set(&jmp) != 0)
+            return DOOR_PASS;
+        given = *(volatile const uint64_t *)set;
+        fault_unguard(&jmp);
+        if (masked == 0 && (given & FAULT_SIGNALS) == 0)
+            return DOOR_PASS;
+    }
+    {
+        uint64_t kernel = given & ~FAULT_SIGNALS;
+
+        ret = sys4(SYS_rt_sigprocmask, args[0], set != NULL ? &kernel : NULL, args[2], 8);
+    }
+    if (ret == 0 && args[2] != 0)
+        *(uint64_t *)args[2] |= masked;
+    given &= FAULT_SIGNALS;
+    if (ret == 0 && set != NULL)
+        fault_masked = args[0] == SIG_BLOCK ? masked | given : args[0] == SIG_UNBLOCK ? masked & ~given : given;
+    args[-1] = ret;
+    return DOOR_DONE;
+}
+
+/* The same of an action's mask. */
+static int filter_action(long *args)
+{
+    const struct fault_action *act = (const struct fault_action *)args[1];
+    unsigned number = (unsigned)args[0];
+    struct fault_action copy;
+    struct fault_jmp jmp;
+    uint8_t bits, old;
+    long ret;
+
+    if (number == 0 || number > 64 || args[3] != 8 || (act == NULL && fault_action_masks[number] == 0))
+        return DOOR_PASS;
+    old = fault_action_masks[number];
+    bits = old;
+    if (act != NULL) {
+        fault_guard(&jmp);
+        if (fault_set(&jmp) != 0)
+            return DOOR_PASS;
+        copy.handler = ((volatile const struct fault_action *)act)->handler;
+        copy.flags = act->flags;
+        copy.restorer = act->restorer;
+        copy.mask = act->mask;
+        fault_unguard(&jmp);
+        bits = (uint8_t)((copy.mask >> (SIGSEGV - 1) & 1) | (copy.mask >> (SIGBUS - 1) & 1) << 1);
+        copy.mask &= ~FAULT_SIGNALS;
+    }
+    if (bits == 0 && old == 0)
+        return DOOR_PASS;
+    ret = sys4(SYS_rt_sigaction, number, act != NULL ? &copy : NULL, args[2], 8);
+    if (ret == 0 && args[2] != 0)
+        ((struct fault_action *)args[2])->mask |= (uint64_t)(old & 1) << (SIGSEGV - 1) | (uint64_t)(old >> 1 & 1) << (SIGBUS - 1);
+    if (ret == 0 && act != NULL && sys0(SYS_getpid) == shim.pid) /* a vfork child has our memory */
+        fault_action_masks[number] = bits;
+    args[-1] = ret;
+    return DOOR_DONE;
+}
+
 int shim_door_filter(long nr, long *args)
 {
     const struct call_row *row = &call_table[nr];
     long ret;
 
+    if (nr == SYS_rt_sigprocmask && !shim_inside)
+        return filter_mask(args);
     if (shim_filter(nr, args))
         return DOOR_TAKE;
+    if (nr == SYS_rt_sigaction && !shim_inside)
+        return filter_action(args);
     if (shim_inside || !(row->kind & ARG_PATH))
         return DOOR_PASS;
     ret = sys6(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
@@ -248,6 +323,8 @@ bool shim_filter(long nr, const long args[6])
         return true; /* first call of a forked child */
     row = &call_table[nr];
     if (row->kind & ARG_ALWAYS)
+        return true;
+    if (lazy_count != 0 && ((row->kind & ARG_LAZY) || lazy_args(args)))
         return true;
     if (row->kind & ARG_CLOSES) {
         int fd = (int)args[0];

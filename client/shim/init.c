@@ -49,6 +49,8 @@ void shim_say(const char *format, ...)
 /* Wakes up in a forked child: everything that belongs to the parent's threads and connections goes. */
 void shim_after_fork(void)
 {
+    bool announced = shim.forking;
+
     shim.pid = (pid_t)sys0(SYS_getpid);
     *shim.alive = 1;
     shim_inside = 0;
@@ -60,7 +62,7 @@ void shim_after_fork(void)
     path_after_fork();
     vnode_after_fork();
     ahead_after_fork();
-    map_after_fork();
+    map_after_fork(true, announced);
     seen_after_fork();
     nfs_client_after_fork(shim.client);
     lock_after_fork();
@@ -83,6 +85,7 @@ static void shim_parent(void)
 {
     shim.forking = false;
     heap_fork_unlock();
+    map_after_fork(false, true);
     ofd_fork(OFD_FORK_PARENT);
 }
 
@@ -209,7 +212,8 @@ __attribute__((constructor(101))) static void shim_init(void)
         shim.nmounts++;
     shim_find_top();
     shim_keep_env();
-    err = nfs_client_open(&shim.client, shim.host, shim.port, soft != NULL ? (unsigned)atoi(soft) * 1000 : 0, &shim.run->nfs);
+    shim.soft_ms = soft != NULL ? (unsigned)atoi(soft) * 1000 : 0;
+    err = nfs_client_open(&shim.client, shim.host, shim.port, shim.soft_ms, &shim.run->nfs);
     if (err != 0)
         shim_die("no client", strerror(-err));
     nfs_client_set_recover(shim.client, hold_recover, &shim.run->holds);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "client/shim/lazy.h"
 #include "client/shim/shim.h"
 #include "client/shim/store.h"
 
@@ -133,6 +134,34 @@ static void regions_cut_locked(uint8_t *from, uint8_t *to)
     }
 }
 
+/* The same for every kind of mapping. */
+static void maps_cut_locked(uint8_t *from, uint8_t *to)
+{
+    regions_cut_locked(from, to);
+    if (lazy_count != 0)
+        lazy_cut(from, to);
+}
+
+void map_lock(void)
+{
+    vlock_lock(&maps.lock);
+}
+
+void map_unlock(void)
+{
+    vlock_unlock(&maps.lock);
+}
+
+int map_keep(uint8_t *from, uint8_t *to)
+{
+    int err;
+
+    vlock_lock(&maps.lock);
+    err = lazy_keep(from, to, true);
+    vlock_unlock(&maps.lock);
+    return err;
+}
+
 static long map_store(const long a[6], struct ofd *ofd, const struct nfs_attr *attr, bool writable)
 {
     size_t size = map_round((size_t)a[1]);
@@ -141,9 +170,19 @@ static long map_store(const long a[6], struct ofd *ofd, const struct nfs_attr *a
 
     vlock_lock(&maps.lock);
     err = store_get(&ofd->fh, attr, &store);
-    if (err != 0)
+    if (err == -ENOSPC && lazy_wanted(a, attr, writable))
+        store = NULL; /* no room to keep anything */
+    else if (err != 0)
         goto out;
+    if (lazy_wanted(a, attr, writable) && (store == NULL || !store_written(store))) {
+        if (a[3] & MAP_FIXED)
+            maps_cut_locked((uint8_t *)a[0], (uint8_t *)a[0] + size);
+        err = lazy_map(a, &ofd->fh, attr, store);
+        goto out_ref;
+    }
     err = store_fill(store, (uint64_t)a[5], (uint64_t)a[5] + size, writable);
+    if (err == 0 && writable)
+        lazy_share(&ofd->fh);
     if (err == 0 && !writable) {
         fd = map_read_only(store_fd(store));
         err = fd < 0 ? fd : 0;
@@ -151,7 +190,7 @@ static long map_store(const long a[6], struct ofd *ofd, const struct nfs_attr *a
     if (err != 0)
         goto out_ref;
     if (a[3] & MAP_FIXED)
-        regions_cut_locked((uint8_t *)a[0], (uint8_t *)a[0] + size);
+        maps_cut_locked((uint8_t *)a[0], (uint8_t *)a[0] + size);
     at = sys6(SYS_mmap, a[0], a[1], a[2], map_flags(a), writable ? store_fd(store) : fd, a[5]);
     err = at;
     if (!map_failed(at) && !region_add_locked((uint8_t *)at, size, (uint64_t)a[5], store, writable)) {
@@ -161,7 +200,8 @@ static long map_store(const long a[6], struct ofd *ofd, const struct nfs_attr *a
     if (fd >= 0)
         sys1(SYS_close, fd);
 out_ref:
-    store_unref(store);
+    if (store != NULL)
+        store_unref(store);
 out:
     vlock_unlock(&maps.lock);
     return err;
@@ -179,7 +219,7 @@ static long map_private(const long a[6], struct ofd *ofd, const struct nfs_attr 
         return fd;
     if ((a[3] & MAP_FIXED) && map_regions != 0) {
         vlock_lock(&maps.lock);
-        regions_cut_locked((uint8_t *)a[0], (uint8_t *)a[0] + map_round((size_t)a[1]));
+        maps_cut_locked((uint8_t *)a[0], (uint8_t *)a[0] + map_round((size_t)a[1]));
         vlock_unlock(&maps.lock);
     }
     if ((a[3] & MAP_TYPE) != MAP_PRIVATE) {
@@ -206,7 +246,7 @@ long sc_mmap(const long a[6])
     if ((a[3] & MAP_ANONYMOUS) || (ofd = ofd_get((int)a[4])) == NULL) {
         if ((a[3] & MAP_FIXED) && !shim_is_vfork_child() && (a[0] & (long)(MAP_PAGE - 1)) == 0) {
             vlock_lock(&maps.lock);
-            regions_cut_locked((uint8_t *)a[0], (uint8_t *)a[0] + map_round((size_t)a[1]));
+            maps_cut_locked((uint8_t *)a[0], (uint8_t *)a[0] + map_round((size_t)a[1]));
             vlock_unlock(&maps.lock);
         }
         return shim_pass(SYS_mmap, a);
@@ -297,10 +337,74 @@ long sc_munmap(const long a[6])
 {
     if (!shim_is_vfork_child() && (a[0] & (long)(MAP_PAGE - 1)) == 0) {
         vlock_lock(&maps.lock);
-        regions_cut_locked((uint8_t *)a[0], (uint8_t *)a[0] + map_round((size_t)a[1]));
+        maps_cut_locked((uint8_t *)a[0], (uint8_t *)a[0] + map_round((size_t)a[1]));
         vlock_unlock(&maps.lock);
     }
     return shim_pass(SYS_munmap, a);
+}
+
+/* What was filled where it is touched becomes an ordinary mapping of its store, in one piece. */
+static long lazy_leave_locked(uint8_t *from, uint8_t *to)
+{
+    struct store *store;
+    uint64_t offset;
+    long at;
+
+    if (!lazy_in(from, to))
+        return 0;
+    at = lazy_keep(from, to, false);
+    if (at != 0)
+        return -ENOMEM;
+    at = lazy_one(from, to, &store, &offset);
+    if (at != 0)
+        return at;
+    return region_add_locked(from, (size_t)(to - from), offset, store, false) ? (lazy_cut(from, to), 0) : -ENOMEM;
+}
+
+long sc_mprotect(const long a[6])
+{
+    uint8_t *from = (uint8_t *)a[0], *to = from + map_round((size_t)a[1]);
+    int err = 0;
+
+    if (((size_t)a[0] & (MAP_PAGE - 1)) == 0 && !shim_is_vfork_child()) {
+        vlock_lock(&maps.lock);
+        if (lazy_in(from, to)) {
+            err = lazy_keep(from, to, true);
+            if (err == 0)
+                lazy_cut(from, to);
+        }
+        vlock_unlock(&maps.lock);
+    }
+    return err != 0 ? -ENOMEM : shim_pass(SYS_mprotect, a);
+}
+
+long sc_madvise(const long a[6])
+{
+    uint8_t *from = (uint8_t *)a[0], *to = from + map_round((size_t)a[1]);
+    bool ours = false;
+    long ret = 0;
+
+    if (((size_t)a[0] & (MAP_PAGE - 1)) != 0 || shim_is_vfork_child())
+        return shim_pass(SYS_madvise, a);
+    vlock_lock(&maps.lock);
+    if (lazy_in(from, to)) {
+        if (a[2] == MADV_POPULATE_READ || a[2] == MADV_POPULATE_WRITE)
+            ret = lazy_keep(from, to, true) != 0 ? -EFAULT : 0;
+        else
+            ours = lazy_advise(from, to, (int)a[2], &ret);
+    }
+    vlock_unlock(&maps.lock);
+    return ours || ret != 0 ? ret : shim_pass(SYS_madvise, a);
+}
+
+/* mlock, mlock2. */
+long sc_mlock(const long a[6])
+{
+    uint8_t *from = (uint8_t *)((size_t)a[0] & ~(MAP_PAGE - 1));
+
+    if (!shim_is_vfork_child() && map_keep(from, (uint8_t *)a[0] + map_round((size_t)a[1])) != 0)
+        return -ENOMEM;
+    return shim_pass_same(a);
 }
 
 long sc_mremap(const long a[6])
@@ -314,11 +418,20 @@ long sc_mremap(const long a[6])
     long at;
 
     vlock_lock(&maps.lock);
+    if (lazy_count != 0 && !shim_is_vfork_child()) {
+        at = lazy_leave_locked(from, from + (old < size ? old : size));
+        if (at == 0 && size < old && lazy_in(from + size, from + old))
+            lazy_cut(from + size, from + old);
+        if (at != 0) {
+            vlock_unlock(&maps.lock);
+            return at;
+        }
+    }
     for (r = maps.first; r != NULL && (from < r->at || from >= r->at + r->size); r = r->next)
         ;
     if (r == NULL || shim_is_vfork_child()) {
         if ((a[3] & MREMAP_FIXED) && !shim_is_vfork_child())
-            regions_cut_locked((uint8_t *)a[4], (uint8_t *)a[4] + size);
+            maps_cut_locked((uint8_t *)a[4], (uint8_t *)a[4] + size);
         vlock_unlock(&maps.lock);
         return shim_pass(SYS_mremap, a);
     }
@@ -333,7 +446,7 @@ long sc_mremap(const long a[6])
         if (!(a[3] & 4)) /* MREMAP_DONTUNMAP */
             regions_cut_locked(from, from + old);
         if (a[3] & MREMAP_FIXED)
-            regions_cut_locked((uint8_t *)at, (uint8_t *)at + size);
+            maps_cut_locked((uint8_t *)at, (uint8_t *)at + size);
         region_add_locked((uint8_t *)at, size, offset, store, writable);
     }
     store_unref(store);
@@ -369,10 +482,16 @@ void map_wrote(const struct nfs_fh *fh, const uint8_t *data, size_t size, uint64
 
     if (map_regions == 0)
         return;
+    if (lazy_count != 0)
+        vnode_drain(fh); /* what is fetched from now on has it */
     vlock_lock(&maps.lock);
     store = map_of(fh, false);
+    if (store == NULL)
+        store = lazy_store(fh);
     if (store != NULL)
         store_write(store, data, size, offset);
+    if (lazy_count != 0)
+        lazy_wrote(fh, offset, offset + size);
     vlock_unlock(&maps.lock);
 }
 
@@ -384,8 +503,12 @@ void map_cut(const struct nfs_fh *fh, uint64_t size)
         return;
     vlock_lock(&maps.lock);
     store = map_of(fh, false);
+    if (store == NULL)
+        store = lazy_store(fh);
     if (store != NULL)
         store_resize(store, size);
+    if (lazy_count != 0)
+        lazy_resized(fh, size);
     vlock_unlock(&maps.lock);
 }
 
@@ -398,14 +521,23 @@ void map_exit(void)
     vlock_unlock(&maps.lock);
 }
 
-void map_before_fork(void)
+static void map_forked(void)
 {
     for (struct region *r = maps.first; r != NULL; r = r->next)
         store_forked(r->store);
 }
 
-void map_after_fork(void)
+void map_before_fork(void)
 {
-    memset(&maps.lock, 0, sizeof(maps.lock));
-    map_before_fork();
+    map_forked();
+    lazy_before_fork();
+}
+
+void map_after_fork(bool child, bool announced)
+{
+    if (child) {
+        memset(&maps.lock, 0, sizeof(maps.lock));
+        map_forked();
+    }
+    lazy_after_fork(child, announced);
 }

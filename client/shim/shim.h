@@ -94,7 +94,7 @@ struct shim {
     int debug;
     bool own_run; /* not one of `volnfs run` */
     char host[64];
-    unsigned port;
+    unsigned port, soft_ms;
     char *env[6]; /* what the next program needs, as NAME=value */
 };
 extern struct shim shim;
@@ -131,6 +131,7 @@ enum {
     ARG_BIND = 4096,   /* the address of a socket */
     ARG_SIGNAL = 1024, /* SIGSEGV and SIGBUS */
     ARG_MAP = 512,     /* matters while anything of ours is mapped */
+    ARG_LAZY = 8192,   /* points at more memory than its arguments say (lazy.h) */
 };
 struct call_row {
     uint16_t kind;
@@ -144,6 +145,7 @@ long shim_pass(long nr, const long a[6]);
 long shim_nr(void); /* the number the call came with */
 long shim_pass_same(const long a[6]); /* under the number it came with */
 uint64_t shim_mask(void); /* the signals the program had blocked when it called */
+uint64_t shim_mask_set(uint64_t mask); /* in a fault, which is no call; returns what it was */
 /* In a call that waits for others: lets signals in. -EINTR when a handler ran that does not want the call restarted. */
 int shim_signals(void);
 
@@ -288,7 +290,7 @@ long map_sync_all(void);              /* writes back shared mappings */
 void map_file_closing(const struct nfs_fh *fh);
 void map_exit(void);
 void map_before_fork(void);
-void map_after_fork(void);
+void map_after_fork(bool child, bool announced);
 extern int map_regions; /* mappings of volume files that need looking after */
 /* They and read and write show each other's changes at once, in this process and those that map the same file. */
 void map_overlay(const struct nfs_fh *fh, uint8_t *data, size_t size, uint64_t offset); /* after a read */
@@ -325,7 +327,7 @@ SC(utime); SC(utimes); SC(futimesat); SC(utimensat);
 SC(mkdir); SC(mkdirat); SC(rmdir); SC(unlink); SC(unlinkat); SC(rename); SC(renameat); SC(renameat2);
 SC(link); SC(linkat); SC(symlink); SC(symlinkat); SC(mknod); SC(mknodat); SC(umask);
 SC(getdents64); SC(getdents); SC(getcwd); SC(chdir); SC(fchdir);
-SC(flock); SC(mmap); SC(munmap); SC(mremap); SC(msync); SC(execve); SC(execveat); SC(exit_group);
+SC(flock); SC(mmap); SC(munmap); SC(mremap); SC(msync); SC(mprotect); SC(madvise); SC(mlock); SC(pass); SC(execve); SC(execveat); SC(exit_group);
 SC(rt_sigaction); SC(sendmsg); SC(bind); SC(poll); SC(ppoll); SC(select); SC(pselect6); SC(epoll_ctl);
 SC(xattr_path); SC(xattr_fd); SC(refuse_path); SC(enosys); SC(inotify_add_watch); SC(name_to_handle_at);
 #undef SC

@@ -462,6 +462,21 @@ int store_fill(struct store *s, uint64_t from, uint64_t to, bool writable)
     return err;
 }
 
+bool store_filled(const struct store *s, uint64_t from, uint64_t to)
+{
+    if (s->bytes == NULL)
+        return false;
+    for (uint64_t g = from / STORE_GRAIN; g * STORE_GRAIN < to && g * STORE_GRAIN < s->info->size; g++)
+        if (bit_get(s->filled, g))
+            return true;
+    return false;
+}
+
+bool store_written(const struct store *s)
+{
+    return s->info != NULL && s->info->writers > 0;
+}
+
 /* Writes back one stretch of changed pages from `at` on; returns where it ends. */
 static uint64_t store_back_locked(struct store *s, uint8_t *copy, uint64_t at, uint64_t to, int *err)
 {

@@ -24,6 +24,10 @@ const struct nfs_fh *store_fh(const struct store *store);
 /* Makes sure that bytes from..to (as far as the file goes) are there; writable: and that writes will be found. */
 int store_fill(struct store *store, uint64_t from, uint64_t to, bool writable);
 
+/* Is any of the granules of from..to there? Has any process a writable mapping? */
+bool store_filled(const struct store *store, uint64_t from, uint64_t to);
+bool store_written(const struct store *store);
+
 /* Writes back what was written through memory, durably. */
 int store_sync(struct store *store, uint64_t from, uint64_t to);
 

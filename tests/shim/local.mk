@@ -10,6 +10,7 @@ tests_shim_suite_SOURCES = \
     tests/shim/exec.c \
     tests/shim/fds.c \
     tests/shim/inherit.c \
+    tests/shim/lazy.c \
     tests/shim/link.c \
     tests/shim/locks.c \
     tests/shim/map.c \

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Large mappings that are only read: filled where they are touched.
+ *
+ * Such a mapping begins as inaccessible memory. The SIGSEGV of its first touch fetches a granule (2 MiB), and, when
+ * touches come in order, asks for the next ones, so that the server works while the program looks at what it has.
+ *
+ * Invariants (lazy.c):
+ *  1. A granule becomes accessible in one step, complete: it is read into a slot, memory of ours, whose pages are then
+ *     moved (mremap) to where they belong. No thread sees half of one.
+ *  2. First touch: the granule is lent. At most LAZY_WINDOW granules of the process are lent; the oldest one's pages
+ *     are taken back for the next. A scan of any length so lives on a few pages that are warm in the cache, and never
+ *     needs more memory than that.
+ *  3. Second touch of a granule that was taken back: the program comes back to its data, so the granule goes to the
+ *     run's store of the file (store.h) and stays as long as the mapping; other processes find it there. A granule
+ *     that is in the store already is shown from there at its first touch. Without room in the store: as 2.
+ *  4. What the program wrote into a private mapping (pinned) is never taken back.
+ *  5. Memory that the kernel is to look at (system calls, mlock, mprotect, mremap) is kept (3) or, without room in
+ *     the store, pinned before the call: the kernel never meets inaccessible memory that would be filled.
+ *  6. Lent memory is private anonymous memory: whatever kind of fork makes a child has a true copy.
+ *  7. Who holds lazy.lock waits for nothing but the server, over connections that nothing else uses; the lock of
+ *     map.c is taken before it. A fault in our own code, which may hold any other lock, needs only lazy.lock.
+ */
+#ifndef CLIENT_SHIM_LAZY_H
+#define CLIENT_SHIM_LAZY_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <ucontext.h>
+
+#include "client/shim/shim.h"
+
+struct store;
+
+#pragma GCC visibility push(hidden)
+
+/* Mappings there are; all lie between these two addresses. For looks without a lock. */
+extern int lazy_count;
+extern uintptr_t lazy_low, lazy_high;
+
+static inline bool lazy_near(long at)
+{
+    return (uintptr_t)at - lazy_low < lazy_high - lazy_low;
+}
+
+/* A call that may have to do with them. */
+static inline bool lazy_args(const long a[6])
+{
+    return lazy_near(a[0]) || lazy_near(a[1]) || lazy_near(a[2]) || lazy_near(a[3]) || lazy_near(a[4]) ||
+           lazy_near(a[5]);
+}
+
+/* Is this mmap one for here? writable: what is written goes to the file. */
+bool lazy_wanted(const long a[6], const struct nfs_attr *attr, bool writable);
+
+/* The mmap: the address or -errno. store may be NULL (no room for one); a reference is taken. The caller holds the lock of map.c,
+ * here and below where it says "map lock". */
+long lazy_map(const long a[6], const struct nfs_fh *fh, const struct nfs_attr *attr, struct store *store);
+
+/* Memory from..to is about to be something else. Map lock. */
+void lazy_cut(uint8_t *from, uint8_t *to);
+bool lazy_in(const uint8_t *from, const uint8_t *to);
+
+/* Makes from..to accessible for good, as far as the file goes. may_pin: in memory of its own where the store has no
+ * room. 0, -ENOSPC, -EIO, -ENOMEM ... Map lock. */
+int lazy_keep(uint8_t *from, uint8_t *to, bool may_pin);
+
+/* A mapping of the file that may be written to is there: what it shows is to be seen. Map lock. */
+void lazy_share(const struct nfs_fh *fh);
+/* The store of a file that is mapped here, or NULL. Map lock. */
+struct store *lazy_store(const struct nfs_fh *fh);
+
+/* The file's bytes changed here (and are at the server); its size is now `size`. Map lock. */
+void lazy_wrote(const struct nfs_fh *fh, uint64_t from, uint64_t to);
+void lazy_resized(const struct nfs_fh *fh, uint64_t size);
+
+/* One mapping of the store, in one piece, in place of what lies at from..to, which is kept already: a borrowed store and
+ * the offset in it. The caller cuts. -ENOMEM: part of it is pinned, or it is not all of one mapping. Map lock. */
+int lazy_one(uint8_t *from, uint8_t *to, struct store **store, uint64_t *offset);
+
+/* madvise of memory in from..to that lies here: true and *ret when the kernel is not to be asked. Map lock. */
+bool lazy_advise(uint8_t *from, uint8_t *to, int advice, long *ret);
+
+/* A fault: not here; made good, go on; or a SIGBUS is due. In the handler of SIGSEGV. */
+enum lazy_result { LAZY_NOT, LAZY_DONE, LAZY_BUS };
+enum lazy_result lazy_fault(const siginfo_t *info, ucontext_t *context);
+
+void lazy_before_fork(void);
+void lazy_after_fork(bool child, bool announced);
+
+/* map.c: its lock; and lazy_keep under it, for what the kernel will look at. */
+void map_lock(void);
+void map_unlock(void);
+int map_keep(uint8_t *from, uint8_t *to);
+
+#pragma GCC visibility pop
+
+#endif
