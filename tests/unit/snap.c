@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Tests of snapshots: what they hold, while the volume changes, through failures and crashes.
  */
-#include "server/store/snap.h"
-
 #include <dirent.h>
 #include <pthread.h>
 #include <sys/wait.h>
 
 #include "common/clock.h"
-#include "tests/unit/volumemodel.h"
+#include "tests/unit/snapmodel.h"
 
 #define ROOT  STORE_ROOT_INO
 #define SNAPS 5
@@ -29,47 +27,6 @@ static int teardown(void **state)
     model_check_disk(&T);
     vt_remove(&T);
     return 0;
-}
-
-/* The volume of a snapshot by name. */
-static struct volume *open_snap(struct vt *t, const char *name)
-{
-    struct snap_info s;
-    struct volume *v;
-
-    assert_int_equal(snap_find(t->v, name, strlen(name), &s), 0);
-    assert_int_equal(snap_open(t->v, s.id, true, &v), 0);
-    return v;
-}
-
-static struct model *model_copy(const struct model *m)
-{
-    struct model *c = malloc(sizeof(*c));
-
-    *c = *m;
-    for (int i = 0; i < MODEL_FILES; i++)
-        if (c->files[i].links) {
-            c->files[i].data = malloc(MODEL_MAX + 1);
-            memcpy(c->files[i].data, m->files[i].data, MODEL_MAX + 1);
-        }
-    return c;
-}
-
-static void model_drop(struct model *m)
-{
-    model_release(m);
-    free(m);
-}
-
-static void compare_snap(struct vt *t, struct model *m, const char *name)
-{
-    struct vt s = *t;
-
-    s.v = open_snap(t, name);
-    store_call_init(&s.c, true);
-    assert_int_equal(model_compare(m, &s), 0);
-    store_call_release(&s.c);
-    volume_unref(s.v);
 }
 
 static unsigned files_in(struct vt *t, const char *sub)

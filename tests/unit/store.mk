@@ -13,7 +13,8 @@ UNIT_TESTS_store = \
     tests/unit/volume_hostile.t \
     tests/unit/volume_model.t \
     tests/unit/volume_stress.t \
-    tests/unit/volume_trouble.t
+    tests/unit/volume_trouble.t \
+    tests/unit/volume_walk.t
 tests_unit_check_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(XXHASH_CFLAGS)
 tests_unit_check_t_SOURCES = tests/unit/check.c tests/unit/storetest.h
 tests_unit_check_t_LDADD = $(UNIT_LIBS_STORE)
@@ -30,7 +31,7 @@ tests_unit_index_snap_t_SOURCES = tests/unit/index_snap.c tests/unit/storetest.h
 tests_unit_index_snap_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_pack_t_SOURCES = tests/unit/pack.c tests/unit/storetest.h
 tests_unit_pack_t_LDADD = $(UNIT_LIBS_STORE)
-tests_unit_snap_t_SOURCES = tests/unit/snap.c tests/unit/volumemodel.h tests/unit/volumetest.h
+tests_unit_snap_t_SOURCES = tests/unit/snap.c tests/unit/snapmodel.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_snap_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_statedb_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_statedb_t_SOURCES = tests/unit/statedb.c tests/unit/storetest.h
@@ -50,5 +51,14 @@ tests_unit_volume_stress_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_trouble_t_SOURCES = tests/unit/volume_trouble.c tests/unit/storetest.h tests/unit/volumemodel.h \
     tests/unit/volumetest.h
 tests_unit_volume_trouble_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_volume_walk_t_SOURCES = tests/unit/volume_walk.c tests/unit/snapmodel.h tests/unit/volumemodel.h \
+    tests/unit/volumetest.h
+tests_unit_volume_walk_t_LDADD = $(UNIT_LIBS_STORE)
 check_PROGRAMS += $(UNIT_TESTS_store)
 TESTS += $(UNIT_TESTS_store)
+
+# walk: the long form of volume_walk, five minutes; WALK_SECONDS and VOLUME_WALK_SEED change that.
+WALK_SECONDS = 300
+walk: tests/unit/volume_walk.t
+	VOLUME_WALK_SECONDS=$(WALK_SECONDS) ./tests/unit/volume_walk.t
+.PHONY: walk

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * snapmodel: models of what snapshots hold: copies of the volume's model.
+ */
+#ifndef VOLNFS_TESTS_SNAPMODEL_H
+#define VOLNFS_TESTS_SNAPMODEL_H
+
+#include "server/store/snap.h"
+#include "tests/unit/volumemodel.h"
+
+/* The volume of a snapshot by name. */
+static inline struct volume *open_snap(struct vt *t, const char *name)
+{
+    struct snap_info s;
+    struct volume *v;
+
+    assert_int_equal(snap_find(t->v, name, strlen(name), &s), 0);
+    assert_int_equal(snap_open(t->v, s.id, true, &v), 0);
+    return v;
+}
+
+static inline struct model *model_copy(const struct model *m)
+{
+    struct model *c = malloc(sizeof(*c));
+
+    *c = *m;
+    for (int i = 0; i < MODEL_FILES; i++)
+        if (c->files[i].links) {
+            c->files[i].data = malloc(MODEL_MAX + 1);
+            memcpy(c->files[i].data, m->files[i].data, MODEL_MAX + 1);
+        }
+    return c;
+}
+
+static inline void model_drop(struct model *m)
+{
+    model_release(m);
+    free(m);
+}
+
+static inline void compare_snap(struct vt *t, struct model *m, const char *name)
+{
+    struct vt s = *t;
+
+    s.v = open_snap(t, name);
+    store_call_init(&s.c, true);
+    assert_int_equal(model_compare(m, &s), 0);
+    store_call_release(&s.c);
+    volume_unref(s.v);
+}
+
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The long walk: everything that changes a volume, in random order, against a model in memory: names, bytes,
+ * holes, clones, snapshots made, read and destroyed, compaction, restarts. VOLUME_WALK_SECONDS says for how long
+ * (make walk: 300), VOLUME_WALK_SEED replays one.
+ */
+#include <time.h>
+
+#include "common/clock.h"
+#include "tests/unit/snapmodel.h"
+
+#define SNAPS 6
+
+struct walk {
+    struct vt t;
+    struct model *m, *held[SNAPS];
+    char names[SNAPS][24];
+    uint64_t rng; /* of the events: the model's own steps are the same without them */
+    unsigned steps, snaps, gcs, restarts, compares;
+};
+
+static uint64_t rnd(struct walk *w, uint64_t n)
+{
+    struct model r = {.rng = w->rng};
+    uint64_t x = model_rand(&r, n);
+
+    w->rng = r.rng;
+    return x;
+}
+
+static void snapshot(struct walk *w)
+{
+    unsigned i = (unsigned)rnd(w, SNAPS);
+
+    if (w->held[i]) {
+        compare_snap(&w->t, w->held[i], w->names[i]);
+        assert_int_equal(snap_destroy(w->t.v, w->names[i]), 0);
+        model_drop(w->held[i]);
+        w->held[i] = NULL;
+        return;
+    }
+    snprintf(w->names[i], sizeof(w->names[i]), "s%u", w->snaps++);
+    assert_int_equal(snap_create(w->t.v, w->names[i], NULL), 0);
+    w->held[i] = model_copy(w->m);
+}
+
+/* What SEEK calls a hole reads as zeros, and data and holes follow each other until the end. */
+static void compare_holes(struct walk *w)
+{
+    struct vt *t = &w->t;
+
+    for (int f = 0; f < MODEL_FILES; f++) {
+        struct mfile *p = &w->m->files[f];
+        uint64_t off = 0, data, end;
+        if (!p->links)
+            continue;
+        while (off < p->size) {
+            int r = volume_seek(t->v, &t->c, p->ino, off, true, &data);
+            if (r == -ENXIO)
+                data = p->size;
+            else
+                assert_int_equal(r, 0);
+            for (uint64_t i = off; i < data; i++)
+                if (p->data[i])
+                    fail_msg("file %d: byte %llu of a hole is not zero", f, (unsigned long long)i);
+            if (data == p->size)
+                break;
+            assert_true(data >= off && data < p->size);
+            assert_int_equal(volume_seek(t->v, &t->c, p->ino, data, false, &end), 0);
+            assert_true(end > data && end <= p->size);
+            off = end;
+        }
+    }
+}
+
+static void compare_all(struct walk *w)
+{
+    struct volume_stat st;
+    unsigned files = MODEL_DIRS - 1;
+
+    w->compares++;
+    for (int f = 0; f < MODEL_FILES; f++)
+        files += w->m->files[f].links != 0;
+    assert_int_equal(model_compare(w->m, &w->t), 0);
+    compare_holes(w);
+    for (int i = 0; i < SNAPS; i++)
+        if (w->held[i])
+            compare_snap(&w->t, w->held[i], w->names[i]);
+    vt_sync(&w->t);
+    volume_stat(w->t.v, &st);
+    assert_int_equal(st.files, files);
+}
+
+static void restart(struct walk *w)
+{
+    vt_sync(&w->t);
+    vt_close(&w->t);
+    if (rnd(w, 4) == 0)
+        model_check_disk(&w->t);
+    vt_open(&w->t);
+    w->restarts++;
+}
+
+static void walk(uint64_t seed, unsigned seconds)
+{
+    struct walk w = {.rng = seed * 2 + 1};
+    uint64_t end = clock_mono_ms() + seconds * 1000u;
+
+    print_message("seed %llu, %u s\n", (unsigned long long)seed, seconds);
+    vt_make(&w.t, NULL);
+    w.t.cache = 16u << 20;
+    w.t.pack_size = 1u << 20;
+    vt_open(&w.t);
+    w.m = malloc(sizeof(*w.m));
+    model_init(w.m, seed, false);
+    model_make_dirs(w.m, &w.t);
+    while (clock_mono_ms() < end) {
+        model_step(w.m, &w.t);
+        w.steps++;
+        if (rnd(&w, 30) == 0)
+            snapshot(&w);
+        if (rnd(&w, 60) == 0) {
+            assert_int_equal(volume_gc(w.t.v), 0);
+            w.gcs++;
+        }
+        if (rnd(&w, 150) == 0)
+            compare_all(&w);
+        if (rnd(&w, 250) == 0)
+            restart(&w);
+    }
+    compare_all(&w);
+    for (int i = 0; i < SNAPS; i++)
+        if (w.held[i]) {
+            assert_int_equal(snap_destroy(w.t.v, w.names[i]), 0);
+            model_drop(w.held[i]);
+        }
+    vt_sync(&w.t);
+    assert_int_equal(volume_gc(w.t.v), 0);
+    restart(&w);
+    assert_int_equal(model_compare(w.m, &w.t), 0);
+    vt_close(&w.t);
+    model_check_disk(&w.t);
+    print_message("%u steps, %u snapshots, %u compactions, %u restarts, %u comparisons\n", w.steps, w.snaps, w.gcs,
+                  w.restarts, w.compares);
+    model_drop(w.m);
+    vt_remove(&w.t);
+}
+
+static void random_walk(void **state)
+{
+    const char *seed = getenv("VOLUME_WALK_SEED"), *seconds = getenv("VOLUME_WALK_SECONDS");
+
+    walk(seed ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL), seconds ? (unsigned)atoi(seconds) : 5);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_walk),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
