@@ -149,6 +149,7 @@ static void test_none(void **unused)
     struct open_request r;
     struct state *s;
     struct cl a, b, c;
+    stateid4 out;
 
     forget_rows();
     s = boot_deleg();
@@ -168,6 +169,15 @@ static void test_none(void **unused)
     r.want_read = r.want_write = false;
     assert_int_equal(open_grant(s, &r, true), NFS4_OK);
     assert_int_equal(r.deleg, DELEG_NONE);
+    assert_int_equal(open_grant(s, &r, true), NFS4_OK); /* not while it is open */
+    assert_int_equal(r.deleg, DELEG_NONE);
+    r.owner = "p";
+    assert_int_equal(open_grant(s, &r, true), NFS4_OK);
+    assert_int_equal(r.deleg, DELEG_NONE);
+    assert_int_equal(open_close(s, 1, b.id, &r.file, &r.stateid, &out), NFS4_OK);
+    r.owner = "o";
+    assert_int_equal(open_grant(s, &r, true), NFS4_OK);
+    assert_int_equal(open_close(s, 1, b.id, &r.file, &r.stateid, &out), NFS4_OK);
     assert_int_equal(open_grant(s, &r, true), NFS4_OK);
     assert_int_equal(r.deleg, DELEG_READ);
     assert_int_equal(open_grant(s, &r, true), NFS4_OK); /* not twice */
@@ -520,6 +530,7 @@ static void test_40(void **unused)
     calls[0]->put_conn = put_conn;
     refs++;
     answer(s, 0, 0, 0);
+    assert_int_equal(open_close(s, 0, 0, &k, &r.stateid, &sid), NFS4_OK);
     assert_int_equal(owner_begin(s, x.clientid, "o", 1, OP_OPEN, 4, true, &oc), NFS4_OK);
     assert_int_equal(open_grant(s, &r, true), NFS4_OK);
     owner_end(s, &oc, NFS4_OK, &r.stateid, sizeof r.stateid);
