@@ -12,4 +12,5 @@ include $(top_srcdir)/tests/system/local.mk
 include $(top_srcdir)/tests/bench/local.mk
 include $(top_srcdir)/tests/conformance/local.mk
 include $(top_srcdir)/tests/crash/local.mk
+include $(top_srcdir)/tests/fight/local.mk
 include $(top_srcdir)/tests/fuzz/local.mk

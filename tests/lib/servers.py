@@ -214,6 +214,12 @@ class Ganesha(Server):
         os.makedirs(os.path.join(self.folder, "export", name), exist_ok=True)
 
 
+def rss_kb(pid):
+    """Resident memory of a process in kB."""
+    with open("/proc/%d/status" % pid) as f:
+        return int(re.search(r"VmRSS:\s+(\d+) kB", f.read()).group(1))
+
+
 def flip(folder, pattern):
     """Flip one bit in the middle of the only place under folder that holds pattern; returns the file's name."""
     found = []

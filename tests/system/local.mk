@@ -41,6 +41,8 @@ KERNEL_TESTS = \
     tests/system/0470-kernel-deleg.t \
     tests/system/0470-kernel-sparse.t \
     tests/system/0480-kernel-shim.t \
+    tests/system/0490-kernel-families.t \
+    tests/system/0495-kernel-fight.t \
     tests/system/0600-kernel-store.t \
     tests/system/0610-kernel-kill9.t \
     tests/system/0620-kernel-powercut.t

@@ -14,6 +14,8 @@ on 10.99.0.1:2049; guest N is 10.99.<N-1>.2. The control listener on 10.99.0.1:7
     restart | kill9 | kill9-starting MS | stop | start    kill9-starting: killed once more, MS after its start
     check                                     stops the server, runs volnfs check --data on its store, starts it
     volnfs ARGS | log | host SCRIPT           SCRIPT runs beside the server, with $ADDR, $PORT and $STORE
+    kill                the guest that says it, as a power cut would
+    rss                 the server's resident memory in kB
     flip HEX                                  flips a byte in the store's one place that holds these bytes (server down)
 and answers with a line "STATUS" followed by text.
 
@@ -74,6 +76,7 @@ def arguments():
     p.add_argument("--keep", action="store_true", help="keep the folder (consoles, server's log and store), say where")
     p.add_argument("--power", action="store_true", help="the server in a guest of its own whose power is cut")
     p.add_argument("--pcap", help="record what goes over the wire into this file (needs tcpdump)")
+    p.add_argument("--beside", help="a command to run beside the server meanwhile, in the run's folder: a case of its own")
     p.add_argument("--inside", help=argparse.SUPPRESS)
     p.add_argument("job", nargs="?")
     return p.parse_args()
@@ -165,7 +168,9 @@ class Run:
         with self.server_lock:
             s = self.server
             try:
-                if word == "restart":
+                if word == "kill":
+                    self.guests[guest].kill()
+                elif word == "restart":
                     s.restart()
                 elif word == "kill9":
                     s.kill9()
@@ -173,6 +178,8 @@ class Run:
                     s.stop()
                 elif word == "start":
                     s.start()
+                elif word == "rss":
+                    return 0, str(servers.rss_kb(s.pid))
                 elif word == "kill9-starting":
                     s.kill9_starting(float(rest) / 1000)
                 elif word == "check":
@@ -215,6 +222,24 @@ class Run:
         server = socketserver.ThreadingTCPServer((ADDR, CONTROL_PORT), Handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
+    def beside(self):
+        self.said = open(os.path.join(self.folder, "beside"), "w+")
+        return subprocess.Popen(shlex.split(self.args.beside), stdin=subprocess.DEVNULL, stdout=self.said,
+                                stderr=subprocess.STDOUT, cwd=self.folder, preexec_fn=die_with_parent)
+
+    def beside_ended(self, proc):
+        try:
+            status = proc.wait(120)
+        except subprocess.TimeoutExpired:
+            status = "still running"
+            proc.kill()
+            proc.wait()
+        self.said.seek(0)
+        for line in self.said.read().splitlines()[-60:]:
+            self.tap(line)
+        self.tap("%sok - what ran beside the server (status %s)" % ("" if status == 0 else "not ", status))
+        return status == 0
+
     def network(self):
         script = "ip link set lo up\n"
         for g in list(range(self.args.guests)) + [powered.GUEST - 1] * self.args.power:
@@ -248,7 +273,8 @@ class Run:
                 "GUEST=%d" % n, "GUESTS=%d" % a.guests, "PORT=%d" % PORT, "VERS=" + a.vers, "NFSD=" + self.server.addr] + a.set
         shm = os.access("/dev/shm", os.W_OK)    # a guest's memory is a deleted file there
         env = dict(os.environ, TMPDIR="/dev/shm" if shm else self.folder)
-        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=env)
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=env,
+                                start_new_session=True)    # a dying guest signals its whole process group
 
     def console_tail(self, n):
         with open(os.path.join(self.folder, "console.%d" % n), errors="replace") as f:
@@ -261,14 +287,17 @@ class Run:
         self.server.start()
         self.server.make_volume("alice/mydata")
         self.listen()
+        beside = self.beside() if self.args.beside else None
         if self.args.pcap:
             subprocess.Popen(["tcpdump", "-Z", "root", "--immediate-mode", "-U", "-i", "tap0", "-w", self.args.pcap, "port %d" % PORT],
                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        guests = {n: self.guest(n) for n in range(1, self.args.guests + 1)}
+        guests = self.guests = {n: self.guest(n) for n in range(1, self.args.guests + 1)}
         end = time.monotonic() + self.args.timeout
         while any(p.poll() is None for p in guests.values()) and time.monotonic() < end:
             time.sleep(0.05)
         bad = False
+        if beside and not self.beside_ended(beside):
+            bad = True
         for n, p in guests.items():
             if p.poll() is None:
                 self.tap("not ok - guest %d is still busy after %d s" % (n, self.args.timeout))
