@@ -9,7 +9,7 @@
 
 enum { CODEC_RAW = 0, CODEC_ZSTD = 1, LEVEL_MAX = 19 }; /* control.x */
 
-const char *const props_keys[] = {"compression", "quota", "quota-files", "readonly", NULL};
+const char *const props_keys[] = {"compression", "quota", "quota-files", "readonly", "snapdir", NULL};
 
 /* Decimal digits only: no sign, no space. */
 static int parse_digits(const char **text, uint64_t *out)
@@ -110,6 +110,15 @@ static int set_readonly(control_props *p, const char *value)
     return 0;
 }
 
+static int set_snapdir(control_props *p, const char *value)
+{
+    bool visible = !strcmp(value, "visible");
+    if (!visible && strcmp(value, "hidden"))
+        return -EINVAL;
+    p->snapdir = visible;
+    return 0;
+}
+
 static void get_compression(const control_props *p, char *out, size_t size)
 {
     if (p->codec == CODEC_RAW)
@@ -139,6 +148,11 @@ static void get_readonly(const control_props *p, char *out, size_t size)
     snprintf(out, size, "%s", p->readonly ? "on" : "off");
 }
 
+static void get_snapdir(const control_props *p, char *out, size_t size)
+{
+    snprintf(out, size, "%s", p->snapdir ? "visible" : "hidden");
+}
+
 static const struct prop {
     const char *key, *takes;
     int (*set)(control_props *p, const char *value);
@@ -148,6 +162,7 @@ static const struct prop {
     {"quota", "none, or a size such as 10G", set_quota, get_quota},
     {"quota-files", "none, or a number of files", set_quota_files, get_quota_files},
     {"readonly", "on or off", set_readonly, get_readonly},
+    {"snapdir", "hidden or visible", set_snapdir, get_snapdir},
 };
 
 static const struct prop *find_prop(const char *key)
@@ -162,8 +177,8 @@ int props_set(control_props *p, const char *key, const char *value, char *err, s
 {
     const struct prop *prop = find_prop(key);
     if (!prop) {
-        snprintf(err, err_size, "there is no property '%.64s': use compression, quota, quota-files or "
-                 "readonly", key);
+        snprintf(err, err_size, "there is no property '%.64s': use compression, quota, quota-files, "
+                 "readonly or snapdir", key);
         return -EINVAL;
     }
     if (prop->set(p, value)) {

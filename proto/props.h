@@ -6,6 +6,7 @@
  *   quota         none | bytes, with K, M, G or T for powers of 1024; logical bytes
  *   quota-files   none | a number of files and directories
  *   readonly      on | off
+ *   snapdir       hidden | visible
  */
 #ifndef VOLNFS_PROTO_PROPS_H
 #define VOLNFS_PROTO_PROPS_H

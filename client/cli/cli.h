@@ -52,6 +52,9 @@ int cmd_mkdir(struct cli *cli, int argc, char **argv);
 int cmd_mv(struct cli *cli, int argc, char **argv);
 int cmd_rm(struct cli *cli, int argc, char **argv);
 int cmd_set(struct cli *cli, int argc, char **argv);
+int cmd_snapshot(struct cli *cli, int argc, char **argv);
+/* Calls a control procedure that takes a snapshot's name, another name and flags. */
+int snapshot_pair(struct cli *cli, char *name, char *to, unsigned flags, unsigned long proc);
 int cmd_status(struct cli *cli, int argc, char **argv);
 int cmd_top(struct cli *cli, int argc, char **argv);
 

@@ -25,10 +25,10 @@ static int print_table(const control_volume *v, u_int n)
     for (u_int i = 0; i < n; i++)
         if ((int)strlen(v[i].name) > width)
             width = (int)strlen(v[i].name);
-    printf("%-*s  %8s  %8s  %7s  %9s  %6s  %-11s  %s\n", width, "NAME", "LOGICAL", "STORED", "RATIO",
-           "FILES", "QUOTA", "COMPRESSION", "READONLY");
+    printf("%-*s  %8s  %8s  %7s  %8s  %9s  %6s  %-11s  %s\n", width, "NAME", "LOGICAL", "STORED", "RATIO",
+           "HELD", "FILES", "QUOTA", "COMPRESSION", "READONLY");
     for (u_int i = 0; i < n; i++) {
-        char logical[16], stored[16], ratio[16], quota[PROPS_TEXT_MAX], comp[PROPS_TEXT_MAX];
+        char logical[16], stored[16], ratio[16], held[16] = "-", quota[PROPS_TEXT_MAX], comp[PROPS_TEXT_MAX];
         if (v[i].err) {
             printf("%-*s  cannot be opened: %s\n", width, v[i].name, strerror(-v[i].err));
             status = 1;
@@ -37,10 +37,12 @@ static int print_table(const control_volume *v, u_int n)
         format_size(v[i].logical, logical, sizeof(logical));
         format_size(v[i].stored, stored, sizeof(stored));
         format_ratio(v[i].logical, v[i].stored, ratio, sizeof(ratio));
+        if (v[i].snapshots || v[i].held)
+            format_size(v[i].held, held, sizeof(held));
         props_get(&v[i].props, "quota", quota, sizeof(quota));
         props_get(&v[i].props, "compression", comp, sizeof(comp));
-        printf("%-*s  %8s  %8s  %7s  %9llu  %6s  %-11s  %s\n", width, v[i].name, logical, stored, ratio,
-               (unsigned long long)v[i].files, quota, comp, v[i].props.readonly ? "on" : "off");
+        printf("%-*s  %8s  %8s  %7s  %8s  %9llu  %6s  %-11s  %s\n", width, v[i].name, logical, stored, ratio,
+               held, (unsigned long long)v[i].files, quota, comp, v[i].props.readonly ? "on" : "off");
     }
     if (status)
         cli_fail("a volume cannot be opened; the server's log says why");

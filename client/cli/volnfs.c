@@ -29,7 +29,11 @@ static const struct verb verbs[] = {
      "\n  compression=off|zstd|zstd-1..zstd-19  how new data is stored\n"
      "  quota=none|SIZE                       the most bytes, such as 10G, before compression\n"
      "  quota-files=none|NUMBER               the most files and directories\n"
-     "  readonly=on|off                       refuse changes\n"},
+     "  readonly=on|off                       refuse changes\n"
+     "  snapdir=hidden|visible                list .snapshots in the root directory\n"},
+    {"snapshot", "create|destroy USER/VOLUME@NAME... | rename USER/VOLUME@NAME NEW | list [USER[/VOLUME]] [--json]",
+     "keep what a volume holds at a moment", cmd_snapshot,
+     "\nA snapshot is read at USER/VOLUME@NAME, like a volume, and in .snapshots/NAME of the volume.\n"},
     {"status", "[--json]", "show the server of the store and what it does", cmd_status, NULL},
     {"top", "[-n COUNT] [-d SECONDS]", "watch what the server does", cmd_top,
      "\n  -n, --count COUNT    end after so many pictures (when q is pressed)\n"

@@ -59,12 +59,12 @@ void props_to_wire(const struct volume_props *p, control_props *out)
     out->quota_bytes = p->quota_bytes;
     out->quota_files = p->quota_files;
     out->readonly = p->readonly;
+    out->snapdir = p->snapdir;
 }
 
-/* -EINVAL: values that no client of ours sends. */
+/* Changes what the wire has. -EINVAL: values that no client of ours sends. */
 static int props_from_wire(const control_props *p, struct volume_props *out)
 {
-    volume_props_default(out);
     if (p->codec > 1 || p->quota_bytes > INT64_MAX || p->quota_files > INT64_MAX)
         return -EINVAL;
     if (p->codec && (p->level < 1 || p->level > 19))
@@ -75,6 +75,7 @@ static int props_from_wire(const control_props *p, struct volume_props *out)
     out->quota_bytes = p->quota_bytes;
     out->quota_files = p->quota_files;
     out->readonly = p->readonly;
+    out->snapdir = p->snapdir;
     return 0;
 }
 
@@ -104,6 +105,7 @@ static bool do_create(struct proc_call *pc, void *args)
     const control_create_args *a = args;
     control_result r;
     struct volume_props props;
+    volume_props_default(&props);
     if (props_from_wire(&a->props, &props))
         say(&r, pc->text, -EINVAL, "the properties of '%s' are out of range", a->name);
     else
@@ -159,6 +161,8 @@ int volume_to_wire(const struct vfs_volume_info *info, control_volume *v)
     v->files = info->stat.files;
     v->logical = info->stat.logical;
     v->stored = info->stat.stored;
+    v->held = info->stat.held;
+    v->snapshots = info->stat.snapshots;
     v->pack_bytes = info->stat.pack_bytes;
     v->index_bytes = info->stat.index_bytes;
     v->err = info->err;
@@ -242,7 +246,7 @@ static const struct control_proc volume_procs[] = {
 
 /* --- finding and running them --- */
 
-static const struct control_proc *const tables[] = {volume_procs, control_status_procs};
+static const struct control_proc *const tables[] = {volume_procs, control_status_procs, control_snap_procs};
 
 static const struct control_proc *find_proc(uint32_t number)
 {

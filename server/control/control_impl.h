@@ -31,6 +31,7 @@ struct control_proc {
 #define CONTROL_ARGS(type) (xdrproc_t)xdr_##type, sizeof(type)
 
 extern const struct control_proc control_status_procs[];
+extern const struct control_proc control_snap_procs[];
 
 /* Fills r; its text is in buf (CONTROL_TEXT_MAX + 1 bytes). */
 void say(control_result *r, char *buf, int err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "server/metrics/metrics.h"
+#include "server/store/snap.h"
 
 void account_begin(struct compound *c)
 {
@@ -53,7 +54,7 @@ void account_bytes(struct compound *c, nfsstat4 status)
 
 void account_op(struct compound *c, nfsstat4 status)
 {
-    uint64_t vol = c->cur.set && c->cur.obj.vol ? volume_id(c->cur.obj.vol) : 0;
+    uint64_t vol = c->cur.set && c->cur.obj.vol ? snap_base_id(volume_id(c->cur.obj.vol)) : 0;
     enum metrics_class class = class_of(c);
     bool ok = status == NFS4_OK;
 

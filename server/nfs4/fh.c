@@ -34,11 +34,24 @@ void fh_parts_of(const struct vobj *o, struct fh_parts *p)
     *p = (struct fh_parts){.kind = o->kind};
     if (o->kind == VOBJ_USER) {
         p->user = o->user;
-    } else if (o->kind == VOBJ_FILE) {
-        p->volume = o->vol ? volume_id(o->vol) : 0;
+    } else if (o->kind == VOBJ_FILE || o->kind == VOBJ_SNAPDIR) {
+        p->kind = VOBJ_FILE; /* .snapshots is inode 0 */
+        if (o->vol)
+            fh_set_volume(p, volume_id(o->vol));
         p->ino = o->ino;
         p->gen = o->gen;
     }
+}
+
+void fh_set_volume(struct fh_parts *p, uint64_t id)
+{
+    p->volume = snap_base_id(id);
+    p->snap = snap_id(id);
+}
+
+uint64_t fh_volume(const struct fh_parts *p)
+{
+    return snap_volume_id(p->volume, p->snap);
 }
 
 uint32_t fh_encode(const uint8_t key[16], const struct fh_parts *p, char out[FH_SIZE_MAX])

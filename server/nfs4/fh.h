@@ -12,6 +12,7 @@
 #define VOLNFS_NFS4_FH_H
 
 #include "proto/nfs4_gen.h"
+#include "server/store/snap.h"
 #include "server/vfs/vfs.h"
 
 #define FH_SIZE_MAX 48
@@ -25,6 +26,9 @@ struct fh_parts {
 };
 /* The parts of a handle of an object. */
 void fh_parts_of(const struct vobj *o, struct fh_parts *p);
+/* The volume_id of the volume or snapshot. */
+void fh_set_volume(struct fh_parts *p, uint64_t id);
+uint64_t fh_volume(const struct fh_parts *p);
 /* Returns the length. */
 uint32_t fh_encode(const uint8_t key[16], const struct fh_parts *p, char out[FH_SIZE_MAX]);
 /* NFS4ERR_BADHANDLE unless it is a handle this server made. */

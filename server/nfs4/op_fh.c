@@ -15,7 +15,7 @@ nfsstat4 op_putfh(struct compound *c, PUTFH4args *args, PUTFH4res *res)
 
     if (st != NFS4_OK)
         return st;
-    err = vfs_object(c->srv->vfs, &c->call, p.user, p.volume, p.ino, p.gen, &o);
+    err = vfs_object(c->srv->vfs, &c->call, p.user, fh_volume(&p), p.ino, p.gen, &o);
     if (err)
         return nfs4_status(err);
     compound_set_cur(c, &o);

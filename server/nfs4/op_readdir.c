@@ -74,7 +74,7 @@ static bool entry_source(struct listing *l, const struct vfs_dirent *de)
     s->va = de->attr;
     fh_parts_of(&de->obj, &s->fh);
     if (s->fh.kind == VOBJ_FILE && !de->obj.vol)
-        s->fh.volume = de->attr.fsid; /* a volume that is not open */
+        fh_set_volume(&s->fh, de->attr.fsid); /* a volume that is not open */
     return true;
 }
 

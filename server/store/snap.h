@@ -54,8 +54,6 @@ uint64_t snap_list_change(struct volume *v, struct timespec *mtime);
  * when it is destroyed, or when many others are opened and nobody has a reference. -ESTALE: there is none with
  * that id. -EAGAIN: it has to be opened first and may_block is false. -EUCLEAN. */
 int snap_open(struct volume *v, uint64_t id, bool may_block, struct volume **out);
-/* The volume that a snapshot's volume is of, borrowed: NULL if it is none. */
-struct volume *snap_parent(struct volume *v);
 
 /* Ids of volumes and snapshots in one number: what file systems, files and handles are told apart by. */
 #define SNAP_ID_SHIFT 40

@@ -18,11 +18,6 @@
 
 #define OPEN_MAX 16u
 
-struct volume *snap_parent(struct volume *v)
-{
-    return v->parent;
-}
-
 /* Opens a snapshot's volume. No lock held. */
 static int open_child(struct volume *v, const struct index_snap *row, struct volume **out)
 {

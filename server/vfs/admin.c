@@ -21,7 +21,7 @@ static int split_name(const char *name, size_t *user_len, const char **vol)
     return 0;
 }
 
-static int find_volume(struct vfs *v, const char *name, struct nvol **out)
+int ns_vol_find(struct vfs *v, const char *name, struct nvol **out)
 {
     size_t len;
     const char *vol;
@@ -66,7 +66,7 @@ int vfs_volume_create(struct vfs *v, const char *name, const struct volume_props
 int vfs_volume_destroy(struct vfs *v, const char *name)
 {
     struct nvol *n;
-    int err = find_volume(v, name, &n);
+    int err = ns_vol_find(v, name, &n);
     if (err)
         return err;
     err = ns_vol_destroy(v, n, false, NULL, NULL);
@@ -98,7 +98,7 @@ static void copy_names(const struct nvol *n, struct vfs_volume_info *info)
 int vfs_volume_info(struct vfs *v, const char *name, struct vfs_volume_info *out)
 {
     struct nvol *n;
-    int err = find_volume(v, name, &n);
+    int err = ns_vol_find(v, name, &n);
     if (err)
         return err;
     pthread_rwlock_rdlock(&v->lock);
@@ -203,7 +203,7 @@ int vfs_volume_set_props(struct vfs *v, const char *name, const struct volume_pr
 {
     struct nvol *n;
     struct volume *vol = NULL;
-    int err = find_volume(v, name, &n);
+    int err = ns_vol_find(v, name, &n);
     if (err)
         return err;
     err = ns_vol_open(v, n, true, &vol);

@@ -10,6 +10,7 @@
 
 #include "server/vfs/perm.h"
 #include "server/vfs/pseudo.h"
+#include "server/vfs/snapdir.h"
 
 #define RETRIES 16 /* lost races with other renames in a row; more is a defect, not bad luck */
 
@@ -24,7 +25,7 @@ static int check_name(const char *name, size_t len)
 
 static bool is_pseudo(const struct vobj *o)
 {
-    return o->kind == VOBJ_ROOT || o->kind == VOBJ_USER;
+    return o->kind == VOBJ_ROOT || o->kind == VOBJ_USER || o->kind == VOBJ_SNAPDIR;
 }
 
 /* The attributes of a directory of a volume in which c has the rights `may`. */
@@ -72,12 +73,26 @@ int vfs_lookup(struct vfs *v, struct store_call *call, const struct vobj *dir, c
     int derr = dir_attr(call, dir, c, VMAY_EXEC, &d);
     if (derr || err)
         return derr ? derr : err;
-    if ((err = volume_lookup(vol, call, dir->ino, name, len, &a)))
+    err = volume_lookup(vol, call, dir->ino, name, len, &a);
+    if (err == -ENOENT && snapdir_is_name(dir, name, len)) {
+        struct vobj o = {0};
+        snapdir_object(vol, &o); /* out may be dir */
+        vobj_release(out);
+        *out = o;
+        return attr ? snapdir_getattr(out, attr) : 0;
+    }
+    if (err)
         return err;
     if (attr)
         set_attr(attr, vol, &a);
     set_file(out, vol, &a);
     return 0;
+}
+
+/* .snapshots cannot be made by others; one of a volume that is older than snapshots stays what it is. */
+static int check_reserved(const struct vobj *dir, const char *name, size_t len)
+{
+    return snapdir_is_name(dir, name, len) ? -EEXIST : 0;
 }
 
 int vfs_lookup_parent(struct vfs *v, struct store_call *call, const struct vobj *dir,
@@ -87,6 +102,14 @@ int vfs_lookup_parent(struct vfs *v, struct store_call *call, const struct vobj 
     int err;
     if (dir->kind == VOBJ_ROOT)
         return -ENOENT;
+    if (dir->kind == VOBJ_SNAPDIR) {
+        struct volume *vol = volume_ref(dir->vol);
+        err = volume_getattr(vol, call, STORE_ROOT_INO, 0, &p);
+        if (!err)
+            set_file(out, vol, &p);
+        volume_unref(vol);
+        return err;
+    }
     if (dir->kind == VOBJ_USER) {
         struct vfs_attr attr;
         if ((err = pseudo_getattr(v, dir, &attr)))
@@ -128,6 +151,14 @@ static int create_in_volume(struct vfs *v, struct store_call *call, const struct
     /* An existing name is reported, or opened, whoever may write the directory. */
     err = volume_lookup(vol, call, dir->ino, a->name, a->len, &have);
     if (err == -ENOENT) {
+        if ((err = check_reserved(dir, a->name, a->len))) {
+            struct vobj o = {0};
+            snapdir_object(vol, &o);
+            vobj_release(out);
+            *out = o;
+            (void)snapdir_getattr(out, attr);
+            return err;
+        }
         if ((err = vfs_check(&d, c, VMAY_WRITE)) || (err = check_writable(dir)) ||
             (err = perm_new_inode(&d, c, a->type, &a->set, &ca.set)))
             return err;
@@ -186,6 +217,8 @@ int vfs_link(struct vfs *v, struct store_call *call, const struct vobj *o, const
         return err;
     if (is_pseudo(o))
         return -EISDIR;
+    if (dir->kind == VOBJ_SNAPDIR)
+        return -EROFS;
     if (is_pseudo(dir))
         return -EXDEV;
     if ((err = volume_getattr(o->vol, call, o->ino, o->gen, &a)))
@@ -194,7 +227,8 @@ int vfs_link(struct vfs *v, struct store_call *call, const struct vobj *o, const
         return -EISDIR;
     if (volume_id(o->vol) != volume_id(dir->vol))
         return -EXDEV;
-    if ((err = dir_attr(call, dir, c, VMAY_EXEC | VMAY_WRITE, &d)) || (err = check_writable(dir)))
+    if ((err = dir_attr(call, dir, c, VMAY_EXEC | VMAY_WRITE, &d)) || (err = check_writable(dir)) ||
+        (err = check_reserved(dir, name, len)))
         return err;
     if (root && (err = ns_root_enter(v, call)))
         return err;
@@ -202,6 +236,13 @@ int vfs_link(struct vfs *v, struct store_call *call, const struct vobj *o, const
     if (root)
         ns_root_leave(v);
     return err;
+}
+
+static int lookup_to_remove(struct store_call *call, const struct vobj *dir, const char *name, size_t len,
+                            struct vattr *a)
+{
+    int err = volume_lookup(dir->vol, call, dir->ino, name, len, a);
+    return err == -ENOENT && snapdir_is_name(dir, name, len) ? -EROFS : err;
 }
 
 int vfs_remove(struct vfs *v, struct store_call *call, const struct vobj *dir, const struct vcred *c,
@@ -223,7 +264,7 @@ int vfs_remove(struct vfs *v, struct store_call *call, const struct vobj *dir, c
     }
     for (int i = 0; i < RETRIES; i++) {
         if ((err = dir_attr(call, dir, c, VMAY_EXEC, &d)) ||
-            (err = volume_lookup(dir->vol, call, dir->ino, name, len, &a)) ||
+            (err = lookup_to_remove(call, dir, name, len, &a)) ||
             (err = vfs_check(&d, c, VMAY_WRITE)) || (err = perm_sticky(&d, &a, c)) ||
             (err = check_writable(dir)))
             return err;
@@ -273,7 +314,8 @@ static int rename_once(struct vfs *v, struct store_call *call, const struct vobj
     if (err && err != -ENOENT)
         return err;
     over = !err;
-    if ((err = check_rename(&sd, &dd, &src, over ? &dst : NULL, c)) || (err = check_writable(sdir)))
+    if ((err = check_rename(&sd, &dd, &src, over ? &dst : NULL, c)) || (err = check_writable(sdir)) ||
+        (!over && (err = check_reserved(ddir, dname, dlen))))
         return err;
     if (root && (err = ns_root_enter(v, call)))
         return err;
@@ -344,6 +386,21 @@ static bool pass_entry(void *arg, const struct volume_dirent *e)
     return w->fn(w->arg, &de);
 }
 
+/* The entry .snapshots, if the volume shows it; false when fn wants no more. */
+static bool give_snapdir(struct volume *vol, bool (*fn)(void *arg, const struct vfs_dirent *de), void *arg)
+{
+    struct volume_props props;
+    struct vfs_dirent de = {.cookie = SNAPDIR_COOKIE,
+                            .name = SNAPDIR_NAME,
+                            .len = strlen(SNAPDIR_NAME),
+                            .obj = {.kind = VOBJ_SNAPDIR, .vol = vol}};
+    volume_get_props(vol, &props);
+    if (!props.snapdir)
+        return true;
+    (void)snapdir_getattr(&de.obj, &de.attr);
+    return fn(arg, &de);
+}
+
 int vfs_readdir(struct vfs *v, struct store_call *call, const struct vobj *dir, const struct vcred *c,
                 uint64_t after, unsigned max, bool (*fn)(void *arg, const struct vfs_dirent *de),
                 void *arg, bool *eof)
@@ -351,9 +408,13 @@ int vfs_readdir(struct vfs *v, struct store_call *call, const struct vobj *dir, 
     struct walk w = {.vol = dir->vol, .fn = fn, .arg = arg};
     struct vattr d;
     int err;
+    *eof = false;
     if (is_pseudo(dir))
         return pseudo_readdir(v, call, dir, after, max, fn, arg, eof);
     if ((err = dir_attr(call, dir, c, VMAY_READ, &d)))
         return err;
+    if (after < SNAPDIR_COOKIE && snapdir_is_name(dir, SNAPDIR_NAME, strlen(SNAPDIR_NAME)) &&
+        !give_snapdir(dir->vol, fn, arg))
+        return 0;
     return volume_readdir(dir->vol, call, dir->ino, after, max, pass_entry, &w, eof);
 }

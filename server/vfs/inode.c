@@ -32,6 +32,8 @@ bool vobj_same(const struct vobj *a, const struct vobj *b)
     switch (a->kind) {
     case VOBJ_USER:
         return a->user == b->user;
+    case VOBJ_SNAPDIR:
+        return volume_id(a->vol) == volume_id(b->vol);
     case VOBJ_FILE:
         return volume_id(a->vol) == volume_id(b->vol) && a->ino == b->ino &&
                (a->gen == b->gen || !a->gen || !b->gen);
@@ -60,13 +62,19 @@ int vfs_object(struct vfs *v, struct store_call *call, uint64_t user, uint64_t v
         if ((err = pseudo_getattr(v, &o, &attr)))
             return err;
     } else {
-        if ((err = ns_vol_get(v, volume, &n)))
+        if ((err = ns_vol_get(v, snap_base_id(volume), &n)))
             return err;
         err = ns_vol_open(v, n, call->may_block, &vol);
         ns_vol_put(n);
+        if (!err && snap_id(volume)) {
+            struct volume *live = vol;
+            vol = NULL;
+            err = snap_open(live, snap_id(volume), call->may_block, &vol);
+            volume_unref(live);
+        }
         if (err)
             return err;
-        o = (struct vobj){.kind = VOBJ_FILE, .vol = vol, .ino = ino, .gen = gen};
+        o = (struct vobj){.kind = ino ? VOBJ_FILE : VOBJ_SNAPDIR, .vol = vol, .ino = ino, .gen = gen};
     }
     vobj_release(out);
     *out = o;
@@ -97,7 +105,7 @@ int vfs_getattr(struct vfs *v, struct store_call *call, const struct vobj *o, st
 int vfs_statfs(struct vfs *v, struct store_call *call, const struct vobj *o, struct vfs_stat *out)
 {
     memset(out, 0, sizeof(*out));
-    if (o->kind == VOBJ_FILE) {
+    if (o->vol) {
         struct volume_stat st;
         volume_stat(o->vol, &st);
         out->total_bytes = st.total_bytes;
@@ -133,6 +141,10 @@ int vfs_access(struct vfs *v, struct store_call *call, const struct vobj *o, con
     *got = 0;
     if (err)
         return err;
+    if (o->kind == VOBJ_SNAPDIR) {
+        *got = want & (VMAY_EXEC | VMAY_READ);
+        return 0;
+    }
     if (o->kind != VOBJ_FILE) { /* everybody may make users and volumes */
         *got = want & (VMAY_EXEC | VMAY_WRITE | VMAY_READ);
         return 0;

@@ -74,6 +74,8 @@ int ns_vol_get_name(struct vfs *v, uint64_t user, const char *name, size_t len, 
 struct nvol *ns_vol_ref(struct nvol *n);
 void ns_vol_put(struct nvol *n);
 
+/* The volume "alice/mydata", with a reference. -EINVAL, -ENOENT: admin.c. */
+int ns_vol_find(struct vfs *v, const char *name, struct nvol **out);
 /* The open volume, with a reference. -EAGAIN: it has to be opened first and may_block is false. -ESTALE: it
  * has been removed. */
 int ns_vol_open(struct vfs *v, struct nvol *n, bool may_block, struct volume **out);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "server/vfs/perm.h"
+#include "server/vfs/snapdir.h"
 
 #define PSEUDO_READDIR_MAX 1024u /* entries copied out of the tables at a time */
 
@@ -42,6 +43,8 @@ static void set_user(struct vobj *o, uint64_t user)
 int pseudo_getattr(struct vfs *v, const struct vobj *o, struct vfs_attr *out)
 {
     int err = 0;
+    if (o->kind == VOBJ_SNAPDIR)
+        return snapdir_getattr(o, out);
     pthread_rwlock_rdlock(&v->lock);
     if (o->kind == VOBJ_ROOT) {
         fill_attr(&v->root, 1, v->nusers, out);
@@ -94,6 +97,26 @@ static int lookup_user(struct vfs *v, const char *name, size_t len, struct vobj 
     return err;
 }
 
+/* name is "mydata@snapshot". */
+static int lookup_snapshot(struct vfs *v, struct store_call *call, uint64_t user, const char *name,
+                           size_t len, struct vobj *out, struct vfs_attr *attr)
+{
+    const char *at = memchr(name, '@', len);
+    size_t vlen = (size_t)(at - name);
+    struct volume *vol = NULL;
+    struct snap_info s;
+    struct nvol *n;
+    int err = ns_vol_get_name(v, user, name, vlen, &n);
+    if (err)
+        return err;
+    if (!(err = ns_vol_open(v, n, call->may_block, &vol)) &&
+        !(err = snap_find(vol, at + 1, len - vlen - 1, &s)))
+        err = snapdir_root(call, vol, s.id, out, attr);
+    volume_unref(vol);
+    ns_vol_put(n);
+    return err == -ESTALE ? -ENOENT : err;
+}
+
 int pseudo_lookup(struct vfs *v, struct store_call *call, const struct vobj *dir, const char *name,
                   size_t len, struct vobj *out, struct vfs_attr *attr)
 {
@@ -102,6 +125,10 @@ int pseudo_lookup(struct vfs *v, struct store_call *call, const struct vobj *dir
     int err;
     if (dir->kind == VOBJ_ROOT)
         return lookup_user(v, name, len, out, attr);
+    if (dir->kind == VOBJ_SNAPDIR)
+        return snapdir_lookup(call, dir, name, len, out, attr);
+    if (memchr(name, '@', len))
+        return lookup_snapshot(v, call, dir->user, name, len, out, attr);
     if ((err = ns_vol_get_name(v, dir->user, name, len, &n))) {
         int stale = pseudo_getattr(v, dir, &da);
         return stale ? stale : err;
@@ -153,6 +180,8 @@ int pseudo_create(struct vfs *v, struct store_call *call, const struct vobj *dir
     err = pseudo_lookup(v, call, dir, a->name, a->len, out, attr);
     if (err != -ENOENT)
         return err ? err : -EEXIST;
+    if (dir->kind == VOBJ_SNAPDIR)
+        return -EROFS;
     if (a->type != IT_DIR)
         return -EACCES; /* only users and volumes live here, and they are directories */
     if ((err = check_new_name(dir, a->name, a->len)))
@@ -179,6 +208,8 @@ int pseudo_remove(struct vfs *v, struct store_call *call, const struct vobj *dir
 {
     struct nvol *n = NULL;
     int err;
+    if (dir->kind == VOBJ_SNAPDIR)
+        return -EROFS;
     if (!call->may_block)
         return -EAGAIN;
     if (dir->kind == VOBJ_ROOT)
@@ -198,6 +229,8 @@ int pseudo_rename(struct vfs *v, struct store_call *call, const struct vobj *dir
     struct vobj root = {0};
     struct vfs_attr attr;
     int err;
+    if (dir->kind == VOBJ_SNAPDIR)
+        return -EROFS;
     if (dir->kind == VOBJ_ROOT)
         return -EPERM; /* a user keeps its name */
     if (!call->may_block)
@@ -216,10 +249,21 @@ out:
     return err;
 }
 
-int pseudo_parent_of_volume(struct vfs *v, const struct volume *vol, struct vobj *out)
+int pseudo_parent_of_volume(struct vfs *v, struct volume *vol, struct vobj *out)
 {
     struct nvol *n = NULL;
-    int err = ns_vol_get(v, volume_id(vol), &n);
+    struct volume *parent = NULL;
+    int err;
+    if (snap_id(volume_id(vol))) {
+        if ((err = ns_vol_get(v, snap_base_id(volume_id(vol)), &n)))
+            return err;
+        if (!(err = ns_vol_open(v, n, true, &parent)))
+            snapdir_object(parent, out);
+        volume_unref(parent);
+        ns_vol_put(n);
+        return err;
+    }
+    err = ns_vol_get(v, volume_id(vol), &n);
     if (err)
         return err;
     set_user(out, n->user);
@@ -312,6 +356,8 @@ int pseudo_readdir(struct vfs *v, struct store_call *call, const struct vobj *di
     bool more = false, wanted = true;
     int err;
     *eof = false;
+    if (dir->kind == VOBJ_SNAPDIR)
+        return snapdir_readdir(call, dir, after, max, fn, arg, eof);
     if (dir->kind == VOBJ_USER && !call->may_block)
         return -EAGAIN; /* volumes may have to be opened for their attributes */
     if (max > PSEUDO_READDIR_MAX || !max)

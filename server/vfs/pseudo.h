@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * pseudo: the directories above the volumes: the root with the users, and each user with the volumes.
  * Anybody may look and make things in them; a volume is removed and renamed by its owner. The functions
- * are vfs.h's, for a dir of VOBJ_ROOT or VOBJ_USER.
+ * are vfs.h's, for a dir of VOBJ_ROOT, VOBJ_USER or VOBJ_SNAPDIR (which snapdir.c serves).
  */
 #ifndef VOLNFS_VFS_PSEUDO_H
 #define VOLNFS_VFS_PSEUDO_H
 
+#include "server/store/snap.h"
 #include "server/vfs/namespace.h"
 
 /* File ids within fsid 0: 1 is the root, then even numbers are users and odd ones volumes (what the root
@@ -14,9 +15,15 @@ static inline uint64_t pseudo_user_fileid(uint64_t user)
 {
     return (user << 1) + 2;
 }
+/* Within a volume: the directory of its snapshots, and above that what the roots of these are mounted on. No inode
+ * has so high a number. */
+#define PSEUDO_SNAPDIR_FILEID (UINT64_C(1) << 62)
+/* volume: a volume_id. */
 static inline uint64_t pseudo_volume_fileid(uint64_t volume)
 {
-    return (volume << 1) + 3;
+    uint64_t snap = snap_id(volume);
+
+    return snap ? PSEUDO_SNAPDIR_FILEID + snap : (volume << 1) + 3;
 }
 /* Cookies 0..7 mean something else to clients; entries are in the order of their ids. */
 #define PSEUDO_COOKIE_BASE 8
@@ -35,8 +42,8 @@ int pseudo_rename(struct vfs *v, struct store_call *call, const struct vobj *dir
 int pseudo_readdir(struct vfs *v, struct store_call *call, const struct vobj *dir, uint64_t after,
                    unsigned max, bool (*fn)(void *arg, const struct vfs_dirent *de), void *arg,
                    bool *eof);
-/* The user that a volume belongs to. -ESTALE. */
-int pseudo_parent_of_volume(struct vfs *v, const struct volume *vol, struct vobj *out);
+/* What is above the root of a volume, its user, or of a snapshot, .snapshots. -ESTALE. */
+int pseudo_parent_of_volume(struct vfs *v, struct volume *vol, struct vobj *out);
 
 /* The root directory of n as an object (and its attributes, if attr is not NULL). */
 int pseudo_volume_root(struct vfs *v, struct store_call *call, struct nvol *n, struct vobj *out,

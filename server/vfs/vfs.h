@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  * vfs: the tree /USER/VOLUME/... with POSIX permissions, in plain C types.
  *
- * An object is the root, a user, or an inode of a volume. The functions check permissions against a
+ * An object is the root, a user, an inode of a volume or of a snapshot (a volume of its own here, read-only), or the
+ * directory of a volume's snapshots. The functions check permissions against a
  * struct vcred, name syntax and the rules of the pseudo tree, and use the store for the rest. Return
  * values and blocking are the store's (store/types.h): -EAGAIN = call again with may_block.
  */
 #ifndef VOLNFS_VFS_VFS_H
 #define VOLNFS_VFS_VFS_H
 
+#include "server/store/snap.h"
 #include "server/store/statedb.h"
 #include "server/store/volume.h"
 
@@ -18,12 +20,12 @@ struct vcred {
     const uint32_t *groups;
 };
 
-enum vobj_kind { VOBJ_NONE, VOBJ_ROOT, VOBJ_USER, VOBJ_FILE };
+enum vobj_kind { VOBJ_NONE, VOBJ_ROOT, VOBJ_USER, VOBJ_FILE, VOBJ_SNAPDIR };
 /* A reference to an object. Copy with vobj_copy, drop with vobj_release; zero is the empty one. */
 struct vobj {
     enum vobj_kind kind;
     uint64_t user;      /* of VOBJ_USER */
-    struct volume *vol; /* of VOBJ_FILE; referenced */
+    struct volume *vol; /* of VOBJ_FILE, VOBJ_SNAPDIR; referenced */
     uint64_t ino;       /* of VOBJ_FILE */
     uint32_t gen;
 };
@@ -41,8 +43,9 @@ int vfs_free(struct vfs *v);
 /* --- objects --- */
 
 void vfs_root(struct vfs *v, struct vobj *out);
-/* An object from the parts of a handle: volume 0 and ino 0 = root; volume 0 = user `user`; else inode. The
- * volume is opened if need be (may block). -ESTALE: no such user or volume. The inode is not looked up
+/* An object from the parts of a handle: volume 0 and ino 0 = root; volume 0 = user `user`;
+ * ino 0 = the volume's .snapshots; else inode. volume: a volume_id, which for a snapshot says its volume, too. The
+ * volume is opened if need be (may block). -ESTALE: no such user, volume or snapshot. The inode is not looked up
  * here: a dead ino or generation shows (-ESTALE) at the first use. */
 int vfs_object(struct vfs *v, struct store_call *call, uint64_t user, uint64_t volume, uint64_t ino,
                uint32_t gen, struct vobj *out);
@@ -169,6 +172,14 @@ int vfs_volume_list(struct vfs *v, const char *user,
 int vfs_volume_peek(struct vfs *v, int (*fn)(void *arg, const struct vfs_volume_info *info), void *arg);
 unsigned vfs_volume_count(struct vfs *v);
 int vfs_volume_set_props(struct vfs *v, const char *name, const struct volume_props *p);
+/* Snapshots; full is "alice/mydata@name". Errors as snap.h has them. Durable on return. */
+int vfs_snap_create(struct vfs *v, const char *full);
+int vfs_snap_destroy(struct vfs *v, const char *full);
+/* to: the new name, "name" alone or the whole with the same volume (else -EXDEV). */
+int vfs_snap_rename(struct vfs *v, const char *full, const char *to);
+/* Calls fn for each snapshot of the volume `name`, oldest first, with the volume's id. */
+int vfs_snap_list(struct vfs *v, const char *name,
+                  int (*fn)(void *arg, uint64_t volume, const struct snap_info *s), void *arg);
 /* All open volumes: after grace. */
 int vfs_purge_orphans(struct vfs *v);
 

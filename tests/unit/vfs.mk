@@ -1,9 +1,11 @@
-UNIT_TESTS_vfs = tests/unit/perm.t tests/unit/props.t tests/unit/vfs.t
+UNIT_TESTS_vfs = tests/unit/perm.t tests/unit/props.t tests/unit/vfs.t tests/unit/vfs_snap.t
 tests_unit_perm_t_SOURCES = tests/unit/perm.c
 tests_unit_perm_t_LDADD = $(UNIT_LIBS_VFS)
 tests_unit_props_t_SOURCES = tests/unit/props.c
 tests_unit_props_t_LDADD = $(UNIT_LIBS_PROTO)
 tests_unit_vfs_t_SOURCES = tests/unit/vfs.c tests/unit/storetest.h
 tests_unit_vfs_t_LDADD = $(UNIT_LIBS_VFS)
+tests_unit_vfs_snap_t_SOURCES = tests/unit/vfs_snap.c tests/unit/storetest.h
+tests_unit_vfs_snap_t_LDADD = $(UNIT_LIBS_VFS)
 check_PROGRAMS += $(UNIT_TESTS_vfs)
 TESTS += $(UNIT_TESTS_vfs)

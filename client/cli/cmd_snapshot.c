@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * cmd_snapshot: volnfs snapshot create|list|destroy|rename.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "client/cli/connect.h"
+#include "client/cli/format.h"
+
+/* Calls proc, which takes a name and answers with a result, for each argument. */
+static int each_name(struct cli *cli, int argc, char **argv, rpcproc_t proc)
+{
+    int worst = 0, status = 0;
+    CLIENT *c;
+    if (argc == 0)
+        return cli_usage(cli, "which snapshot?");
+    for (int i = 0; i < argc; i++)
+        if (!strchr(argv[i], '@') || strlen(argv[i]) > CONTROL_NAME_MAX)
+            return cli_usage(cli, "'%.80s' is not of the form USER/VOLUME@NAME", argv[i]);
+    c = control_connect(cli, &status);
+    if (!c)
+        return status;
+    for (int i = 0; i < argc; i++) {
+        control_name_args args = {.name = argv[i]};
+        control_result r;
+        if (!control_call(c, proc, (xdrproc_t)xdr_control_name_args, &args, (xdrproc_t)xdr_control_result, &r,
+                          sizeof(r)) ||
+            control_outcome(&r))
+            worst = 1;
+        xdr_free((xdrproc_t)xdr_control_result, &r);
+    }
+    control_disconnect(c);
+    return worst;
+}
+
+static int do_create(struct cli *cli, int argc, char **argv)
+{
+    return each_name(cli, argc, argv, CONTROL_SNAP_CREATE);
+}
+
+static int do_destroy(struct cli *cli, int argc, char **argv)
+{
+    return each_name(cli, argc, argv, CONTROL_SNAP_DESTROY);
+}
+
+int snapshot_pair(struct cli *cli, char *name, char *to, unsigned flags, unsigned long proc)
+{
+    control_pair_args args = {.name = name, .to = to, .flags = flags};
+    control_result r;
+    int status = 0;
+    CLIENT *c;
+    if (!strchr(name, '@') || strlen(name) > CONTROL_NAME_MAX)
+        return cli_usage(cli, "'%.80s' is not of the form USER/VOLUME@NAME", name);
+    if (strlen(to) > CONTROL_NAME_MAX)
+        return cli_usage(cli, "the name '%.40s...' is too long", to);
+    c = control_connect(cli, &status);
+    if (!c)
+        return status;
+    status = 1;
+    if (control_call(c, proc, (xdrproc_t)xdr_control_pair_args, &args, (xdrproc_t)xdr_control_result, &r,
+                     sizeof(r)))
+        status = control_outcome(&r);
+    xdr_free((xdrproc_t)xdr_control_result, &r);
+    control_disconnect(c);
+    return status;
+}
+
+static int do_rename(struct cli *cli, int argc, char **argv)
+{
+    if (argc != 2)
+        return cli_usage(cli, "a snapshot and its new name are needed");
+    return snapshot_pair(cli, argv[0], argv[1], 0, CONTROL_SNAP_RENAME);
+}
+
+/* --- list --- */
+
+static int print_json(const control_snapshot *s, u_int n)
+{
+    json_t *all = json_array();
+    for (u_int i = 0; all && i < n; i++) {
+        json_t *o = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "name", s[i].name, "id", (json_int_t)s[i].id,
+                              "created", (json_int_t)s[i].created, "files", (json_int_t)s[i].files, "logical",
+                              (json_int_t)s[i].logical, "stored", (json_int_t)s[i].stored);
+        if (!o || json_array_append_new(all, o)) {
+            json_decref(all);
+            all = NULL;
+        }
+    }
+    return format_print_json(all);
+}
+
+static int print_table(const control_snapshot *s, u_int n)
+{
+    int width = 4;
+    for (u_int i = 0; i < n; i++)
+        if ((int)strlen(s[i].name) > width)
+            width = (int)strlen(s[i].name);
+    printf("%-*s  %-19s  %8s  %9s\n", width, "NAME", "CREATED", "LOGICAL", "FILES");
+    for (u_int i = 0; i < n; i++) {
+        char logical[16], when[32] = "?";
+        time_t t = (time_t)s[i].created;
+        struct tm tm;
+        if (localtime_r(&t, &tm))
+            strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
+        format_size(s[i].logical, logical, sizeof(logical));
+        printf("%-*s  %-19s  %8s  %9llu\n", width, s[i].name, when, logical, (unsigned long long)s[i].files);
+    }
+    return 0;
+}
+
+static int do_list(struct cli *cli, int argc, char **argv)
+{
+    control_name_args args = {.name = argc ? argv[0] : (char *)""};
+    control_snapshots r;
+    int status = 0;
+    CLIENT *c;
+    if (argc > 1)
+        return cli_usage(cli, "at most one user or volume");
+    if (strlen(args.name) > CONTROL_NAME_MAX)
+        return cli_usage(cli, "the name is too long");
+    c = control_connect(cli, &status);
+    if (!c)
+        return status;
+    status = 1;
+    if (control_call(c, CONTROL_SNAP_LIST, (xdrproc_t)xdr_control_name_args, &args,
+                     (xdrproc_t)xdr_control_snapshots, &r, sizeof(r)) &&
+        !(status = control_outcome(&r.result)))
+        status = (cli->json ? print_json : print_table)(r.snapshots.snapshots_val, r.snapshots.snapshots_len);
+    xdr_free((xdrproc_t)xdr_control_snapshots, &r);
+    control_disconnect(c);
+    return status;
+}
+
+int cmd_snapshot(struct cli *cli, int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        int (*run)(struct cli *cli, int argc, char **argv);
+    } actions[] = {{"create", do_create}, {"destroy", do_destroy}, {"list", do_list}, {"rename", do_rename}};
+    int opt, status = 0;
+    while ((opt = cli_getopt(cli, argc, argv, NULL, NULL, &status)) != -1)
+        return status;
+    if (optind == argc)
+        return cli_usage(cli, "create, list, destroy or rename?");
+    for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
+        if (!strcmp(argv[optind], actions[i].name))
+            return actions[i].run(cli, argc - optind - 1, argv + optind + 1);
+    return cli_usage(cli, "'%.40s' is nothing to do with a snapshot: use create, list, destroy or rename",
+                     argv[optind]);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * admin_snap: what the administration interface asks of snapshots, by name.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "server/store/snap.h"
+#include "server/vfs/namespace.h"
+
+/* The open volume of "alice/mydata@name", with a reference, and the part behind the '@', which is checked. */
+static int open_of(struct vfs *v, const char *full, struct volume **out, const char **snap)
+{
+    const char *at = strchr(full, '@');
+    struct nvol *n;
+    char *name;
+    int err;
+    *out = NULL;
+    if (!at || snap_check_name(at + 1, strlen(at + 1)))
+        return -EINVAL;
+    *snap = at + 1;
+    name = strndup(full, (size_t)(at - full));
+    if (!name)
+        return -ENOMEM;
+    err = ns_vol_find(v, name, &n);
+    free(name);
+    if (err)
+        return err;
+    err = ns_vol_open(v, n, true, out);
+    ns_vol_put(n);
+    return err == -ESTALE ? -ENOENT : err;
+}
+
+int vfs_snap_create(struct vfs *v, const char *full)
+{
+    struct volume *vol;
+    const char *snap;
+    int err = open_of(v, full, &vol, &snap);
+    if (!err && !(err = snap_create(vol, snap, NULL)))
+        log_info("snapshot %s created", full);
+    volume_unref(vol);
+    return err;
+}
+
+int vfs_snap_destroy(struct vfs *v, const char *full)
+{
+    struct volume *vol;
+    const char *snap;
+    int err = open_of(v, full, &vol, &snap);
+    if (!err && !(err = snap_destroy(vol, snap)))
+        log_info("snapshot %s destroyed", full);
+    volume_unref(vol);
+    return err;
+}
+
+int vfs_snap_rename(struct vfs *v, const char *full, const char *to)
+{
+    const char *at = strchr(to, '@'), *slash = strchr(to, '/');
+    struct volume *vol;
+    const char *snap;
+    int err = open_of(v, full, &vol, &snap);
+    if (!err && slash && !at)
+        err = -EINVAL;
+    else if (!err && at && (at - to != snap - 1 - full || memcmp(to, full, (size_t)(at - to))))
+        err = -EXDEV;
+    if (!err && !(err = snap_rename(vol, snap, at ? at + 1 : to)))
+        log_info("snapshot %s renamed to %s", full, to);
+    volume_unref(vol);
+    return err;
+}
+
+int vfs_snap_list(struct vfs *v, const char *name,
+                  int (*fn)(void *arg, uint64_t volume, const struct snap_info *s), void *arg)
+{
+    struct snap_info s;
+    struct volume *vol = NULL;
+    struct nvol *n;
+    int r, err = ns_vol_find(v, name, &n);
+    if (err)
+        return err;
+    err = ns_vol_open(v, n, true, &vol);
+    ns_vol_put(n);
+    for (s.id = 0; !err && (r = snap_list(vol, s.id, &s, 1)) != 0;)
+        err = r < 0 ? r : fn(arg, volume_id(vol), &s);
+    volume_unref(vol);
+    return err == -ESTALE ? -ENOENT : err;
+}

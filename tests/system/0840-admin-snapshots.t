@@ -1,0 +1,57 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Snapshots through the command and the preload client.
+. "${VOLNFS_SRC:-.}/tests/lib/tap.sh"
+
+json() { python3 -c "import json, sys; d = json.load(sys.stdin); print($1)"; }
+
+ok "the server starts" server_start
+ok "a volume" volnfs create alice/mydata
+run_in() { "$VOLNFS" run -s "127.0.0.1:$PORT" "$@"; }
+ok "files" run_in -v alice/mydata -- sh -c 'cd /volumes/mydata && echo one >f && mkdir d && seq 20000 >d/g'
+
+for name in alice/mydata alice/mydata@ alice/mydata@a/b alice/mydata@-x alice/none@x "alice/mydata@$(printf 'n%.0s' $(seq 64))"; do
+    not_ok "snapshot create '$(printf %.30s "$name")' is refused" volnfs snapshot create "$name"
+done
+not_ok "no action" volnfs snapshot
+not_ok "an unknown one" volnfs snapshot frobnicate
+ok "create" volnfs snapshot create alice/mydata@monday
+not_ok "create it again" volnfs snapshot create alice/mydata@monday
+like "it says so" "$(cat "$T/out")" "already"
+ok "changes" run_in -v alice/mydata -- sh -c 'cd /volumes/mydata && echo two >f && rm d/g'
+is "the snapshot has what was, at its own name" \
+    "$(run_in -v alice/mydata@monday:ro=/snap -- sh -c 'cat /snap/f; tail -n1 /snap/d/g' | tr '\n' ' ')" "one 20000 "
+is "and in .snapshots" "$(run_in -v alice/mydata -- sh -c 'cat /volumes/mydata/f /volumes/mydata/.snapshots/monday/f' | tr '\n' ' ')" "two one "
+is "which is listed itself" "$(run_in -v alice/mydata -- ls /volumes/mydata/.snapshots)" monday
+is "but not in the root" "$(run_in -v alice/mydata -- ls -A /volumes/mydata | tr '\n' ' ')" "d f "
+ok "unless one wants it" volnfs set alice/mydata snapdir=visible
+is "to be visible" "$(run_in -v alice/mydata -- ls -A /volumes/mydata | tr '\n' ' ')" ".snapshots d f "
+not_ok "no writing there" run_in -v alice/mydata -- sh -c 'echo x >/volumes/mydata/.snapshots/monday/f'
+not_ok "no removing" run_in -v alice/mydata -- rm -r /volumes/mydata/.snapshots/monday
+is "cp takes it" "$(VOLNFS_SERVER=127.0.0.1:$PORT "$VOLNFS" cat alice/mydata@monday:/f)" one
+ok "what it holds is counted" sh -c "'$VOLNFS' --store '$T/store' list --json | python3 -c '
+import json, sys
+v = json.load(sys.stdin)[0]
+assert v[\"held\"] > 1000 and v[\"snapshots\"] == 1, v'"
+is "list" "$(volnfs snapshot list --json | json '[s["name"] for s in d]')" "['alice/mydata@monday']"
+like "list of a volume" "$(volnfs snapshot list alice/mydata)" "^alice/mydata@monday "
+not_ok "list of one that is not there" volnfs snapshot list alice/none
+ok "rename" volnfs snapshot rename alice/mydata@monday tuesday
+ok "check, server up" volnfs check --data --all
+ok "the server stops" server_stop
+ok "check, server down" volnfs check --data --all
+ok "the server starts again" server_start
+is "the snapshot is there, with its new name" "$(run_in -v alice/mydata@tuesday:ro=/snap -- cat /snap/f)" one
+ok "destroy" volnfs snapshot destroy alice/mydata@tuesday
+not_ok "destroy it again" volnfs snapshot destroy alice/mydata@tuesday
+is "nothing is left" "$(run_in -v alice/mydata -- ls /volumes/mydata/.snapshots)" ""
+freed() {
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        [ "$(volnfs list --json | json 'd[0]["held"]')" = 0 ] && return
+        sleep 0.3
+    done
+    return 1
+}
+ok "and its bytes are free again" freed
+ok "check" volnfs check --data --all
+done_testing

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Tests of snapshots in the tree: by name, in .snapshots, read-only, across restarts.
+ */
+#include "server/store/check.h"
+#include "server/vfs/vfs.h"
+#include "tests/unit/storetest.h"
+
+static const struct vcred root = {.uid = 0, .gid = 0};
+
+struct env {
+    char *dir;
+    struct statedb *db;
+    struct engine *engine;
+    struct vfs *v;
+    struct store_call call;
+    struct vobj user, vol; /* alice, alice/v */
+};
+
+static int lookup(struct env *e, const struct vobj *dir, const char *name, struct vobj *out,
+                  struct vfs_attr *attr)
+{
+    return vfs_lookup(e->v, &e->call, dir, &root, name, strlen(name), out, attr);
+}
+
+static void start(struct env *e)
+{
+    struct engine_conf conf = {.cache_size = 16 << 20, .workers = 1};
+    struct volume_props props;
+    struct vobj o = {0};
+    int r;
+    assert_int_equal(statedb_open(e->dir, &e->db), 0);
+    conf.epoch = statedb_epoch(e->db);
+    assert_int_equal(engine_new(&conf, &e->engine), 0);
+    assert_int_equal(vfs_new(e->dir, e->db, e->engine, &e->v), 0);
+    store_call_init(&e->call, true);
+    volume_props_default(&props);
+    r = vfs_volume_create(e->v, "alice/v", &props, 0, 0, 0755);
+    assert_true(r == 0 || r == -EEXIST);
+    vfs_root(e->v, &o);
+    assert_int_equal(lookup(e, &o, "alice", &e->user, NULL), 0);
+    assert_int_equal(lookup(e, &e->user, "v", &e->vol, NULL), 0);
+}
+
+static void stop(struct env *e)
+{
+    vobj_release(&e->vol);
+    vobj_release(&e->user);
+    store_call_release(&e->call);
+    assert_int_equal(vfs_free(e->v), 0);
+    engine_free(e->engine);
+    statedb_close(e->db);
+}
+
+static int setup(void **state)
+{
+    struct env *e = calloc(1, sizeof(*e));
+    e->dir = st_tmpdir();
+    start(e);
+    *state = e;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct env *e = *state;
+    stop(e);
+    st_rmtree(e->dir);
+    free(e);
+    return 0;
+}
+
+static int make(struct env *e, const struct vobj *dir, const char *name, enum inode_type type, struct vobj *out)
+{
+    struct vfs_create a = {.name = name,
+                           .len = strlen(name),
+                           .type = type,
+                           .set = {.mask = VSET_MODE, .mode = 0755},
+                           .excl = true};
+    struct vfs_attr attr;
+    bool made;
+    return vfs_create(e->v, &e->call, dir, &root, &a, out, &attr, &made, NULL);
+}
+
+static void put(struct env *e, const char *name, const char *text)
+{
+    struct vobj o = {0};
+    int r = lookup(e, &e->vol, name, &o, NULL);
+    if (r == -ENOENT)
+        r = make(e, &e->vol, name, IT_REG, &o);
+    assert_int_equal(r, 0);
+    assert_int_equal(vfs_write(e->v, &e->call, &o, &root, true, 0, text, strlen(text), false, NULL, NULL), 0);
+    store_call_release(&e->call);
+    vobj_release(&o);
+}
+
+static bool holds(struct env *e, const struct vobj *dir, const char *name, const char *text)
+{
+    struct vobj o = {0};
+    struct volume_read r;
+    bool same;
+    assert_int_equal(lookup(e, dir, name, &o, NULL), 0);
+    assert_int_equal(vfs_read(e->v, &e->call, &o, &root, true, 0, 100, &r), 0);
+    same = r.len == strlen(text) && !memcmp(r.iov[0].iov_base, text, r.len);
+    volume_read_release(&r);
+    vobj_release(&o);
+    return same;
+}
+
+struct names {
+    char all[256];
+    unsigned n, stop;
+    struct vfs_dirent last;
+};
+
+static bool note(void *arg, const struct vfs_dirent *de)
+{
+    struct names *l = arg;
+    assert_int_equal(de->err, 0);
+    assert_true(l->n == 0 || de->cookie > l->last.cookie);
+    snprintf(l->all + strlen(l->all), sizeof(l->all) - strlen(l->all), "%.*s ", (int)de->len, de->name);
+    l->last = *de;
+    return ++l->n != l->stop;
+}
+
+static void list(struct env *e, const struct vobj *dir, const char *want)
+{
+    struct names all = {.stop = 0}, one = {.stop = 1};
+    bool eof = false;
+    assert_int_equal(vfs_readdir(e->v, &e->call, dir, &root, 0, 100, note, &all, &eof), 0);
+    assert_true(eof);
+    assert_string_equal(all.all, want);
+    /* one at a time comes to the same */
+    one.stop = 0;
+    for (uint64_t after = 0; !one.n || !eof;) {
+        unsigned before = one.n;
+        eof = false;
+        one.stop = one.n + 1;
+        assert_int_equal(vfs_readdir(e->v, &e->call, dir, &root, after, 1, note, &one, &eof), 0);
+        if (one.n == before)
+            break;
+        after = one.last.cookie;
+    }
+    assert_string_equal(one.all, want);
+}
+
+static void found_by_name(void **state)
+{
+    struct env *e = *state;
+    struct vobj s = {0}, up = {0}, dir = {0}, x = {0};
+    struct vfs_attr va, sa, da, ra;
+
+    put(e, "f", "before");
+    assert_int_equal(vfs_snap_create(e->v, "alice/v"), -EINVAL);
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@"), -EINVAL);
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@a@b"), -EINVAL);
+    assert_int_equal(vfs_snap_create(e->v, "alice/w@a"), -ENOENT);
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@a"), 0);
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@a"), -EEXIST);
+    put(e, "f", "after!");
+    assert_int_equal(lookup(e, &e->user, "v@b", &s, NULL), -ENOENT);
+    assert_int_equal(lookup(e, &e->user, "w@a", &s, NULL), -ENOENT);
+    assert_int_equal(lookup(e, &e->user, "@a", &s, NULL), -ENOENT);
+    assert_int_equal(lookup(e, &e->user, "v@", &s, NULL), -ENOENT);
+    assert_int_equal(lookup(e, &e->user, "v@a", &s, &sa), 0);
+    assert_true(holds(e, &s, "f", "before"));
+    assert_true(holds(e, &e->vol, "f", "after!"));
+    assert_int_equal(vfs_getattr(e->v, &e->call, &e->vol, &va), 0);
+    assert_int_equal(vfs_getattr(e->v, &e->call, &s, &ra), 0);
+    assert_true(sa.fsid != va.fsid && sa.fsid != 0 && ra.fsid == sa.fsid);
+    assert_int_equal(sa.a.ino, STORE_ROOT_INO);
+    assert_true(sa.mounted_on_fileid == ra.mounted_on_fileid && sa.mounted_on_fileid != va.mounted_on_fileid);
+
+    /* the same through .snapshots */
+    assert_int_equal(lookup(e, &e->vol, ".snapshots", &dir, &da), 0);
+    assert_int_equal(dir.kind, VOBJ_SNAPDIR);
+    assert_true(da.fsid == va.fsid && da.a.type == IT_DIR && da.a.nlink == 3);
+    assert_int_equal(lookup(e, &dir, "a", &x, NULL), 0);
+    assert_true(vobj_same(&x, &s));
+    assert_int_equal(lookup(e, &dir, "b", &x, NULL), -ENOENT);
+    /* and up again */
+    assert_int_equal(vfs_lookup_parent(e->v, &e->call, &s, &root, &up), 0);
+    assert_true(vobj_same(&up, &dir) && !vobj_same(&up, &e->vol));
+    assert_int_equal(vfs_lookup_parent(e->v, &e->call, &up, &root, &up), 0);
+    assert_true(vobj_same(&up, &e->vol));
+    /* none of a snapshot's own, none further down */
+    assert_int_equal(lookup(e, &s, ".snapshots", &x, NULL), -ENOENT);
+    assert_int_equal(make(e, &e->vol, "d", IT_DIR, &x), 0);
+    assert_int_equal(lookup(e, &x, ".snapshots", &x, NULL), -ENOENT);
+    vobj_release(&s);
+    vobj_release(&up);
+    vobj_release(&dir);
+    vobj_release(&x);
+}
+
+static void listed(void **state)
+{
+    struct env *e = *state;
+    struct vobj dir = {0};
+    struct volume_props props;
+
+    put(e, "f", "x");
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@b"), 0);
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@a"), 0);
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@c"), 0);
+    assert_int_equal(vfs_snap_rename(e->v, "alice/v@c", "alice/w@d"), -EXDEV);
+    assert_int_equal(vfs_snap_rename(e->v, "alice/v@c", "alice/d"), -EINVAL);
+    assert_int_equal(vfs_snap_rename(e->v, "alice/v@c", "alice/v@d"), 0);
+    assert_int_equal(vfs_snap_destroy(e->v, "alice/v@a"), 0);
+    assert_int_equal(lookup(e, &e->vol, ".snapshots", &dir, NULL), 0);
+    list(e, &dir, "b d ");
+    list(e, &e->user, "v ");
+    list(e, &e->vol, "f ");
+    volume_get_props(e->vol.vol, &props);
+    props.snapdir = true;
+    assert_int_equal(vfs_volume_set_props(e->v, "alice/v", &props), 0);
+    list(e, &e->vol, ".snapshots f ");
+    vobj_release(&dir);
+}
+
+static void read_only(void **state)
+{
+    struct env *e = *state;
+    struct vobj s = {0}, dir = {0}, f = {0}, x = {0};
+    struct vset set = {.mask = VSET_MODE, .mode = 0700};
+    struct vfs_stat st;
+    unsigned got;
+
+    put(e, "f", "x");
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@a"), 0);
+    assert_int_equal(lookup(e, &e->vol, ".snapshots", &dir, NULL), 0);
+    assert_int_equal(lookup(e, &dir, "a", &s, NULL), 0);
+    assert_int_equal(lookup(e, &s, "f", &f, NULL), 0);
+    assert_int_equal(make(e, &s, "n", IT_DIR, &x), -EROFS);
+    assert_int_equal(make(e, &dir, "n", IT_DIR, &x), -EROFS);
+    assert_int_equal(vfs_remove(e->v, &e->call, &s, &root, "f", 1, NULL, NULL, NULL), -EROFS);
+    assert_int_equal(vfs_remove(e->v, &e->call, &dir, &root, "a", 1, NULL, NULL, NULL), -EROFS);
+    assert_int_equal(vfs_setattr(e->v, &e->call, &f, &root, &set, false, NULL), -EROFS);
+    assert_int_equal(vfs_write(e->v, &e->call, &f, &root, true, 0, "y", 1, true, NULL, NULL), -EROFS);
+    assert_int_equal(vfs_link(e->v, &e->call, &f, &s, &root, "g", 1, NULL), -EROFS);
+    assert_int_equal(vfs_link(e->v, &e->call, &f, &e->vol, &root, "g", 1, NULL), -EXDEV);
+    assert_int_equal(vfs_rename(e->v, &e->call, &dir, "a", 1, &dir, "b", 1, &root, NULL, NULL, NULL, NULL),
+                     -EROFS);
+    assert_int_equal(vfs_rename(e->v, &e->call, &s, "f", 1, &s, "g", 1, &root, NULL, NULL, NULL, NULL), -EROFS);
+    assert_int_equal(vfs_access(e->v, &e->call, &f, &root, VMAY_READ | VMAY_WRITE, &got), 0);
+    assert_int_equal(got, VMAY_READ);
+    assert_int_equal(vfs_access(e->v, &e->call, &dir, &root, VMAY_READ | VMAY_WRITE, &got), 0);
+    assert_int_equal(got, VMAY_READ);
+    assert_int_equal(vfs_statfs(e->v, &e->call, &dir, &st), 0);
+    assert_true(st.total_files > 0);
+    /* the name is taken */
+    assert_int_equal(make(e, &e->vol, ".snapshots", IT_DIR, &x), -EEXIST);
+    assert_int_equal(vfs_remove(e->v, &e->call, &e->vol, &root, ".snapshots", 10, NULL, NULL, NULL), -EROFS);
+    assert_int_equal(vfs_rename(e->v, &e->call, &e->vol, "f", 1, &e->vol, ".snapshots", 10, &root, NULL, NULL,
+                                NULL, NULL),
+                     -EEXIST);
+    assert_int_equal(lookup(e, &e->vol, "f", &f, NULL), 0);
+    assert_int_equal(vfs_link(e->v, &e->call, &f, &e->vol, &root, ".snapshots", 10, NULL), -EEXIST);
+    vobj_release(&x);
+    vobj_release(&f);
+    vobj_release(&s);
+    vobj_release(&dir);
+}
+
+/* The parts of a handle find the same things after a restart. */
+static void handles_last(void **state)
+{
+    struct env *e = *state;
+    struct vobj s = {0}, f = {0}, x = {0}, dir = {0};
+    struct vfs_attr before, after;
+    uint64_t vol, snap;
+
+    put(e, "f", "x");
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@a"), 0);
+    assert_int_equal(lookup(e, &e->user, "v@a", &s, NULL), 0);
+    assert_int_equal(lookup(e, &s, "f", &f, &before), 0);
+    vol = volume_id(e->vol.vol);
+    snap = volume_id(f.vol);
+    vobj_release(&s);
+    vobj_release(&f);
+    stop(e);
+    start(e);
+    assert_int_equal(vfs_object(e->v, &e->call, 0, snap, before.a.ino, before.a.gen, &x), 0);
+    assert_int_equal(vfs_getattr(e->v, &e->call, &x, &after), 0);
+    assert_true(after.fsid == before.fsid && after.a.ino == before.a.ino && after.a.change == before.a.change);
+    assert_int_equal(vfs_object(e->v, &e->call, 0, vol, 0, 0, &dir), 0);
+    assert_int_equal(dir.kind, VOBJ_SNAPDIR);
+    assert_int_equal(lookup(e, &dir, "a", &s, NULL), 0);
+    assert_int_equal(vfs_object(e->v, &e->call, 0, snap_volume_id(vol, 77), 1, 0, &f), -ESTALE);
+    /* gone under its users */
+    assert_int_equal(vfs_snap_destroy(e->v, "alice/v@a"), 0);
+    assert_int_equal(vfs_getattr(e->v, &e->call, &x, &after), -ESTALE);
+    assert_int_equal(vfs_object(e->v, &e->call, 0, snap, before.a.ino, before.a.gen, &f), -ESTALE);
+    assert_int_equal(vfs_getattr(e->v, &e->call, &dir, &after), 0);
+    /* and with its volume */
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@b"), 0);
+    assert_int_equal(lookup(e, &e->user, "v@b", &s, NULL), 0);
+    assert_int_equal(vfs_volume_destroy(e->v, "alice/v"), 0);
+    assert_int_equal(vfs_getattr(e->v, &e->call, &s, &after), -ESTALE);
+    assert_int_equal(lookup(e, &e->user, "v@b", &x, NULL), -ENOENT);
+    vobj_release(&x);
+    vobj_release(&s);
+    vobj_release(&f);
+    vobj_release(&dir);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {T(found_by_name), T(listed), T(read_only), T(handles_last)};
+
+    return cmocka_run_group_tests_name("vfs_snap", tests, NULL, NULL);
+}
