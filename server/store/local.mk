@@ -18,7 +18,9 @@ libstore_a_SOURCES = \
     server/store/index_upgrade.c \
     server/store/index_vfs.c \
     server/store/index_write.c \
-    server/store/inode.c server/store/load.c \
+    server/store/inode.c \
+    server/store/journal.c server/store/journal.h \
+    server/store/load.c \
     server/store/pack.c server/store/pack.h \
     server/store/pack_format.c server/store/pack_format.h \
     server/store/pack_impl.h \

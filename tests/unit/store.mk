@@ -4,6 +4,7 @@ UNIT_TESTS_store = \
     tests/unit/gc.t \
     tests/unit/index.t \
     tests/unit/index_snap.t \
+    tests/unit/journal.t \
     tests/unit/pack.t \
     tests/unit/snap.t \
     tests/unit/statedb.t \
@@ -29,6 +30,8 @@ tests_unit_index_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_index_snap_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_index_snap_t_SOURCES = tests/unit/index_snap.c tests/unit/storetest.h
 tests_unit_index_snap_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_journal_t_SOURCES = tests/unit/journal.c tests/unit/storetest.h
+tests_unit_journal_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_pack_t_SOURCES = tests/unit/pack.c tests/unit/storetest.h
 tests_unit_pack_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_snap_t_SOURCES = tests/unit/snap.c tests/unit/snapmodel.h tests/unit/volumemodel.h tests/unit/volumetest.h
