@@ -48,7 +48,7 @@ void volume_call_after(struct store_call *call, struct volume *v, uint64_t mark)
 bool volume_call_pending(const struct store_call *call)
 {
     for (unsigned i = 0; i < call->ndeps; i++)
-        if (call->deps[i].txg > call->deps[i].vol->committed)
+        if (call->deps[i].txg > call->deps[i].vol->durable)
             return true;
     return false;
 }
@@ -62,7 +62,7 @@ static void waiter_step(struct volume_waiter *w)
         bool queued = false, wake = false;
 
         pthread_mutex_lock(&v->lock);
-        if (n > v->committed) {
+        if (n > v->durable) {
             if (v->failed || v->closed) {
                 w->err = -EIO;
             } else {
@@ -108,10 +108,10 @@ void call_run_waiters(struct volume *v)
 
     while (*p) {
         struct volume_waiter *w = *p;
-        if (w->txg <= v->committed || v->failed) {
+        if (w->txg <= v->durable || v->failed) {
             *p = w->next;
             v->nwaiters--;
-            w->err = w->txg <= v->committed ? w->err : err;
+            w->err = w->txg <= v->durable ? w->err : err;
             w->next = ready; /* the list is last-in first-out: this restores the order */
             ready = w;
         } else {
@@ -140,11 +140,11 @@ int volume_call_wait(struct store_call *call)
         uint64_t n = call->deps[i].txg;
 
         pthread_mutex_lock(&v->lock);
-        while (n > v->committed && !v->failed && !v->closed) {
+        while (n > v->durable && !v->failed && !v->closed) {
             txg_want(v, n);
             vol_wait(v, 0);
         }
-        if (n > v->committed)
+        if (n > v->durable)
             err = -EIO;
         pthread_mutex_unlock(&v->lock);
     }

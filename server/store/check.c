@@ -17,7 +17,9 @@
 #include <unistd.h>
 
 #include "server/store/index_impl.h"
+#include "server/store/journal.h"
 #include "server/store/pack_format.h"
+#include "server/store/record.h"
 
 struct check {
     struct index *ix;
@@ -397,6 +399,56 @@ out:
     return rc;
 }
 
+/* --- the journal --- */
+
+struct journal_seen {
+    struct check *ck;
+    uint64_t first, last; /* 0: there is no record */
+};
+
+static int check_record(void *arg, uint64_t lsn, const void *payload, size_t len)
+{
+    struct journal_seen *s = arg;
+
+    s->first = s->first ? s->first : lsn;
+    s->last = lsn;
+    if (record_check(lsn, payload, len))
+        problem(s->ck, "journal: record %llu makes no sense", (unsigned long long)lsn);
+    return 0;
+}
+
+/* Before the index is looked at: then a server beside us can only have applied more meanwhile, not less. */
+static int check_journal(struct check *ck, const char *dir, struct journal_seen *s)
+{
+    struct journal *j = NULL;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
+
+    *s = (struct journal_seen){.ck = ck};
+    if (fd < 0)
+        return -errno;
+    rc = journal_open(fd, dir, true, &j);
+    close(fd);
+    if (rc == -EUCLEAN)
+        problem(ck, "journal: not a sane one");
+    if (rc)
+        return rc == -ENOENT || rc == -EUCLEAN ? 0 : rc;
+    rc = journal_walk(j, check_record, s);
+    journal_close(j);
+    return rc;
+}
+
+static void compare_journal(struct check *ck, const struct journal_seen *s)
+{
+    struct index_meta meta;
+
+    if (!s->first || index_get_meta(ck->ix, &meta))
+        return;
+    if (s->first > meta.txg + 1)
+        problem(ck, "journal: begins with transaction group %llu, but the index ends with %llu",
+                (unsigned long long)s->first, (unsigned long long)meta.txg);
+    ck->rep->journal = s->last > meta.txg ? s->last - meta.txg : 0;
+}
+
 /* --- all of it --- */
 
 static int count_rows(struct check *ck, const char *text, uint64_t *out)
@@ -568,6 +620,7 @@ int volume_check(const char *dir, bool data, void (*fn)(void *arg, const char *t
                  struct check_report *rep)
 {
     struct check ck = {.data = data, .problem = fn, .arg = arg, .rep = rep};
+    struct journal_seen seen;
     char *path = NULL;
     int rc = -ENOMEM;
 
@@ -578,7 +631,9 @@ int volume_check(const char *dir, bool data, void (*fn)(void *arg, const char *t
         ck.packs = NULL;
     if (!path || !ck.packs)
         goto out;
-    rc = index_open_readonly(path, dir, &ck.ix);
+    rc = check_journal(&ck, dir, &seen);
+    if (!rc)
+        rc = index_open_readonly(path, dir, &ck.ix);
     if (rc == -EUCLEAN) {
         problem(&ck, "index: not a sane database; nothing else can be checked");
         rc = 0;
@@ -588,6 +643,8 @@ int volume_check(const char *dir, bool data, void (*fn)(void *arg, const char *t
         rc = index_reader_get(ck.ix, &ck.conn);
     if (!rc)
         rc = add_functions(&ck);
+    if (!rc)
+        compare_journal(&ck, &seen);
     if (!rc)
         rc = run_checks(&ck);
     if (!rc)

@@ -166,7 +166,7 @@ static int load_all(struct volume *v, struct inode *dir)
     size_t max = v->e->dent_limit / 8 < 2000 ? v->e->dent_limit / 8 : 2000;
     struct listing l = {.max = max};
     uint64_t committed = v->committed;
-    bool quiet = !v->committing, eof = false;
+    bool quiet = !v->applying, eof = false;
     int r;
 
     dir->dirloading = true;
@@ -177,7 +177,7 @@ static int load_all(struct volume *v, struct inode *dir)
     pthread_mutex_lock(&v->lock);
     dir->dirloading = false;
     vol_wake(v);
-    quiet = quiet && !v->committing && v->committed == committed;
+    quiet = quiet && !v->applying && v->committed == committed;
     if (r < 0 || !eof) {
         dir->nocomplete = true;
         goto out;

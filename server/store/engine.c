@@ -13,6 +13,7 @@
 
 #include "common/log.h"
 #include "server/store/gc.h"
+#include "server/store/journal.h"
 
 #define QUEUE_MAX 512u /* read-ahead beyond this is dropped */
 
@@ -118,6 +119,10 @@ int engine_new(const struct engine_conf *conf, struct engine **out)
 
     e->cache_size = conf->cache_size < (16u << 20) ? 16u << 20 : conf->cache_size;
     e->pack_size = conf->pack_size && conf->pack_size < PACK_SIZE ? conf->pack_size : PACK_SIZE;
+    e->journal_size = conf->journal_size ? conf->journal_size : JOURNAL_SIZE_DEFAULT;
+    e->journal_size &= ~(JOURNAL_BLOCK - 1);
+    if (e->journal_size < JOURNAL_SIZE_MIN)
+        e->journal_size = JOURNAL_SIZE_MIN;
     e->epoch = conf->epoch ? conf->epoch : 1;
     want = conf->workers ? conf->workers : (unsigned)(cores > 0 ? cores : 1);
     e->inode_limit = e->cache_size / 8192;

@@ -463,6 +463,7 @@ static unsigned step_paced(struct volume *v)
 int volume_gc(struct volume *v)
 {
     struct gc *g;
+    uint64_t all;
     bool idle = false;
     int r = vol_enter(v);
 
@@ -473,6 +474,11 @@ int volume_gc(struct volume *v)
         vol_leave(v);
         return -EROFS;
     }
+    all = txg_last(v); /* what is not in the index yet holds its packs */
+    while (v->committed < all && !v->failed && !v->closing) {
+        txg_want_committed(v, all);
+        vol_wait(v, WAIT_MS);
+    }
     pthread_mutex_unlock(&v->lock);
     pthread_mutex_lock(&g->lock);
     for (;;) {
@@ -480,7 +486,7 @@ int volume_gc(struct volume *v)
         if (v->closing || v->failed)
             r = v->closing ? -ESTALE : -EIO;
         else if (g->wait > v->committed && g->pos == g->count) {
-            txg_want(v, g->wait);
+            txg_want_committed(v, g->wait);
             vol_wait(v, WAIT_MS);
         }
         pthread_mutex_unlock(&v->lock);

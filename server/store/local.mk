@@ -2,6 +2,7 @@
 noinst_LIBRARIES += libstore.a
 libstore_a_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(ZSTD_CFLAGS) $(XXHASH_CFLAGS)
 libstore_a_SOURCES = \
+    server/store/apply.c \
     server/store/cache.c server/store/call.c \
     server/store/check.c server/store/check.h \
     server/store/chunk.c server/store/chunk.h \
@@ -27,6 +28,8 @@ libstore_a_SOURCES = \
     server/store/pack_read.c \
     server/store/pack_walk.c \
     server/store/planes.c server/store/planes.h \
+    server/store/record.c server/store/record.h \
+    server/store/replay.c \
     server/store/slot.c \
     server/store/snap.c server/store/snap.h server/store/snap_int.h server/store/snap_open.c \
     server/store/statedb.c server/store/statedb.h server/store/statedb_grant.c server/store/statedb_int.h \

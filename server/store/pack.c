@@ -312,6 +312,7 @@ int packset_sync(struct packset *ps)
     int rc = 0;
     bool done;
 
+    pthread_mutex_lock(&ps->sync_lock);
     /* The current pack is looked at after the retired ones are detached: one that fills up meanwhile
      * is found in the retired list by the next call, and here still as `cur`. */
     pthread_mutex_lock(&ps->lock);
@@ -351,6 +352,7 @@ int packset_sync(struct packset *ps)
             pack_retire_locked(ps, cur);
     }
     pthread_mutex_unlock(&ps->lock);
+    pthread_mutex_unlock(&ps->sync_lock);
     return rc;
 }
 
@@ -374,6 +376,7 @@ int packset_open(const char *dir, const char *label, uint32_t next_pack, struct 
     if (!ps)
         return -ENOMEM;
     ps->dirfd = -1;
+    pthread_mutex_init(&ps->sync_lock, NULL);
     pthread_mutex_init(&ps->lock, NULL);
     list_init(&ps->retired);
     pack_reader_init(&ps->reader);
@@ -419,6 +422,7 @@ void packset_close(struct packset *ps)
     pack_reader_release(&ps->reader);
     if (ps->dirfd >= 0)
         close(ps->dirfd);
+    pthread_mutex_destroy(&ps->sync_lock);
     pthread_mutex_destroy(&ps->lock);
     free(ps->label);
     free(ps->path);

@@ -25,7 +25,7 @@ void packset_close(struct packset *ps);
  * outside the set's lock so that several threads append at once. -ENOSPC, -EIO. */
 int packset_append(struct packset *ps, struct chunk *c, uint64_t ino, uint64_t off,
                    const void *payload);
-/* Makes every record whose packset_append returned 0 before this call durable. One caller at a time.
+/* Makes every record whose packset_append returned 0 before this call durable. Callers take turns.
  * After a failure it fails for ever with the same error: records written before may be lost though a
  * later sync of the same file would say all is well. Seals full packs on the way. */
 int packset_sync(struct packset *ps);

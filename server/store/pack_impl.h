@@ -54,6 +54,7 @@ struct packset {
     char *label;
     char *path;
     int dirfd;
+    pthread_mutex_t sync_lock; /* outside lock: one packset_sync at a time */
     pthread_mutex_t lock; /* everything below but the reader */
     struct pack_out *cur;
     struct list retired;

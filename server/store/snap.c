@@ -170,6 +170,7 @@ void snap_close_txg(struct volume *v, struct txg *t)
         op->max = FREE_CHUNKS;
         s->freeing = true;
         txg_add(v, op);
+        txg_want_committed(v, t->n); /* more may be left */
         break;
     }
     if (!req)
@@ -297,7 +298,7 @@ static int take(struct volume *v, struct snap_request *req)
     atomic_fetch_add(&req->refs, 1);
     v->snap_request = req;
     txg_touch(v);
-    txg_want(v, v->open->n);
+    txg_want_committed(v, v->open->n);
     while (!req->done && !v->failed)
         vol_wait(v, 0);
     return req->done ? req->err : -EIO;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * tend: what the commit thread does between commits: small data moves from the index to packs.
+ * tend: what the apply thread does when nothing is to apply: small data moves from the index to packs.
  */
 #include "server/store/volume_int.h"
 

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
- * txg: transaction groups: many operations' row changes, one durable commit.
+ * txg: transaction groups: many operations' row changes, one durable record in the journal.
  *
- *   open --close_txg--> committing --apply_txg, finish_txg--> committed (volume.committed = n)
+ *   open --close_txg--> committing --write_record, enqueue--> durable, queued --apply.c--> in the index
  *
  * T1 Operations add to the open txg under the volume lock only, so closing it under that lock is a
  *    consistent cut: no operation is half in it.
- * T2 At most one txg is committing. Its ops are applied in the order they were added; inode rows last,
- *    each once, as they were at the close, with `used` corrected by what its extents did.
- * T3 If a map names a pack, packset_sync comes before index_begin: no committed row names bytes that are
+ * T2 At most one txg is committing. Records are written, and txgs applied, in the order they were closed; inode images
+ *    are as they were at the close.
+ * T3 If an op names a pack, packset_sync comes before the record: no record, and no row, names bytes that are
  *    not on the disk.
- * T4 What a txg changed stays pinned in memory (txg > committed, opsref) until finish_txg; so anything
+ * T4 What a txg changed stays pinned in memory (txg > committed, opsref) until it is in the index; so anything
  *    that is not in memory is what the index's committed state says.
- * T5 Waiters of txg n run after the commit of n, never before the commits of all lower ones.
- * T6 -ENOSPC from applying repeats the same txg each second for ENOSPC_TRIES; any other error, or no
- *    space after that, ends the volume's writing life (txg_fail): waiters get -EIO, changes -EROFS, the
- *    write verifier changes; what is in memory can still be read.
+ * T5 Waiters of txg n run after n is durable, never before all lower ones are.
+ * T6 What cannot be made durable ends the volume's writing life (txg_fail): waiters get -EIO, changes -EROFS, the
+ *    write verifier changes; what is in memory can still be read. No space for the index: apply.c.
+ * T7 A txg that does not fit the journal, or all of them when there is none, go to the index at once (A4).
+ * T8 The commit thread waits when the apply thread is behind: the ring is full, or QUEUE_ROWS_MAX, QUEUE_BYTES_MAX. Then
+ *    the open txg grows until it is large, and changes wait (vol_admit).
  */
 #include "server/store/volume_int.h"
 
@@ -25,10 +27,15 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "server/store/journal.h"
+#include "server/store/record.h"
 
-#define ENOSPC_TRIES 10
-#define AWAKE_MS     1000u   /* after a commit, sleep at most TXG_AGE_MS at a time */
-#define GATHER_NS    500000u /* wait no longer for a group to become about as large as the last one */
+#define AWAKE_MS        1000u   /* after a commit, sleep at most TXG_AGE_MS at a time */
+#define GATHER_NS       500000u /* wait no longer for a group to become about as large as the last one */
+#define QUEUE_ROWS_MAX  50000u  /* not applied yet: then commits wait */
+#define QUEUE_BYTES_MAX (64u << 20)
+#define JOURNAL_GROWTH  8u
+#define JOURNAL_SPACE   16u /* the journal takes no more than this part of the free space */
 
 struct rowop *rowop_new(enum op_type type, uint64_t ino, const void *name, size_t nlen, const void *data,
                         size_t dlen)
@@ -51,11 +58,6 @@ struct rowop *rowop_new(enum op_type type, uint64_t ino, const void *name, size_
         memcpy(op->data + nlen + 1, data, dlen);
     }
     return op;
-}
-
-static const void *op_payload(const struct rowop *op)
-{
-    return op->data + op->nlen + 1;
 }
 
 void packref_get(struct volume *v, uint32_t pack)
@@ -100,7 +102,7 @@ void rowop_drop_list(struct volume *v, struct rowop *op)
 {
     while (op) {
         struct rowop *next = op->next;
-        if (op->chunk.pack)
+        if (v && op->chunk.pack)
             packref_put(v, op->chunk.pack);
         free(op);
         op = next;
@@ -113,6 +115,7 @@ struct txg *txg_new(uint64_t n)
 
     t->n = n;
     t->tail = &t->first;
+    list_init(&t->link);
     list_init(&t->dirty);
     return t;
 }
@@ -181,6 +184,15 @@ void txg_want(struct volume *v, uint64_t n)
     }
 }
 
+void txg_want_committed(struct volume *v, uint64_t n)
+{
+    txg_want(v, n);
+    if (n > v->want_committed) {
+        v->want_committed = n;
+        pthread_cond_signal(&v->apply_cond);
+    }
+}
+
 int txg_wait_locked(struct volume *v, const struct store_call *call, uint64_t n)
 {
     if (n <= v->committed)
@@ -189,12 +201,12 @@ int txg_wait_locked(struct volume *v, const struct store_call *call, uint64_t n)
         return -EIO;
     if (!call->may_block)
         return -EAGAIN;
-    txg_want(v, n);
+    txg_want_committed(v, n);
     vol_wait(v, 0);
     return RETRY;
 }
 
-/* --- closing and applying --- */
+/* --- closing --- */
 
 static void fill_meta(struct volume *v, struct txg *t)
 {
@@ -204,10 +216,6 @@ static void fill_meta(struct volume *v, struct txg *t)
         .next_gen = v->next_gen,
         .next_pack = packset_next(v->ps),
         .txg = t->n,
-        .files = v->files,
-        .logical = v->logical,
-        .stored = v->stored,
-        .held = v->held,
         .snap_seq = v->snap_seq,
         .props = v->props,
     };
@@ -228,9 +236,9 @@ static struct txg *close_txg(struct volume *v)
         op->in = in;
         op->max = REAP_EXTENTS;
         op->attr = in->a;
-        op->attr.used = in->cused;
         list_del(&in->reap_link);
         txg_add(v, op);
+        txg_want_committed(v, t->n); /* there is more to do behind it */
         break;
     }
     snap_close_txg(v, t);
@@ -251,7 +259,6 @@ static struct txg *close_txg(struct volume *v)
         g->a = in->a;
         g->a.size = in->psize;
         in->opsref++;
-        in->img = g;
     }
     fill_meta(v, t);
     v->committing = t;
@@ -259,178 +266,135 @@ static struct txg *close_txg(struct volume *v)
     return t;
 }
 
-static int apply_reap(struct index *ix, struct txg *t, struct rowop *op)
-{
-    struct index_delta d = {0};
-    int r = 0;
+/* --- making it durable --- */
 
-    op->reaped = false;
-    if (op->attr.type == IT_REG)
-        r = index_punch(ix, op->ino, 0, UINT64_MAX, op->max, &d);
-    t->delta.logical += d.logical;
-    t->delta.stored += d.stored;
-    t->delta.held += d.held;
-    op->len = (uint64_t)d.logical;
-    if (r < 0)
-        return r;
-    if (r > 0) { /* more to do in a later txg */
-        struct vattr a = op->attr;
-        a.used += (uint64_t)d.logical;
-        return index_put_inode(ix, &a);
+/* Waits until the apply thread has taken all there is. Lock held. */
+static void drain(struct volume *v)
+{
+    while ((!list_empty(&v->queue) || v->applying) && !v->failed) {
+        txg_want_committed(v, v->committing->n - 1);
+        pthread_cond_signal(&v->apply_cond);
+        vol_wait(v, 0);
     }
-    op->reaped = true;
-    t->reaped++;
-    r = index_del_inode(ix, op->ino);
-    if (r == 0 && op->max)
-        r = index_del_orphan(ix, op->ino);
-    return r;
 }
 
-static int apply_op(struct index *ix, struct txg *t, struct rowop *op)
+/* The commit before the first: makes the journal, unless it cannot be. Lock not held. */
+static void make_journal(struct volume *v, uint64_t lsn)
 {
-    struct index_delta d = {0};
+    uint32_t size = v->journal_max < JOURNAL_SIZE_FIRST ? v->journal_max : JOURNAL_SIZE_FIRST;
+    struct journal *j = NULL;
     int r = 0;
 
-    switch (op->type) {
-    case OP_PUT_DIRENT:
-        return index_put_dirent(ix, op->ino, op->off, op->name, op->nlen, op->len);
-    case OP_DEL_DIRENT:
-        return index_del_dirent(ix, op->ino, op->off);
-    case OP_SYMLINK:
-        return index_put_symlink(ix, op->ino, op->name, op->nlen);
-    case OP_PUT_ORPHAN:
-        return index_put_orphan(ix, op->ino);
-    case OP_PUT_XATTR:
-        return index_put_xattr(ix, op->ino, op->name, op->nlen, op_payload(op), op->dlen);
-    case OP_DEL_XATTR:
-        return index_del_xattr(ix, op->ino, op->name, op->nlen);
-    case OP_REAP:
-        return apply_reap(ix, t, op);
-    case OP_SNAP:
-    case OP_SNAP_FREE:
-        r = snap_apply(ix, t, op, &d);
-        break;
-    case OP_MAP:
-        r = index_map(ix, op->ino, op->off, &op->chunk, op->chunk.pack ? NULL : op_payload(op), &d);
-        break;
-    case OP_PUNCH:
-        r = index_punch(ix, op->ino, op->off, op->len, 0, &d);
-        break;
-    case OP_CLONE:
-        r = index_clone(ix, op->src, op->src_off, op->ino, op->off, op->len, &d);
-        break;
-    case OP_MOVE:
-        r = index_replace_payload(ix, &op->chunk, (uint32_t)op->src, op->src_off, &d);
-        break;
-    }
-    t->delta.logical += d.logical;
-    t->delta.stored += d.stored;
-    t->delta.held += d.held;
-    if (op->in && op->in->img)
-        op->in->img->used += d.logical;
-    return r;
-}
-
-/* One try at making the txg durable. No lock held. */
-static int apply_txg(struct volume *v, struct txg *t)
-{
-    int r = fault_point("txg.close");
-
-    t->delta = (struct index_delta){0};
-    t->reaped = 0;
-    for (size_t i = 0; i < t->nimgs; i++)
-        t->imgs[i].used = 0;
-    if (r == 0 && t->packs)
-        r = packset_sync(v->ps);
-    if (r < 0)
-        return r;
-    r = index_begin(v->ix);
-    if (r < 0)
-        return r;
-    for (struct rowop *op = t->first; op && r >= 0; op = op->next)
-        r = apply_op(v->ix, t, op);
-    for (size_t i = 0; i < t->nimgs && r >= 0; i++) {
-        struct vattr a = t->imgs[i].a;
-        a.used = t->imgs[i].in->cused + (uint64_t)t->imgs[i].used;
-        r = index_put_inode(v->ix, &a);
-    }
-    if (r >= 0) {
-        struct index_meta m = t->meta;
-        m.logical += (uint64_t)t->delta.logical;
-        m.stored += (uint64_t)t->delta.stored;
-        m.held += (uint64_t)t->delta.held;
-        m.files -= t->reaped;
-        r = index_put_meta(v->ix, &m);
-        if (r >= 0)
-            v->disk_meta = m;
-    }
-    if (r >= 0)
-        r = fault_point("txg.applied");
-    if (r < 0) {
-        index_rollback(v->ix);
-        return r;
-    }
-    r = index_commit(v->ix);
+    v->journal_tried = true;
+    if (vol_space_now(v) < JOURNAL_SPACE * (uint64_t)size)
+        return;
+    r = journal_create(v->dirfd, size, lsn);
     if (r == 0)
-        (void)fault_point("txg.committed");
-    if (r == 0 && t->snap)
-        snap_pin(v, t);
+        r = journal_open(v->dirfd, v->label, false, &j);
+    if (r == 0)
+        r = journal_reset(j, 0, lsn);
+    if (r < 0) {
+        log_warn("%s: no journal (%s): each commit goes to the index", v->label, strerrordesc_np(-r));
+        journal_close(j);
+        return;
+    }
+    pthread_mutex_lock(&v->lock);
+    v->journal = j;
+    pthread_mutex_unlock(&v->lock);
+}
+
+/* The ring was too small for what came: makes it larger, if it may be. True: try again. Lock not held. */
+static bool grow_journal(struct volume *v, uint64_t lsn, size_t len)
+{
+    uint64_t size = journal_size(v->journal), to = size;
+
+    do
+        to *= JOURNAL_GROWTH;
+    while (to < v->journal_max && to < 2 * (uint64_t)len);
+    to = to < v->journal_max ? to : v->journal_max;
+    if (to <= size || vol_space_now(v) < JOURNAL_SPACE * to)
+        return false;
+    pthread_mutex_lock(&v->lock);
+    drain(v);
+    pthread_mutex_unlock(&v->lock);
+    if (v->failed)
+        return false;
+    if (journal_reset(v->journal, (uint32_t)to, lsn) < 0) {
+        v->journal_max = (uint32_t)size; /* no more tries */
+        return false;
+    }
+    return true;
+}
+
+/* Waits until the apply thread has come on. Lock not held. */
+static int wait_applied(struct volume *v, uint64_t n)
+{
+    pthread_mutex_lock(&v->lock);
+    txg_want_committed(v, n - 1);
+    pthread_cond_signal(&v->apply_cond);
+    if (!v->failed && (!list_empty(&v->queue) || v->applying))
+        vol_wait(v, 0);
+    pthread_mutex_unlock(&v->lock);
+    return v->failed ? -EIO : 0;
+}
+
+/* Puts the txg into the journal: t->journalled says whether. Lock not held. */
+static int write_record(struct volume *v, struct txg *t)
+{
+    size_t len;
+    int r = 0;
+
+    if (!v->journal && !v->journal_tried)
+        make_journal(v, t->n);
+    if (!v->journal)
+        return 0;
+    len = record_size(t);
+    while (r == 0 && (v->queue_rows > QUEUE_ROWS_MAX || v->queue_bytes > QUEUE_BYTES_MAX))
+        r = wait_applied(v, t->n);
+    while (r == 0) {
+        if (len > JOURNAL_SIZE_MAX / 2)
+            return 0;
+        record_put(t, journal_buf(v->journal, len));
+        r = journal_write(v->journal, t->n, len, &t->journal_end);
+        if (r == 0) {
+            t->journalled = true;
+            return 0;
+        }
+        if (r != -ENOSPC && r != -E2BIG)
+            return r;
+        if (!grow_journal(v, t->n, len)) {
+            if (r == -E2BIG)
+                return v->failed ? -EIO : 0;
+            r = wait_applied(v, t->n);
+            continue;
+        }
+        r = 0;
+    }
     return r;
 }
 
-/* Everything in t is durable: unpin it. Volume lock held. */
-static void finish_txg(struct volume *v, struct txg *t)
+/* Hands a txg to the apply thread; its own commit is what waiters wait for if it is not journalled. Lock held. */
+static int enqueue(struct volume *v, struct txg *t)
 {
-    v->logical += (uint64_t)t->delta.logical;
-    v->stored += (uint64_t)t->delta.stored;
-    v->held += (uint64_t)t->delta.held;
-    v->files -= t->reaped;
-    v->committed = t->n;
+    uint64_t n = t->n;
+    bool journalled = t->journalled;
+
+    t->t0 = clock_mono_ms();
+    v->queue_rows += t->rows;
+    v->queue_bytes += t->blob_bytes;
+    list_add_tail(&v->queue, &t->link);
     v->committing = NULL;
-    v->blob_bytes += t->blob_bytes;
-    if (t->blob_bytes)
-        v->blob_stuck = false;
-    v->idle_ms = clock_mono_ms();
-    v->wal_debt += t->rows + t->blob_bytes / STORE_PAGE + 4;
-    for (size_t i = 0; i < t->nimgs; i++) {
-        struct inode *in = t->imgs[i].in;
-        in->img = NULL;
-        in->opsref--;
-        v->extra -= t->imgs[i].used; /* cused grows; reported use is recomputed below */
-        in->cused += (uint64_t)t->imgs[i].used;
-        inode_recalc_used(in);
-    }
-    for (struct rowop *op = t->first; op; op = op->next) {
-        if (op->chunk.pack) {
-            packref_put(v, op->chunk.pack);
-            op->chunk.pack = 0; /* so that the op can be freed without the lock */
-        }
-        if (op->slot) {
-            op->slot->opsref--;
-            cache_account(op->slot);
-        }
-        if (op->type == OP_SNAP || op->type == OP_SNAP_FREE)
-            snap_finish(v, t, op);
-        if (!op->in)
-            continue;
-        op->in->opsref--;
-        if (op->pend) {
-            op->in->pend -= op->pend;
-            inode_recalc_used(op->in);
-        }
-        if (op->type != OP_REAP)
-            continue;
-        v->extra -= (int64_t)op->len;
-        op->in->cused += op->len;
-        if (op->reaped) { /* nobody will ask for the tombstone: it may go first */
-            list_del(&op->in->lru);
-            list_add_tail(&v->inode_lru, &op->in->lru);
-        } else {
-            list_add_tail(&v->reap, &op->in->reap_link);
-        }
-    }
-    vol_space(v, true);
+    v->idle_ms = t->t0;
+    if (journalled)
+        v->durable = n;
+    if (!journalled || list_first(&v->queue, struct txg, link) == t || v->want_committed > v->committed ||
+        v->queue_rows >= APPLY_ROWS || v->queue_bytes >= APPLY_BYTES ||
+        journal_used(v->journal) > journal_size(v->journal) / 2)
+        pthread_cond_signal(&v->apply_cond);
+    while (!journalled && (v->committed < n || v->applying) && !v->failed)
+        vol_wait(v, 0);
     vol_wake(v);
+    return v->failed ? -EIO : 0;
 }
 
 void txg_fail(struct volume *v, int err)
@@ -443,6 +407,7 @@ void txg_fail(struct volume *v, int err)
     v->verifier ^= clock_random64() | 1;
     vol_wake(v);
     pthread_cond_signal(&v->commit_cond);
+    pthread_cond_signal(&v->apply_cond);
 }
 
 /* --- the commit thread --- */
@@ -467,10 +432,6 @@ static unsigned tend(struct volume *v, uint64_t now)
         }
         if (v->open->nonempty && v->open->t0 + TXG_AGE_MS < due)
             due = v->open->t0 + TXG_AGE_MS;
-    }
-    if (v->blob_bytes >= BLOB_IDLE_BYTES && !v->blob_stuck) {
-        uint64_t t = v->blob_bytes > BLOB_MOVE_BYTES ? now : v->idle_ms + 2000;
-        due = t < due ? t : due;
     }
     /* Soon after a change the next one is likely: then a sleep that is short anyway needs no wake-up. */
     if (now < v->idle_ms + AWAKE_MS && now + TXG_AGE_MS < due)
@@ -536,25 +497,21 @@ static void commit_one(struct volume *v)
 {
     uint64_t t0 = clock_mono_ns();
     struct txg *t = close_txg(v);
-    int r = 0;
+    int r;
 
-    for (unsigned i = 0; i < ENOSPC_TRIES; i++) {
-        pthread_mutex_unlock(&v->lock);
-        r = apply_txg(v, t);
-        pthread_mutex_lock(&v->lock);
-        if (r != -ENOSPC || v->stop)
-            break;
-        if (!v->nospace)
-            log_warn("%s: no space to commit; trying again", v->label);
-        v->nospace = true;
-        commit_wait(v, 1000);
-    }
-    v->nospace = false;
+    pthread_mutex_unlock(&v->lock);
+    r = fault_point("txg.close");
+    if (r == 0 && t->packs)
+        r = packset_sync(v->ps);
+    if (r == 0)
+        r = write_record(v, t);
+    pthread_mutex_lock(&v->lock);
+    if (r == 0)
+        r = enqueue(v, t);
     if (r < 0) {
-        txg_fail(v, r); /* v->committing stays: its inodes and slots are pinned for good */
+        txg_fail(v, r); /* v->committing, if it is still that, stays: its inodes and slots are pinned for good */
         return;
     }
-    finish_txg(v, t);
     v->commit_ns = clock_mono_ns() - t0;
     log_debug(LOG_STORE, "%s: commit=%llu rows=%u us=%llu", v->label, (unsigned long long)t->n, t->rows,
               (unsigned long long)v->commit_ns / 1000);
@@ -562,13 +519,6 @@ static void commit_one(struct volume *v)
     atomic_fetch_add_explicit(&v->e->commit_us, v->commit_ns / 1000, memory_order_relaxed);
     v->group = v->nwaiters - v->nwaiters / 4;
     call_run_waiters(v);
-    pthread_mutex_unlock(&v->lock);
-    txg_free(v, t);
-    pthread_mutex_lock(&v->lock);
-    if (v->wal_debt >= WAL_DEBT) {
-        v->wal_debt = 0;
-        engine_checkpoint_later(v->e, v);
-    }
 }
 
 void *txg_main(void *arg)
@@ -591,13 +541,6 @@ void *txg_main(void *arg)
         }
         if (v->stop)
             break;
-        if (v->want < t->n && v->blob_bytes >= BLOB_IDLE_BYTES && !v->blob_stuck &&
-            (v->blob_bytes > BLOB_MOVE_BYTES || now >= v->idle_ms + 2000)) {
-            pthread_mutex_unlock(&v->lock);
-            tend_move_blobs(v);
-            pthread_mutex_lock(&v->lock);
-            continue;
-        }
         ms = tend(v, now);
         if (v->want >= v->open->n && v->open->nonempty)
             continue;

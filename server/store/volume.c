@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
  * volume: making, opening and closing a volume; its properties and figures.
  *
- * DIR/lock (flock while open), DIR/index.db, DIR/packs/xx/NNNNNNNN.pack.
+ * DIR/lock (flock while open), DIR/index.db, DIR/journal, DIR/packs/xx/NNNNNNNN.pack.
  *
- * Why a crash at any moment is harmless (the numbers are cited in the files that keep them):
- *   I1 The index's meta.txg = n holds exactly the effects of txgs <= n: a txg is one SQLite transaction
- *      with its meta row (txg.c apply_txg).
- *   I2 Nothing is applied but by the one commit thread; txgs are closed and committed in order (T1, T2).
- *   I3 A row that names a range of a pack is committed after that range was synced (T3; tend_move_blobs).
+ * Memory is right; the journal makes it durable; the index is the sorted form of all but the last half second; packs
+ * hold bytes. Why a crash at any moment is harmless (the numbers are cited in the files that keep them):
+ *   I1 The index's meta.txg = n holds exactly the effects of txgs <= n: txgs are applied in order, whole ones, in one
+ *      SQLite transaction with the meta row (apply.c A1).
+ *   I2 A journal record is overwritten only after the index's commit with its effects, and then a journal header that
+ *      is past it, are on the disk (apply.c A3, journal.h J3). Opening applies what the index lacks (replay.c).
+ *   I3 A record or row that names a range of a pack is written after that range was synced (T3, A2;
+ *      tend_move_blobs).
  *   I4 A pack is unlinked after the commit that removed its row, and only when nothing that could still
  *      be committed refers to it (gc.c, G1 and G3).
- *   I5 A durable reply leaves after its txg and all before it are committed (T5).
+ *   I5 A durable reply leaves after its txg and all before it are in the journal, or in the index (T5, J2).
  *   I6 An inode's row never has a size above what is set explicitly or covered by data in the same or
  *      earlier txgs (psize), so a lost unstable write does not leave a longer file.
  *   I7 Ids (inode, generation, chunk, pack) come from counters committed with the rows that use them;
  *      chunk ids jump ahead at each open, because chunks of lost txgs may be in packs.
  *   I8 The change attribute is at least epoch << 40 after the first change following an open, so values
  *      seen before a crash, of changes that were lost, do not come again for something else.
- * After a crash: the index is as of its last commit, the packs hold bytes nobody names: packs that were
- * begun after that commit are removed at open, the rest die with their pack.
+ * After a crash: the index is as of its last commit, the journal has the txgs after that, the packs hold bytes nobody
+ * names: packs that were begun after the last durable txg are removed at open, the rest die with their pack.
  */
 #include "server/store/volume.h"
 
@@ -35,6 +38,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "server/store/gc.h"
+#include "server/store/journal.h"
 #include "server/store/volume_int.h"
 
 #define CHUNK_ID_JUMP (1u << 20)
@@ -129,6 +133,17 @@ uint64_t vol_space(struct volume *v, bool fresh)
         v->free_ms = now ? now : 1;
     }
     return v->free_bytes;
+}
+
+uint64_t vol_space_now(struct volume *v)
+{
+    uint64_t n;
+
+    pthread_mutex_lock(&v->lock);
+    n = vol_space(v, true);
+    n = n > v->reserve ? n - v->reserve : 0;
+    pthread_mutex_unlock(&v->lock);
+    return n;
 }
 
 int vol_admit(struct volume *v, const struct store_call *call, enum vol_change kind)
@@ -246,29 +261,6 @@ out:
 
 /* --- opening --- */
 
-struct pack_scan {
-    struct volume *vol;
-    uint32_t next;
-};
-
-/* A pack from next_pack on was begun after the last commit: no row can name it (I3, I7). */
-static int drop_unknown_pack(void *arg, uint32_t pack, uint64_t size)
-{
-    struct pack_scan *s = arg;
-    char *path = NULL;
-
-    if (pack < s->next)
-        return 0;
-    log_info("%s: removing pack %u (%llu bytes), begun and not committed", s->vol->label, pack,
-             (unsigned long long)size);
-    if (asprintf(&path, "%s/packs/%02x/%08x.pack", s->vol->dir, pack & 0xff, pack) < 0)
-        abort();
-    if (unlink(path) < 0 && errno != ENOENT)
-        log_warn("%s: cannot remove %s: %s", s->vol->label, path, strerrordesc_np(errno));
-    free(path);
-    return 0;
-}
-
 static bool note_orphan(void *arg, uint64_t ino)
 {
     struct volume *v = arg;
@@ -294,6 +286,7 @@ void volume_free(struct volume *v)
     pthread_cond_destroy(&v->commit_cond);
     gc_free(v->gc);
     snap_release(v);
+    pthread_cond_destroy(&v->apply_cond);
     free(v->packrefs);
     free(v->orphans);
     free(v->dir);
@@ -320,11 +313,13 @@ struct volume *volume_alloc(struct engine *e, const char *dir, const char *label
     pthread_condattr_setclock(&ca, CLOCK_MONOTONIC);
     pthread_cond_init(&v->cond, &ca);
     pthread_cond_init(&v->commit_cond, &ca);
+    pthread_cond_init(&v->apply_cond, &ca);
     pthread_condattr_destroy(&ca);
     list_init(&v->inode_lru);
     list_init(&v->dent_lru);
     list_init(&v->dirty);
     list_init(&v->reap);
+    list_init(&v->queue);
     list_init(&v->ckpt_link);
     list_init(&v->snaps);
     return v;
@@ -352,7 +347,6 @@ out:
 
 void vol_take_meta(struct volume *v, const struct index_meta *m)
 {
-    v->disk_meta = *m;
     v->props = m->props;
     v->next_ino = m->next_ino;
     v->next_gen = m->next_gen;
@@ -362,8 +356,17 @@ void vol_take_meta(struct volume *v, const struct index_meta *m)
     v->stored = m->stored;
     v->held = m->held;
     v->snap_seq = m->snap_seq;
-    v->committed = m->txg;
+    v->committed = v->durable = m->txg;
     v->open = txg_new(m->txg + 1);
+}
+
+static void end_thread(struct volume *v, bool *stop, pthread_cond_t *cond, pthread_t thread)
+{
+    pthread_mutex_lock(&v->lock);
+    *stop = true;
+    pthread_cond_signal(cond);
+    pthread_mutex_unlock(&v->lock);
+    pthread_join(thread, NULL);
 }
 
 int volume_open(struct engine *e, const char *dir, const char *label, uint64_t id,
@@ -372,7 +375,6 @@ int volume_open(struct engine *e, const char *dir, const char *label, uint64_t i
     struct volume *v = volume_alloc(e, dir, label, id);
     char *db = path_join(dir, "index.db"), *packs = path_join(dir, "packs");
     struct index_meta meta;
-    struct pack_scan scan = {.vol = v};
     int64_t blobs;
     int r = lock_dir(v);
 
@@ -383,10 +385,8 @@ int volume_open(struct engine *e, const char *dir, const char *label, uint64_t i
         r = index_get_meta(v->ix, &meta);
     if (r < 0)
         goto out;
-    scan.next = meta.next_pack;
-    r = pack_list(packs, drop_unknown_pack, &scan);
-    if (r == 0)
-        r = packset_open(packs, label, meta.next_pack, &v->ps);
+    v->journal_max = e->journal_size;
+    r = replay(v, packs, &meta);
     if (r == 0)
         r = index_list_orphans(v->ix, note_orphan, v);
     if (r < 0)
@@ -404,6 +404,11 @@ int volume_open(struct engine *e, const char *dir, const char *label, uint64_t i
     r = -pthread_create(&v->thread, NULL, txg_main, v);
     if (r < 0)
         goto out;
+    r = -pthread_create(&v->apply_thread, NULL, apply_main, v);
+    if (r < 0) {
+        end_thread(v, &v->stop, &v->commit_cond, v->thread);
+        goto out;
+    }
     gc_attach(v);
     *out = v;
     v = NULL;
@@ -412,6 +417,7 @@ out:
     free(packs);
     if (v) {
         txg_free(v, v->open);
+        journal_close(v->journal);
         packset_close(v->ps);
         index_close(v->ix);
         volume_free(v);
@@ -465,6 +471,11 @@ void vol_drop_memory(struct volume *v)
         struct inode *in = list_first(&v->reap, struct inode, reap_link);
         list_del(&in->reap_link);
     }
+    list_for_each_safe(it, &v->queue) {
+        struct txg *t = list_entry(it, struct txg, link);
+        list_del(it);
+        txg_free(v, t);
+    }
     txg_free(v, v->committing);
     txg_free(v, v->open);
     v->committing = v->open = NULL;
@@ -490,6 +501,7 @@ static int volume_end(struct volume *v, bool keep)
     if (!keep && !v->failed) {
         v->failed = -EIO; /* quietly: ends waits of callers inside, and the commit thread's work */
         pthread_cond_signal(&v->commit_cond);
+        pthread_cond_signal(&v->apply_cond);
         vol_wake(v);
     }
     while (v->inside)
@@ -501,10 +513,9 @@ static int volume_end(struct volume *v, bool keep)
         err = vol_flush(v);
     while (v->work)
         vol_wait(v, 0);
-    v->stop = true;
-    pthread_cond_signal(&v->commit_cond);
     pthread_mutex_unlock(&v->lock);
-    pthread_join(v->thread, NULL);
+    end_thread(v, &v->stop, &v->commit_cond, v->thread);
+    end_thread(v, &v->apply_stop, &v->apply_cond, v->apply_thread);
     pthread_mutex_lock(&v->lock);
     v->closed = true;
     vol_wake(v);
@@ -518,11 +529,13 @@ static int volume_end(struct volume *v, bool keep)
     vol_drop_memory(v);
     pthread_mutex_unlock(&v->lock);
     engine_checkpoint_cancel(v->e, v);
+    journal_close(v->journal);
     packset_close(v->ps);
     index_close(v->ix);
     close(v->lockfd);
     close(v->dirfd);
     v->lockfd = v->dirfd = -1;
+    v->journal = NULL;
     v->ps = NULL;
     v->ix = NULL;
     volume_unref(v);

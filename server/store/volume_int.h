@@ -28,6 +28,8 @@
 #include "server/store/pack.h"
 #include "server/store/volume.h"
 
+struct journal;
+
 #define RETRY 1 /* the lock was dropped: look everything up again */
 
 #define BUF_CLASSES       3
@@ -46,6 +48,9 @@
 #define SPACE_RESERVE_MIN (8u << 20)   /* on a small disk an eighth, but this; names leave a quarter */
 #define BLOB_MOVE_BYTES   (16u << 20)  /* blobs beyond this move to packs soon, */
 #define BLOB_IDLE_BYTES   (1u << 20)   /* beyond this when the volume is idle */
+#define APPLY_AGE_MS      500u         /* a durable txg waits no longer for the index, */
+#define APPLY_ROWS        10000u       /* nor when so much waits */
+#define APPLY_BYTES       (8u << 20)
 #define WAL_DEBT          5000u        /* rows and pages written between checkpoints */
 
 /* --- engine.c, cache.c --- */
@@ -69,6 +74,7 @@ struct work {
 
 struct engine {
     uint64_t cache_size, epoch;
+    uint32_t journal_size;
     unsigned nworkers;
     size_t inode_limit, dent_limit; /* per volume */
 
@@ -131,11 +137,20 @@ void cache_make_room(struct engine *e, struct volume *v);
 
 /* --- transaction groups: txg.c --- */
 
-enum op_type {
-    OP_PUT_DIRENT, OP_DEL_DIRENT, OP_SYMLINK, OP_MAP, OP_PUNCH, OP_PUT_ORPHAN, OP_REAP,
-    OP_PUT_XATTR, OP_DEL_XATTR, OP_CLONE, OP_MOVE,
-    OP_SNAP,      /* off: the time, len: the state, ino: the id, name: the name, attr.ino, size, used: files, logical, stored */
-    OP_SNAP_FREE, /* ino: the id; at most `max` chunks */
+enum op_type { /* in the journal: never renumber. record.c and apply.c do not compile without a new one */
+    OP_PUT_DIRENT = 1,
+    OP_DEL_DIRENT = 2,
+    OP_SYMLINK = 3,
+    OP_MAP = 4,
+    OP_PUNCH = 5,
+    OP_PUT_ORPHAN = 6,
+    OP_REAP = 7,
+    OP_PUT_XATTR = 8,
+    OP_DEL_XATTR = 9,
+    OP_CLONE = 10,
+    OP_MOVE = 11, /* chunk.id, if it is at src, src_off still, is where chunk says, payload and all */
+    OP_SNAP = 12,      /* off: the time, len: the state, ino: the id, name: the name, data: files, logical, stored */
+    OP_SNAP_FREE = 13, /* ino: the id; at most `max` chunks */
 };
 struct rowop {
     struct rowop *next;
@@ -156,24 +171,25 @@ struct rowop {
     unsigned char data[];
 };
 struct tximg {
-    struct inode *in;
-    struct vattr a;
-    int64_t used; /* change by this txg */
+    struct inode *in; /* NULL in a replay */
+    struct vattr a;   /* but `used`, which applying finds out */
 };
 struct txg {
+    struct list link; /* in volume.queue */
     uint64_t n;
-    uint64_t t0; /* ms, when it got its first row */
+    uint64_t t0; /* ms, when it got its first row; when it was queued */
     unsigned rows;
     uint64_t blob_bytes;
     bool nonempty, packs;
+    bool journalled;      /* durable already */
+    uint64_t journal_end; /* for journal_release */
     struct rowop *first, **tail;
     struct list dirty; /* inodes */
     struct tximg *imgs;
     size_t nimgs;
-    struct index_meta meta;
-    struct index_delta delta;
-    uint64_t reaped;
-    struct snap_request *snap; /* its last op makes a snapshot */
+    uint64_t created;       /* inodes */
+    struct index_meta meta; /* files, logical, stored, held: not set; the index has them */
+    struct snap_request *snap; /* its last op makes a snapshot: it ends its batch */
 };
 
 struct rowop *rowop_new(enum op_type type, uint64_t ino, const void *name, size_t nlen, const void *data,
@@ -186,17 +202,24 @@ void txg_add(struct volume *v, struct rowop *op);
 void txg_touch(struct volume *v);
 struct txg *txg_new(uint64_t n);
 void txg_free(struct volume *v, struct txg *t);
+/* Bytes of an OP_MAP without pack, of a value. */
+static inline const void *rowop_payload(const struct rowop *op)
+{
+    return op->data + op->nlen + 1;
+}
 /* The commit thread. */
 void *txg_main(void *arg);
 /* Makes sure that the commit thread looks around at due (ms) at the latest. */
 void txg_kick(struct volume *v, uint64_t due);
-/* Asks for the open txg to be committed now. */
+/* Asks for txg n to be made durable now. */
 void txg_want(struct volume *v, uint64_t n);
-/* Waits until txg n is committed: -EAGAIN, RETRY after waiting, or the volume's failure. 0: it is. */
+/* And for it to be in the index. */
+void txg_want_committed(struct volume *v, uint64_t n);
+/* Waits until txg n is in the index: -EAGAIN, RETRY after waiting, or the volume's failure. 0: it is. */
 int txg_wait_locked(struct volume *v, const struct store_call *call, uint64_t n);
 /* call.c. Notes that the call's reply depends on txg n. */
 void call_note(struct store_call *call, struct volume *v, uint64_t n);
-/* Calls the waiters whose txg is committed, or all of them after a failure; drops the lock meanwhile. */
+/* Calls the waiters whose txg is durable, or all of them after a failure; drops the lock meanwhile. */
 void call_run_waiters(struct volume *v);
 /* Ends the volume's writing life. */
 void txg_fail(struct volume *v, int err);
@@ -204,6 +227,21 @@ void txg_fail(struct volume *v, int err);
 uint32_t packs_settled(struct volume *v);
 void packref_get(struct volume *v, uint32_t pack);
 void packref_put(struct volume *v, uint32_t pack);
+
+/* --- from txgs to the index: apply.c, replay.c --- */
+
+struct batch;
+/* Applies n txgs, in order, in one transaction; they are in the index, durably, when it returns 0. No lock held.
+ * *out, also on failure: for batch_finish or batch_free. */
+int batch_apply(struct volume *v, struct txg *const *t, size_t n, struct batch **out);
+/* Unpins what the txgs changed. Volume lock held. */
+void batch_finish(struct volume *v, struct batch *b, struct txg *const *t, size_t n);
+void batch_free(struct batch *b);
+/* The apply thread. */
+void *apply_main(void *arg);
+/* Opens the volume's journal, if there is one, and the packs; applies what the index lacks. meta: the index's,
+ * before and after. */
+int replay(struct volume *v, const char *packs, struct index_meta *meta);
 
 /* --- inodes: inode.c --- */
 
@@ -225,14 +263,13 @@ struct inode {
     struct list slots, dirty;
     uint64_t psize;    /* size that the row says */
     uint64_t data_end; /* nothing is mapped at or beyond it */
-    uint64_t cused;    /* used by committed extents */
+    uint64_t cused;    /* used by committed extents; the apply thread writes it */
     uint64_t pend;     /* dirty, or published and not committed */
     uint64_t wseq;
     uint64_t ra_next, ra_done;
     unsigned ra_hits;
     char *target; /* of a symlink, when known */
     size_t target_len;
-    struct tximg *img; /* commit thread */
 };
 
 /* Finds or reads an inode. 0, RETRY, -EAGAIN, -ESTALE, -EUCLEAN, -EIO. */
@@ -417,11 +454,20 @@ struct volume {
     uint64_t prep_bytes;
     struct list reap;
 
+    /* open -> committing (closed, not durable) -> queue (durable, unless the first is not journalled) -> index */
     struct txg *open, *committing;
-    atomic_uint_fast64_t committed;
-    uint64_t want;
+    struct list queue;
+    unsigned queue_rows;
+    uint64_t queue_bytes;
+    bool applying;                  /* the apply thread is at it */
+    atomic_uint_fast64_t durable;   /* txgs up to this survive a crash */
+    atomic_uint_fast64_t committed; /* txgs up to this are in the index; <= durable */
+    uint64_t want, want_committed;
     atomic_int failed;
-    bool nospace; /* the committing txg waits for space */
+    bool nospace; /* applying waits for space */
+    struct journal *journal;      /* commit thread makes it; NULL: each txg goes to the index at once */
+    uint32_t journal_max;         /* commit thread */
+    bool journal_tried;           /* commit thread */
     int flush_err;
     uint64_t flush_retry_ms;
     struct volume_waiter *waiters;
@@ -429,7 +475,9 @@ struct volume {
     uint64_t commit_sleep;    /* ms until which the commit thread sleeps by itself; 0: it does not */
     uint64_t commit_ns;       /* how long the last commit took */
     bool gathering;           /* the commit thread waits for more waiters */
-    pthread_t thread;
+    pthread_t thread, apply_thread;
+    pthread_cond_t apply_cond;
+    bool apply_stop;
 
     struct index *ix;
     struct packset *ps;
@@ -442,7 +490,7 @@ struct volume {
     int64_t extra;            /* reported minus committed use of all cached inodes */
     uint64_t pinned;          /* this volume's part of engine.pinned */
     uint64_t verifier;
-    struct index_meta disk_meta; /* as committed last; commit thread */
+    struct index_meta disk_meta; /* as committed last; apply thread */
     uint64_t free_bytes, free_ms, reserve;
     uint64_t *orphans;
     size_t norphans;
@@ -461,6 +509,11 @@ struct volume {
     struct volume *parent; /* of a snapshot: referenced */
 };
 
+/* The newest txg with anything in it. */
+static inline uint64_t txg_last(const struct volume *v)
+{
+    return v->open->nonempty ? v->open->n : v->open->n - 1;
+}
 void *vol_alloc(size_t size); /* zeroed */
 struct volume *volume_alloc(struct engine *e, const char *dir, const char *label, uint64_t id);
 void volume_free(struct volume *v);
@@ -482,8 +535,10 @@ void vol_wait(struct volume *v, unsigned ms);
 enum vol_change { CHANGE_FREE, CHANGE_NAMES, CHANGE_DATA };
 int vol_admit(struct volume *v, const struct store_call *call, enum vol_change kind);
 uint64_t vol_space(struct volume *v, bool fresh);
+uint64_t vol_space_now(struct volume *v); /* free bytes beyond the reserve; lock not held */
+struct journal;
 
-/* --- the commit thread's other duties: tend.c. No lock held --- */
+/* --- the apply thread's other duties: tend.c. No lock held --- */
 void tend_move_blobs(struct volume *v);
 
 #endif

@@ -203,8 +203,7 @@ static int write_throttle(struct volume *v, const struct store_call *call)
         return v->flush_err;
     volume_flush_old(v, UINT64_MAX);
     volume_publish_preps(v, UINT64_MAX);
-    if (v->open->nonempty)
-        txg_want(v, v->open->n);
+    txg_want_committed(v, txg_last(v));
     if (!call->may_block)
         return -EAGAIN;
     vol_wait(v, 20);
@@ -408,7 +407,7 @@ static int commit_locked(struct volume *v, struct store_call *call, uint64_t ino
     if (r)
         return r;
     if (v->failed)
-        return list_empty(&in->dirty) && in->data_txg <= v->committed ? 0 : -EIO;
+        return list_empty(&in->dirty) && in->data_txg <= v->durable ? 0 : -EIO;
     if (!list_empty(&in->dirty)) {
         r = inode_flush(v, call, in);
         if (r < 0)
@@ -417,7 +416,7 @@ static int commit_locked(struct volume *v, struct store_call *call, uint64_t ino
         if (r)
             return r;
     }
-    if (in->data_txg > v->committed)
+    if (in->data_txg > v->durable)
         call_note(call, v, in->data_txg);
     return 0;
 }

@@ -151,6 +151,7 @@ static int create_locked(struct volume *v, struct store_call *call,
     fill_new(v, a, now, &n);
     in = inode_new(v, &n);
     v->files++;
+    v->open->created++;
     in->complete = a->type == IT_DIR;
     inode_dirty(in);
     if (a->type == IT_LNK) {

@@ -12,6 +12,7 @@ UNIT_TESTS_store = \
     tests/unit/volume_clone.t \
     tests/unit/volume_crash.t \
     tests/unit/volume_hostile.t \
+    tests/unit/volume_journal.t \
     tests/unit/volume_model.t \
     tests/unit/volume_stress.t \
     tests/unit/volume_trouble.t \
@@ -47,6 +48,9 @@ tests_unit_volume_crash_t_SOURCES = tests/unit/volume_crash.c tests/unit/volumem
 tests_unit_volume_crash_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_hostile_t_SOURCES = tests/unit/volume_hostile.c tests/unit/volumetest.h
 tests_unit_volume_hostile_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_volume_journal_t_SOURCES = tests/unit/volume_journal.c tests/unit/storetest.h tests/unit/volumemodel.h \
+    tests/unit/volumetest.h
+tests_unit_volume_journal_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_model_t_SOURCES = tests/unit/volume_model.c tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_volume_model_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_stress_t_SOURCES = tests/unit/volume_stress.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h

@@ -307,7 +307,7 @@ static void failed_commit(void **state)
     verf = volume_write_verifier(T.v);
     assert_int_equal(vt_create(&T, &T.c, STORE_ROOT_INO, "ok", IT_REG, &a), 0);
     vt_sync(&T);
-    fault_arm("txg.applied", 1, FAULT_FAIL);
+    fault_arm("journal.write", 1, FAULT_FAIL);
     assert_int_equal(vt_create(&T, &T.c, STORE_ROOT_INO, "lost", IT_REG, &a), 0);
     assert_int_equal(volume_write(T.v, &T.c, a.ino, 0, "abc", 3, false, NULL, NULL), 0);
     assert_int_equal(volume_call_wait(&T.c), -EIO);

@@ -25,6 +25,7 @@ struct vt {
     struct engine *e;
     struct volume *v;
     uint64_t epoch, cache, pack_size;
+    uint32_t journal; /* bytes of it at most; 0: the usual */
     struct store_call c; /* may block */
     struct store_call n; /* may not */
 };
@@ -32,7 +33,7 @@ struct vt {
 static inline void vt_open(struct vt *t)
 {
     struct engine_conf conf = {.cache_size = t->cache, .workers = 2, .epoch = ++t->epoch,
-                               .pack_size = t->pack_size};
+                               .journal_size = t->journal, .pack_size = t->pack_size};
 
     assert_int_equal(engine_new(&conf, &t->e), 0);
     assert_int_equal(volume_open(t->e, t->dir, "test/vol", 7, &t->v), 0);
