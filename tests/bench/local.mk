@@ -17,6 +17,16 @@ noinst_PROGRAMS += tests/bench/volume
 tests_bench_volume_SOURCES = tests/bench/volume.c
 tests_bench_volume_LDADD = $(STORE_LIBS) $(COMMON_LIBS)
 
+# growth: a million files and 100 GiB (about 2 GiB of disk): is the volume as fast as when it was empty?
+GROWTH_FILES = 1000000
+GROWTH_GIB = 100
+noinst_PROGRAMS += tests/bench/growth
+tests_bench_growth_SOURCES = tests/bench/growth.c
+tests_bench_growth_LDADD = $(STORE_LIBS) $(COMMON_LIBS)
+growth: tests/bench/growth
+	./tests/bench/growth $(GROWTH_FILES) $(GROWTH_GIB)
+.PHONY: growth
+
 # What the preload library costs: tests/bench/shim.
 noinst_PROGRAMS += tests/bench/calls
 tests_bench_calls_SOURCES = tests/bench/calls.c
