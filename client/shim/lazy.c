@@ -1,78 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Large mappings, filled where they are touched. */
+/* Large mappings, filled where they are touched: the mappings, and faults (lend.c has the bytes). */
 #include "client/shim/lazy.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "client/nfs/rpc.h"
+#include "client/shim/lend.h"
 #include "client/shim/store.h"
 
-#define LAZY_PAGE 4096ul
-#define LAZY_GRAIN (2ul << 20)
-#define LAZY_PIECES (LAZY_GRAIN / RPC_MAX_IO)
 #define LAZY_MIN (16ul << 20) /* smaller mappings are filled at once: one round of parallel reads */
-#define LAZY_WINDOW 16        /* granules lent */
-#define LAZY_BEHIND 3         /* of a reader in order, as many stay */
-#define LAZY_AHEAD 4
-#define LAZY_ASKS 8
-#define LAZY_RUN 16 /* granules that are kept in one go */
+#define LAZY_RUN 16           /* granules that are kept in one go */
 #define LAZY_STACK (256ul << 10)
-
-/* ABSENT and SEEN (was lent once) are inaccessible. PINNED and KEPT have all of the mapping's protection. */
-enum { ABSENT, SEEN, LENT, PINNED, KEPT };
-
-struct lazy {
-    struct lazy *next;
-    uint8_t *at;
-    size_t size;
-    uint64_t offset, file_size;
-    struct nfs_fh fh;
-    struct store *store; /* may be NULL */
-    int fd;              /* the store's file, for reading; -1: not open */
-    int prot, type;      /* of the mapping; MAP_PRIVATE or MAP_SHARED */
-    int advice;
-    bool others;         /* the store may have bytes of granules that are new to us */
-    bool no_room;        /* the store had none */
-    uint64_t kept;       /* granule behind the last one kept for a fault */
-    unsigned run;        /* how many of them at once */
-    uint64_t last;       /* granule that was lent last, + 1 */
-    unsigned ahead;
-    uint64_t first;      /* granule of state[0] */
-    uint8_t *state;
-};
-
-struct slot {
-    uint8_t *at; /* LAZY_GRAIN bytes that can be written, or NULL */
-    bool busy, full; /* full: has pages */
-};
-
-/* A granule on its way. */
-struct ask {
-    struct lazy *r; /* NULL: free */
-    uint64_t g;
-    uint64_t order;
-    struct slot *slot;
-    size_t size; /* bytes the file has of it */
-    struct nfs_ahead *calls[LAZY_PIECES];
-};
 
 static struct {
     struct vlock lock;
-    struct nfs_client *client;
     struct lazy *first;
-    struct slot slots[LAZY_ASKS + 1];
-    struct ask asks[LAZY_ASKS];
-    uint64_t order;
-    struct {
-        struct lazy *r;
-        uint64_t g;
-    } lent[LAZY_WINDOW]; /* the oldest first */
-    unsigned nlent;
-    bool no_leave; /* the kernel has no MREMAP_DONTUNMAP for us */
-    uint8_t *stack, *keep_stack;
+    uint8_t *stack, *keep_stack; /* of fault_step, and of fault_keep */
 } lazy;
 
 int lazy_count;
@@ -108,382 +53,6 @@ static void lazy_unlock(void)
 {
     lazy_mine = false;
     vlock_unlock(&lazy.lock);
-}
-
-static bool failed(long at)
-{
-    return at < 0 && at > -4096;
-}
-
-static uint64_t page_up(uint64_t n)
-{
-    return (n + LAZY_PAGE - 1) & ~(LAZY_PAGE - 1);
-}
-
-static uint8_t *state_of(struct lazy *r, uint64_t g)
-{
-    return &r->state[g - r->first];
-}
-
-static uint64_t region_end(const struct lazy *r)
-{
-    return r->offset + r->size;
-}
-
-/* Granules first..end of the mapping. */
-static uint64_t granules_end(const struct lazy *r)
-{
-    return (region_end(r) + LAZY_GRAIN - 1) / LAZY_GRAIN;
-}
-
-/* The part of a granule that lies in the mapping: file offsets. */
-static void part_of(const struct lazy *r, uint64_t g, uint64_t *from, uint64_t *to)
-{
-    *from = g * LAZY_GRAIN > r->offset ? g * LAZY_GRAIN : r->offset;
-    *to = (g + 1) * LAZY_GRAIN < region_end(r) ? (g + 1) * LAZY_GRAIN : region_end(r);
-}
-
-/* And that the file has pages of. */
-static void shown_of(const struct lazy *r, uint64_t g, uint64_t *from, uint64_t *to)
-{
-    uint64_t end = page_up(r->file_size);
-
-    part_of(r, g, from, to);
-    if (*to > end)
-        *to = end > *from ? end : *from;
-}
-
-static uint8_t *address(const struct lazy *r, uint64_t offset)
-{
-    return r->at + (offset - r->offset);
-}
-
-static long blank(uint8_t *at, size_t size, int flags)
-{
-    return sys6(SYS_mmap, (long)at, (long)size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
-}
-
-/* Memory whose address is `rest` beyond a multiple of a granule, so that large pages fit. */
-static long aligned(size_t size, size_t rest, int prot)
-{
-    long at = sys6(SYS_mmap, 0, (long)(size + LAZY_GRAIN), prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    size_t head;
-
-    if (failed(at))
-        return at;
-    head = (rest - (size_t)at) & (LAZY_GRAIN - 1);
-    if (head > 0)
-        sys2(SYS_munmap, at, head);
-    if (head < LAZY_GRAIN)
-        sys2(SYS_munmap, at + (long)head + (long)size, LAZY_GRAIN - head);
-    return at + (long)head;
-}
-
-static void lent_forget(const struct lazy *r, uint64_t g)
-{
-    unsigned n = 0;
-
-    for (unsigned i = 0; i < lazy.nlent; i++)
-        if (lazy.lent[i].r != r || lazy.lent[i].g != g)
-            lazy.lent[n++] = lazy.lent[i];
-    lazy.nlent = n;
-}
-
-/* Inaccessible again; the pages go. */
-static void hide(struct lazy *r, uint64_t g, uint8_t state)
-{
-    uint64_t from, to;
-
-    part_of(r, g, &from, &to);
-    lent_forget(r, g);
-    blank(address(r, from), to - from, MAP_FIXED);
-    *state_of(r, g) = state;
-}
-
-/* Takes back a lent granule; its pages become the slot's if that works. */
-static void take_back(struct lazy *r, uint64_t g, struct slot *slot)
-{
-    uint64_t from, to;
-    long at = -1;
-
-    shown_of(r, g, &from, &to);
-    if (to - from == LAZY_GRAIN && slot != NULL && !lazy.no_leave && slot->at != NULL) {
-        sys3(SYS_mprotect, address(r, from), LAZY_GRAIN, PROT_NONE);
-        at = sys5(SYS_mremap, address(r, from), LAZY_GRAIN, LAZY_GRAIN, MREMAP_MAYMOVE | MREMAP_FIXED | 4, slot->at);
-        if (!failed(at)) {
-            sys3(SYS_mprotect, slot->at, LAZY_GRAIN, PROT_READ | PROT_WRITE);
-            slot->full = true;
-        }
-    }
-    hide(r, g, SEEN);
-}
-
-/* Makes room: pages of a granule that a reader in order has left behind, or of the oldest when too many are lent. */
-static void slot_recycle(const struct lazy *r, uint64_t g, struct slot *slot)
-{
-    for (unsigned i = 0; i < lazy.nlent && r->ahead == LAZY_AHEAD; i++)
-        if (lazy.lent[i].r == r && lazy.lent[i].g + LAZY_BEHIND < r->last && r->last <= g + 1) {
-            take_back(lazy.lent[i].r, lazy.lent[i].g, slot);
-            return;
-        }
-    if (lazy.nlent == LAZY_WINDOW)
-        take_back(lazy.lent[0].r, lazy.lent[0].g, slot);
-}
-
-static struct slot *slot_get(const struct lazy *r, uint64_t g)
-{
-    struct slot *best = NULL;
-
-    for (unsigned i = 0; i < sizeof(lazy.slots) / sizeof(lazy.slots[0]); i++) {
-        struct slot *s = &lazy.slots[i];
-
-        if (!s->busy && (best == NULL || (s->full && !best->full)))
-            best = s;
-    }
-    if (best == NULL)
-        return NULL;
-    if (best->at == NULL) {
-        long at = aligned(LAZY_GRAIN, 0, PROT_READ | PROT_WRITE);
-
-        if (failed(at))
-            return NULL;
-        sys3(SYS_madvise, at, LAZY_GRAIN, MADV_HUGEPAGE);
-        best->at = (uint8_t *)at;
-        best->full = false;
-    }
-    if (!best->full)
-        slot_recycle(r, g, best);
-    best->busy = true;
-    return best;
-}
-
-static struct ask *ask_find(const struct lazy *r, uint64_t g)
-{
-    for (unsigned i = 0; i < LAZY_ASKS; i++)
-        if (lazy.asks[i].r == r && lazy.asks[i].g == g)
-            return &lazy.asks[i];
-    return NULL;
-}
-
-/* Waits for a granule's bytes. What the file has no more of reads as zeros. */
-static int ask_finish(struct ask *ask)
-{
-    int err = 0;
-
-    for (unsigned i = 0; i < LAZY_PIECES; i++) {
-        size_t at = i * RPC_MAX_IO, want = ask->size > at ? ask->size - at : 0;
-        ssize_t n;
-
-        if (ask->calls[i] == NULL)
-            continue;
-        if (want > RPC_MAX_IO)
-            want = RPC_MAX_IO;
-        n = nfs_read_finish(lazy.client, ask->calls[i]);
-        ask->calls[i] = NULL;
-        while (n >= 0 && (size_t)n < want) {
-            ssize_t more = err != 0 ? -EIO
-                                    : nfs_read(lazy.client, &ask->r->fh, ask->slot->at + at + n, want - (size_t)n,
-                                               ask->g * LAZY_GRAIN + at + (size_t)n, NULL);
-
-            if (more == 0)
-                break;
-            n = more < 0 ? more : n + more;
-        }
-        if (n < 0)
-            err = (int)n;
-        else if ((size_t)n < want)
-            memset(ask->slot->at + at + n, 0, want - (size_t)n);
-    }
-    return err;
-}
-
-static void ask_end(struct ask *ask)
-{
-    ask->slot->busy = false;
-    ask->r = NULL;
-}
-
-static void ask_drop(struct ask *ask)
-{
-    ask_finish(ask);
-    ask_end(ask);
-}
-
-static void asks_drop(const struct lazy *r, uint64_t from, uint64_t to)
-{
-    for (unsigned i = 0; i < LAZY_ASKS; i++)
-        if (lazy.asks[i].r == r && lazy.asks[i].g * LAZY_GRAIN < to && (lazy.asks[i].g + 1) * LAZY_GRAIN > from)
-            ask_drop(&lazy.asks[i]);
-}
-
-/* Asks for a granule. must: another one that was asked for may be dropped. */
-static struct ask *ask_start(struct lazy *r, uint64_t g, bool must)
-{
-    struct ask *ask = NULL, *oldest = &lazy.asks[0];
-    uint64_t start = g * LAZY_GRAIN;
-
-    for (unsigned i = 0; i < LAZY_ASKS && ask == NULL; i++) {
-        if (lazy.asks[i].r == NULL)
-            ask = &lazy.asks[i];
-        if (lazy.asks[i].order < oldest->order)
-            oldest = &lazy.asks[i];
-    }
-    if (ask == NULL && must) {
-        ask_drop(oldest);
-        ask = oldest;
-    }
-    if (ask == NULL || (ask->slot = slot_get(r, g)) == NULL)
-        return NULL;
-    ask->r = r;
-    ask->g = g;
-    ask->order = ++lazy.order;
-    ask->size = r->file_size - start < LAZY_GRAIN ? (size_t)(r->file_size - start) : LAZY_GRAIN;
-    if (ask->slot->full) /* another granule's bytes, behind the end of this */
-        memset(ask->slot->at + ask->size, 0, page_up(ask->size) - ask->size);
-    ask->slot->full = true;
-    for (unsigned i = 0; i < LAZY_PIECES; i++) {
-        size_t at = i * RPC_MAX_IO, want = ask->size > at ? ask->size - at : 0;
-
-        ask->calls[i] = want == 0 ? NULL
-                                  : nfs_read_start(lazy.client, &r->fh, ask->slot->at + at,
-                                                   want < RPC_MAX_IO ? want : RPC_MAX_IO, start + at,
-                                                   (int)((g * LAZY_PIECES + i) & 0xffff));
-        if (want != 0 && ask->calls[i] == NULL) {
-            ask_drop(ask);
-            return NULL;
-        }
-    }
-    return ask;
-}
-
-/* Moves a slot's pages to where the program looks for them. */
-static int show(struct lazy *r, uint64_t g, struct slot *slot)
-{
-    uint64_t from, to;
-    uint8_t *at;
-    size_t size;
-    long got = -EINVAL;
-
-    shown_of(r, g, &from, &to);
-    at = slot->at + (from - g * LAZY_GRAIN);
-    size = (size_t)(to - from);
-    if (size == 0)
-        return 0;
-    sys3(SYS_mprotect, at, size, PROT_READ);
-    if (!lazy.no_leave) {
-        got = sys5(SYS_mremap, at, size, size, MREMAP_MAYMOVE | MREMAP_FIXED | 4 /* MREMAP_DONTUNMAP */,
-                   address(r, from));
-        lazy.no_leave = got == -EINVAL;
-        sys3(SYS_mprotect, slot->at, LAZY_GRAIN, PROT_READ | PROT_WRITE);
-    }
-    if (got == -EINVAL) { /* before Linux 5.7: the slot's address goes with its pages */
-        sys3(SYS_mprotect, at, size, PROT_READ);
-        got = sys5(SYS_mremap, at, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, address(r, from));
-        if (!failed(got)) {
-            if (at > slot->at)
-                sys2(SYS_munmap, slot->at, at - slot->at);
-            if (at + size < slot->at + LAZY_GRAIN)
-                sys2(SYS_munmap, at + size, slot->at + LAZY_GRAIN - (at + size));
-            slot->at = NULL;
-        } else {
-            sys3(SYS_mprotect, at, size, PROT_READ | PROT_WRITE);
-        }
-    }
-    if (failed(got))
-        return (int)got;
-    slot->full = false;
-    return 0;
-}
-
-/* Asks for what a reader in order will want. */
-static void look_ahead(struct lazy *r, uint64_t g)
-{
-    bool in_order = g == r->last || (r->last == 0 && g == r->first);
-
-    r->last = g + 1;
-    if (r->advice == MADV_RANDOM)
-        return;
-    if (!in_order && r->advice != MADV_SEQUENTIAL) {
-        r->ahead = 1;
-        return;
-    }
-    r->ahead = r->advice == MADV_SEQUENTIAL || r->ahead * 2 > LAZY_AHEAD ? LAZY_AHEAD : r->ahead * 2;
-    for (uint64_t h = g + 1; h <= g + r->ahead && h < granules_end(r) && h * LAZY_GRAIN < r->file_size; h++)
-        if ((*state_of(r, h) == ABSENT || (*state_of(r, h) == SEEN && r->no_room)) && ask_find(r, h) == NULL && ask_start(r, h, false) == NULL)
-            return;
-}
-
-/* From the server to the program's eyes. */
-static int lend(struct lazy *r, uint64_t g)
-{
-    struct ask *ask = ask_find(r, g);
-    int err;
-
-    if (ask == NULL)
-        ask = ask_start(r, g, true);
-    if (ask == NULL)
-        return -ENOMEM;
-    ask->order = ++lazy.order;
-    look_ahead(r, g);
-    err = ask_finish(ask);
-    if (err == 0)
-        err = show(r, g, ask->slot);
-    ask_end(ask);
-    if (err != 0)
-        return err;
-    if (lazy.nlent == LAZY_WINDOW)
-        take_back(lazy.lent[0].r, lazy.lent[0].g, NULL);
-    lazy.lent[lazy.nlent].r = r;
-    lazy.lent[lazy.nlent++].g = g;
-    *state_of(r, g) = LENT;
-    return 0;
-}
-
-/* Never taken back. */
-static int pin(struct lazy *r, uint64_t g)
-{
-    uint64_t from, to;
-    int err = *state_of(r, g) == LENT ? 0 : lend(r, g);
-
-    if (err != 0)
-        return err;
-    shown_of(r, g, &from, &to);
-    if (r->prot != PROT_READ)
-        err = (int)sys3(SYS_mprotect, address(r, from), to - from, r->prot);
-    if (err != 0)
-        return err;
-    lent_forget(r, g);
-    *state_of(r, g) = PINNED;
-    return 0;
-}
-
-static int show_store(struct lazy *r, uint64_t g)
-{
-    uint64_t from, to;
-    long at;
-
-    if (r->fd < 0) {
-        char path[32];
-
-        fd_path(path, store_fd(r->store));
-        r->fd = (int)sys3(SYS_open, path, O_RDONLY | O_CLOEXEC, 0);
-        if (r->fd < 0)
-            return r->fd;
-        at = sys3(SYS_fcntl, r->fd, F_DUPFD_CLOEXEC, 128);
-        if (at >= 0) {
-            sys1(SYS_close, r->fd);
-            r->fd = (int)at;
-        }
-        rpc_fd_keep(r->fd);
-    }
-    part_of(r, g, &from, &to);
-    asks_drop(r, g * LAZY_GRAIN, (g + 1) * LAZY_GRAIN);
-    at = sys6(SYS_mmap, (long)address(r, from), (long)(to - from), r->prot, r->type | MAP_FIXED | MAP_POPULATE, r->fd, (long)from);
-    if (failed(at))
-        return (int)at;
-    lent_forget(r, g);
-    *state_of(r, g) = KEPT;
-    return 0;
 }
 
 static struct lazy *find(const uint8_t *at)
@@ -573,12 +142,10 @@ bool lazy_wanted(const long a[6], const struct nfs_attr *attr, bool writable)
 
 static int lazy_start(void)
 {
-    if (lazy.client == NULL) {
-        int err = nfs_client_open(&lazy.client, shim.host, shim.port, shim.soft_ms, &shim.run->nfs);
+    int err = lend_start();
 
-        if (err != 0)
-            return err;
-    }
+    if (err != 0)
+        return err;
     for (int i = 0; i < 2; i++) {
         uint8_t **stack = i == 0 ? &lazy.stack : &lazy.keep_stack;
         long at;
@@ -617,9 +184,9 @@ long lazy_map(const long a[6], const struct nfs_fh *fh, const struct nfs_attr *a
         goto out;
     }
     if ((a[3] & (MAP_FIXED | MAP_FIXED_NOREPLACE)) || a[0] != 0)
-        at = blank((uint8_t *)a[0], size, (int)a[3] & (MAP_FIXED | MAP_FIXED_NOREPLACE));
+        at = lend_blank((uint8_t *)a[0], size, (int)a[3] & (MAP_FIXED | MAP_FIXED_NOREPLACE));
     else
-        at = aligned(size, (size_t)a[5] & (LAZY_GRAIN - 1), PROT_NONE);
+        at = lend_aligned(size, (size_t)a[5] & (LAZY_GRAIN - 1), PROT_NONE);
     if (failed(at))
         goto out;
     if (region_like(&like, (uint8_t *)at, size, (uint64_t)a[5]) == NULL) {
@@ -630,31 +197,6 @@ long lazy_map(const long a[6], const struct nfs_fh *fh, const struct nfs_attr *a
 out:
     lazy_unlock();
     return at;
-}
-
-/* A lent granule of r, which was cut: now of `left` or `right` (either may be NULL). */
-static void lent_cut(struct lazy *r, struct lazy *left, struct lazy *right)
-{
-    unsigned n = 0;
-
-    for (unsigned i = 0; i < lazy.nlent; i++) {
-        uint64_t start = lazy.lent[i].g * LAZY_GRAIN;
-        bool in_left, in_right;
-
-        if (lazy.lent[i].r != r) {
-            lazy.lent[n++] = lazy.lent[i];
-            continue;
-        }
-        in_left = left != NULL && start < region_end(left) && start + LAZY_GRAIN > left->offset;
-        in_right = right != NULL && start < region_end(right) && start + LAZY_GRAIN > right->offset;
-        if (in_left && in_right) { /* of both: of neither */
-            *state_of(left, lazy.lent[i].g) = *state_of(right, lazy.lent[i].g) = PINNED;
-        } else if (in_left || in_right) {
-            lazy.lent[n].r = in_left ? left : right;
-            lazy.lent[n++].g = lazy.lent[i].g;
-        }
-    }
-    lazy.nlent = n;
 }
 
 void lazy_cut(uint8_t *from, uint8_t *to)
@@ -668,14 +210,14 @@ void lazy_cut(uint8_t *from, uint8_t *to)
             at = &r->next;
             continue;
         }
-        asks_drop(r, 0, UINT64_MAX);
+        lend_asks_drop(r, 0, UINT64_MAX);
         if (high < end)
             right = region_like(r, high, (size_t)(end - high), r->offset + (uint64_t)(high - r->at));
         if (low > r->at) {
             r->size = (size_t)(low - r->at);
             left = r;
         }
-        lent_cut(r, left, right);
+        lend_cut(r, left, right);
         if (left != NULL) {
             at = &r->next;
             continue;
@@ -718,7 +260,7 @@ static int keep_run(struct lazy *r, uint64_t g, uint64_t end, bool may_pin)
     lazy_lock();
     for (err = 0; g < end && err == 0; g++)
         if (*state_of(r, g) < PINNED)
-            err = room ? show_store(r, g) : pin(r, g);
+            err = room ? lend_store(r, g) : lend_pin(r, g);
     lazy_unlock();
     return err;
 }
@@ -778,11 +320,11 @@ static void resized(struct lazy *r, uint64_t size)
 
     if (size == r->file_size)
         return;
-    asks_drop(r, 0, UINT64_MAX);
+    lend_asks_drop(r, 0, UINT64_MAX);
     r->file_size = size;
     for (g = g > r->first ? g : r->first; g < granules_end(r); g++)
         if (*state_of(r, g) > SEEN)
-            hide(r, g, ABSENT);
+            lend_hide(r, g, ABSENT);
 }
 
 void lazy_resized(const struct nfs_fh *fh, uint64_t size)
@@ -801,10 +343,10 @@ void lazy_share(const struct nfs_fh *fh)
         if (!nfs_fh_same(&r->fh, fh))
             continue;
         r->others = true;
-        asks_drop(r, 0, UINT64_MAX);
+        lend_asks_drop(r, 0, UINT64_MAX);
         for (uint64_t g = r->first; g < granules_end(r); g++)
             if (*state_of(r, g) == LENT || *state_of(r, g) == SEEN)
-                hide(r, g, ABSENT);
+                lend_hide(r, g, ABSENT);
     }
     lazy_unlock();
 }
@@ -817,11 +359,11 @@ void lazy_wrote(const struct nfs_fh *fh, uint64_t from, uint64_t to)
             continue;
         if (to > r->file_size)
             resized(r, to);
-        asks_drop(r, from, to);
+        lend_asks_drop(r, from, to);
         for (uint64_t g = from / LAZY_GRAIN > r->first ? from / LAZY_GRAIN : r->first;
              g < granules_end(r) && g * LAZY_GRAIN < to; g++)
             if (*state_of(r, g) == LENT)
-                hide(r, g, ABSENT);
+                lend_hide(r, g, ABSENT);
     }
     lazy_unlock();
 }
@@ -845,9 +387,9 @@ bool lazy_advise(uint8_t *from, uint8_t *to, int advice, long *ret)
         for (uint64_t g = (r->offset + (uint64_t)(low - r->at)) / LAZY_GRAIN;
              g * LAZY_GRAIN < r->offset + (uint64_t)(high - r->at); g++) {
             if (*state_of(r, g) == LENT)
-                hide(r, g, SEEN);
+                lend_hide(r, g, SEEN);
             else if (*state_of(r, g) == PINNED && low == r->at && high == r->at + r->size)
-                hide(r, g, ABSENT); /* what was written into all of a private mapping is given up */
+                lend_hide(r, g, ABSENT); /* what was written into all of a private mapping is given up */
         }
     }
     lazy_unlock();
@@ -877,7 +419,7 @@ static long fault_step(void *arg)
     if (offset >= page_up(r->file_size)) {
         struct nfs_attr attr;
 
-        if (nfs_getattr(lazy.client, &r->fh, &attr) != 0 || offset >= page_up(attr.size))
+        if (lend_getattr(&r->fh, &attr) != 0 || offset >= page_up(attr.size))
             return 0;
         resized(r, attr.size);
     }
@@ -890,7 +432,7 @@ static long fault_step(void *arg)
         f->result = FAULT_KEEP;
         return 0;
     }
-    if ((f->write ? pin(r, g) : lend(r, g)) != 0)
+    if ((f->write ? lend_pin(r, g) : lend_granule(r, g)) != 0)
         f->result = FAULT_BUS;
     return 0;
 }
@@ -963,29 +505,17 @@ void lazy_after_fork(bool child, bool announced)
     if (lazy_count == 0)
         return;
     if (child) {
-        for (unsigned i = 0; i < LAZY_ASKS; i++) {
-            struct ask *ask = &lazy.asks[i];
+        /* Another thread may have been in the middle of something: all that it may have touched is fetched again. */
+        bool whole = announced || lazy.lock.word == 0;
 
-            for (unsigned k = 0; ask->r != NULL && k < LAZY_PIECES; k++)
-                if (ask->calls[k] != NULL && announced)
-                    nfs_read_abandon(ask->calls[k]);
-            memset(ask, 0, sizeof(*ask));
-        }
-        for (unsigned i = 0; i <= LAZY_ASKS; i++)
-            lazy.slots[i].busy = false;
-        if (!announced && lazy.lock.word != 0) {
-            /* Another thread was in the middle of something: all that it may have touched is fetched again. */
-            lazy.nlent = 0;
-            memset(lazy.slots, 0, sizeof(lazy.slots));
-            for (struct lazy *r = lazy.first; r != NULL; r = r->next)
-                for (uint64_t g = r->first; g < granules_end(r); g++)
-                    if (*state_of(r, g) != PINNED)
-                        hide(r, g, ABSENT);
-        }
+        lend_after_fork(whole);
+        for (struct lazy *r = lazy.first; r != NULL && !whole; r = r->next)
+            for (uint64_t g = r->first; g < granules_end(r); g++)
+                if (*state_of(r, g) != PINNED)
+                    lend_hide(r, g, ABSENT);
         for (struct lazy *r = lazy.first; r != NULL; r = r->next)
             if (r->store != NULL)
                 store_forked(r->store);
-        nfs_client_after_fork(lazy.client);
         memset(&lazy.lock, 0, sizeof(lazy.lock));
         lazy_mine = false;
         return;

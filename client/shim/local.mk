@@ -18,6 +18,7 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/hold.c client/shim/hold.h \
     client/shim/init.c \
     client/shim/lazy.c client/shim/lazy.h \
+    client/shim/lend.c client/shim/lend.h \
     client/shim/io.c \
     client/shim/lock.c \
     client/shim/map.c \

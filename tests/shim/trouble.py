@@ -189,6 +189,53 @@ def open_over(server):
     tap.ok(out == want, "and hold what they should", out)
 
 
+MAPPED = """
+import hashlib, mmap, os, sys
+def digest(pieces):
+    h = hashlib.sha256()
+    for piece in pieces:
+        h.update(piece)
+    return h.digest()
+path, size = "/volumes/t/large", 64 << 20
+if not os.path.exists(path):
+    with open(path, "wb") as f:
+        for i in range(size >> 20):
+            f.write(bytes([i]) * (1 << 20))
+m = mmap.mmap(os.open(path, os.O_RDONLY), 0, prot=mmap.PROT_READ)
+def pieces():
+    for at in range(0, size, 1 << 20):
+        if at == size // 3 >> 20 << 20:
+            print("third", flush=True)
+            sys.stdin.readline()
+        yield m[at:at + (1 << 20)]
+print("same" if digest(pieces()) == digest(bytes([i]) * (1 << 20) for i in range(size >> 20)) else "DIFFERENT", flush=True)
+"""
+
+
+def map_over(server, name, away):
+    """The server goes away when a third of a mapping has been looked at."""
+    proc = python(server, MAPPED)
+    proc.stdout.readline()
+    away()
+    proc.stdin.write("\n")
+    proc.stdin.flush()
+    tap.ok(finish(proc, "%s in the middle of a mapping" % name) == "same\n", "all of it is seen")
+
+
+def map_away(server):
+    """A server that does not come back: SIGBUS where there is nothing to show, after VOLNFS_SOFT seconds."""
+    proc = start(server, PYTHON, "-c", MAPPED, env=dict(os.environ, VOLNFS_SOFT="2"))
+    proc.stdout.readline()
+    server.kill9(start=False)
+    began = time.monotonic()
+    proc.stdin.write("\n")
+    proc.stdin.flush()
+    finish(proc, "without a server a touch ends in SIGBUS", want=128 + 7)
+    took = time.monotonic() - began
+    tap.ok(1 < took < 20, "not at once and not too late", "%.1f s" % took)
+    server.start()
+
+
 APPEND = """
 import os, sys
 fd = os.open("/volumes/t/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -233,6 +280,9 @@ def main():
         copy_over(server, "a restart", server.restart)
         copy_over(server, "kill -9", server.kill9)
         open_over(server)
+        map_over(server, "a restart", server.restart)
+        map_over(server, "kill -9", server.kill9)
+        map_away(server)
         lock_over(server)
         appenders(server, 8, int(os.environ.get("TROUBLE_LINES", "250")))
         size = os.environ.get("TROUBLE_PICKLE_MB", "20")
