@@ -490,6 +490,8 @@ enum lazy_result lazy_fault(const siginfo_t *info, ucontext_t *context)
     shim_inside = inside;
     shim_mask_set(outer);
     errno = error;
+    if (f.result != FAULT_DONE) /* another handler's turn */
+        sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, 8);
     return f.result == FAULT_DONE ? LAZY_DONE : f.result == FAULT_BUS ? LAZY_BUS : LAZY_NOT;
 }
 

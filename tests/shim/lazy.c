@@ -127,7 +127,10 @@ static volatile int hits;
 
 static void on_signal(int number)
 {
-    hits++;
+    sigset_t mask;
+
+    sigprocmask(SIG_BLOCK, NULL, &mask);
+    hits += sigismember(&mask, SIGTERM) ? 100 : 1; /* only the signal itself is blocked */
     siglongjmp(jump, number);
 }
 
