@@ -87,6 +87,8 @@ static bool put_operation(struct xdrout *o, struct callback *cb)
     CB_RECALL4args recall = {.stateid = cb->stateid, .truncate = FALSE, .fh = fh};
     CB_GETATTR4args getattr = {.fh = fh};
     CB_NOTIFY_LOCK4args notify = {.cnla_fh = fh};
+    CB_OFFLOAD4args offload = {.coa_fh = fh, .coa_stateid = cb->stateid};
+    write_response4 *wr = &offload.coa_offload_info.offload_info4_u.coa_resok4;
 
     switch (cb->kind) {
     case CALLBACK_RECALL:
@@ -99,6 +101,16 @@ static bool put_operation(struct xdrout *o, struct callback *cb)
         notify.cnla_lock_owner.clientid = cb->clientid;
         notify.cnla_lock_owner.owner = (xopaque){(uint32_t)cb->owner_len, cb->owner};
         return put(o, OP_CB_NOTIFY_LOCK) && xdr_CB_NOTIFY_LOCK4args(xdrout_xdr(o), &notify);
+    case CALLBACK_OFFLOAD:
+        offload.coa_offload_info.coa_status = cb->status;
+        if (cb->status == NFS4_OK) {
+            wr->wr_count = cb->count;
+            wr->wr_committed = UNSTABLE4;
+            memcpy(wr->wr_writeverf, cb->verf, sizeof cb->verf);
+        } else {
+            offload.coa_offload_info.offload_info4_u.coa_bytes_copied = cb->count;
+        }
+        return put(o, OP_CB_OFFLOAD) && xdr_CB_OFFLOAD4args(xdrout_xdr(o), &offload);
     default:
         return false;
     }

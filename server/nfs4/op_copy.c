@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
- * op_copy: CLONE COPY.
+ * op_copy: CLONE COPY OFFLOAD_STATUS OFFLOAD_CANCEL.
  *
- * The source is the saved filehandle, the destination the current one; both must be in one volume (NFS4ERR_XDEV).
- * CLONE shares what it can share exactly, or refuses. COPY shares blocks where source and destination lie alike in
- * them, and copies the bytes of the rest. A COPY answers when it is done and may have done less than was asked
- * (RFC 7862 section 15.2.3: the client goes on from there), so none runs long; there are no asynchronous copies,
- * and OFFLOAD_STATUS and OFFLOAD_CANCEL have nothing to ask about.
+ * The source is the saved filehandle, the destination the current one. CLONE shares what it can share exactly, or
+ * refuses; both must be in one volume (NFS4ERR_XDEV). COPY shares blocks where source and destination are in one
+ * volume and lie alike in them, and copies the bytes of the rest. It answers when it is done and may have done less
+ * than was asked (RFC 7862 section 15.2.3: the client goes on from there), so none runs long. Only what has more bytes
+ * to move than that goes on by itself (offload.c), if the client can be told of its end.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/nfs4/offload.h"
 #include "server/nfs4/op_io.h"
 #include "server/nfs4/ops.h"
+#include "server/state/callback.h"
 
 #define COPY_BYTES_MAX (8u << 20) /* by bytes in one COPY */
 #define COPY_STEP      (256u << 10)
@@ -27,6 +29,11 @@ struct copying {
     bool unstable;
 };
 
+static bool same_volume(const struct compound *c)
+{
+    return c->saved.obj.vol == c->cur.obj.vol;
+}
+
 static nfsstat4 copy_check(struct copying *k, stateid4 *src, stateid4 *dst)
 {
     struct compound *c = k->c;
@@ -39,8 +46,6 @@ static nfsstat4 copy_check(struct copying *k, stateid4 *src, stateid4 *dst)
         st = io_file_check(c, &c->cur, dst, STATE_WRITE, &k->dst, &k->dst_by_open);
     if (st != NFS4_OK)
         return st;
-    if (c->saved.obj.vol != c->cur.obj.vol)
-        return NFS4ERR_XDEV;
     if (k->soff > k->src.a.size)
         return NFS4ERR_INVAL;
     if (!k->count)
@@ -49,7 +54,7 @@ static nfsstat4 copy_check(struct copying *k, stateid4 *src, stateid4 *dst)
         return NFS4ERR_INVAL;
     if (k->doff > STORE_FILE_MAX || k->count > STORE_FILE_MAX - k->doff)
         return NFS4ERR_FBIG;
-    if (c->saved.obj.ino == c->cur.obj.ino && k->soff < k->doff + k->count && k->doff < k->soff + k->count)
+    if (same_volume(c) && c->saved.obj.ino == c->cur.obj.ino && k->soff < k->doff + k->count && k->doff < k->soff + k->count)
         return NFS4ERR_INVAL;
     return NFS4_OK;
 }
@@ -71,6 +76,8 @@ nfsstat4 op_clone(struct compound *c, CLONE4args *args, CLONE4res *res)
 
     if (st != NFS4_OK)
         return st;
+    if (!same_volume(c))
+        return NFS4ERR_XDEV;
     if (k.count > VOLUME_CLONE_MAX && !c->call.may_block)
         return NFS4_BLOCK;
     /* Larger than this it is done in steps, and others may see it half done. */
@@ -132,12 +139,18 @@ static uint64_t sharable(const struct copying *k)
     return left & ~(uint64_t)(VOLUME_CLONE_BLOCK - 1);
 }
 
+/* Nothing can be shared: other volumes, or the blocks do not lie alike. */
+static bool only_bytes(const struct copying *k)
+{
+    return !same_volume(k->c) || k->soff % VOLUME_CLONE_BLOCK != k->doff % VOLUME_CLONE_BLOCK;
+}
+
 static int copy_run(struct copying *k)
 {
     uint64_t head = -k->soff % VOLUME_CLONE_BLOCK, n;
     int err = 0;
 
-    if (k->soff % VOLUME_CLONE_BLOCK != k->doff % VOLUME_CLONE_BLOCK)
+    if (only_bytes(k))
         return copy_bytes(k, k->count);
     if (head)
         err = copy_bytes(k, head < k->count ? head : k->count);
@@ -152,6 +165,31 @@ static int copy_run(struct copying *k)
     if (!err && k->done < k->count)
         err = copy_bytes(k, k->count - k->done);
     return err;
+}
+
+/* Lets the copy go on by itself; false: it has to be done now. */
+static bool copy_offload(struct copying *k, const COPY4args *args, write_response4 *w)
+{
+    struct compound *c = k->c;
+    struct offload_request r = {.client = compound_client(c),
+                                .minor = c->minor,
+                                .src = &c->saved.obj,
+                                .dst = &c->cur.obj,
+                                .cred = &c->cred,
+                                .src_stateid = args->ca_src_stateid,
+                                .dst_stateid = args->ca_dst_stateid,
+                                .soff = k->soff,
+                                .doff = k->doff,
+                                .count = k->count};
+
+    if (args->ca_synchronous || k->count <= COPY_BYTES_MAX || !only_bytes(k) ||
+        !callback_way(c->srv->state, r.client))
+        return false;
+    memcpy(r.verf, w->wr_writeverf, sizeof(r.verf));
+    if (!offload_start(c->srv, &r, &w->wr_callback_id.stateid_opt4_u.stateid))
+        return false;
+    w->wr_callback_id.count = 1;
+    return true;
 }
 
 nfsstat4 op_copy(struct compound *c, COPY4args *args, COPY4res *res)
@@ -171,6 +209,11 @@ nfsstat4 op_copy(struct compound *c, COPY4args *args, COPY4res *res)
     if (st != NFS4_OK)
         return st;
     io_write_verifier(c, w->wr_writeverf);
+    if (copy_offload(&k, args, w)) {
+        w->wr_committed = UNSTABLE4;
+        ok->cr_requirements = (copy_requirements4){.cr_consecutive = TRUE, .cr_synchronous = FALSE};
+        return NFS4_OK;
+    }
     err = k.count ? copy_run(&k) : 0;
     if (err && !k.done)
         return nfs4_status(err);
@@ -178,4 +221,27 @@ nfsstat4 op_copy(struct compound *c, COPY4args *args, COPY4res *res)
     w->wr_committed = k.unstable ? UNSTABLE4 : FILE_SYNC4;
     ok->cr_requirements = (copy_requirements4){.cr_consecutive = TRUE, .cr_synchronous = TRUE};
     return NFS4_OK;
+}
+
+/* --- copies that go on by themselves --- */
+
+nfsstat4 op_offload_status(struct compound *c, OFFLOAD_STATUS4args *args, OFFLOAD_STATUS4res *res)
+{
+    OFFLOAD_STATUS4resok *ok = &res->OFFLOAD_STATUS4res_u.osr_resok4;
+    nfsstat4 status = NFS4_OK, st;
+    bool complete = false;
+
+    st = offload_status(c->srv, compound_client(c), &args->osa_stateid, &ok->osr_count, &complete, &status);
+    if (st == NFS4_OK && complete) {
+        ok->osr_complete.count = 1;
+        ok->osr_complete.nfsstat_opt4_u.status = status;
+    }
+    return st;
+}
+
+nfsstat4 op_offload_cancel(struct compound *c, OFFLOAD_CANCEL4args *args, OFFLOAD_CANCEL4res *res)
+{
+    if (!c->call.may_block)
+        return NFS4_BLOCK;
+    return offload_cancel(c->srv, compound_client(c), &args->oca_stateid);
 }

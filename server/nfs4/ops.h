@@ -45,6 +45,8 @@ nfsstat4 op_seek(struct compound *c, SEEK4args *args, SEEK4res *res);
 nfsstat4 op_allocate(struct compound *c, ALLOCATE4args *args, ALLOCATE4res *res);
 nfsstat4 op_deallocate(struct compound *c, DEALLOCATE4args *args, DEALLOCATE4res *res);
 nfsstat4 op_read_plus(struct compound *c, READ_PLUS4args *args, READ_PLUS4res *res);
+nfsstat4 op_offload_cancel(struct compound *c, OFFLOAD_CANCEL4args *args, OFFLOAD_CANCEL4res *res);
+nfsstat4 op_offload_status(struct compound *c, OFFLOAD_STATUS4args *args, OFFLOAD_STATUS4res *res);
 nfsstat4 op_io_advise(struct compound *c, IO_ADVISE4args *args, IO_ADVISE4res *res);
 
 /* op_copy.c */

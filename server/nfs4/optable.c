@@ -79,6 +79,8 @@ THUNK(clone)
 THUNK(copy)
 THUNK(deallocate)
 THUNK(io_advise)
+THUNK(offload_cancel)
+THUNK(offload_status)
 THUNK(read_plus)
 THUNK(seek)
 THUNK(getxattr)
@@ -144,14 +146,14 @@ static const struct op_row table[] = {
     ROW(DESTROY_CLIENTID, destroy_clientid, 1, 2, OPF_NO_SESSION | OPF_CHANGES, 0),
     ROW(RECLAIM_COMPLETE, reclaim_complete, 1, 2, OPF_CHANGES, 0),
     ROW(ALLOCATE, allocate, 2, 2, OPF_NEED_FH | OPF_NEED_FILE | OPF_CHANGES, 0),
-    ROW(COPY, copy, 2, 2, OPF_NEED_FH | OPF_NEED_SAVED | OPF_NEED_FILE | OPF_CHANGES, 36),
+    ROW(COPY, copy, 2, 2, OPF_NEED_FH | OPF_NEED_SAVED | OPF_NEED_FILE | OPF_CHANGES, 52),
     ROW_NOTSUPP(COPY_NOTIFY, 2),
     ROW(DEALLOCATE, deallocate, 2, 2, OPF_NEED_FH | OPF_NEED_FILE | OPF_CHANGES, 0),
     ROW(IO_ADVISE, io_advise, 2, 2, OPF_NEED_FH | OPF_NEED_FILE, 16),
     ROW_NOTSUPP(LAYOUTERROR, 2),
     ROW_NOTSUPP(LAYOUTSTATS, 2),
-    ROW_NOTSUPP(OFFLOAD_CANCEL, 2),
-    ROW_NOTSUPP(OFFLOAD_STATUS, 2),
+    ROW(OFFLOAD_CANCEL, offload_cancel, 2, 2, OPF_NEED_FH, 0),
+    ROW(OFFLOAD_STATUS, offload_status, 2, 2, OPF_NEED_FH, 16),
     ROW(READ_PLUS, read_plus, 2, 2, OPF_NEED_FH | OPF_NEED_FILE, 0),
     ROW(SEEK, seek, 2, 2, OPF_NEED_FH | OPF_NEED_FILE, 12),
     ROW_NOTSUPP(WRITE_SAME, 2),

@@ -5,6 +5,7 @@
 
 #include "server/nfs4/compound.h"
 #include "server/nfs4/drc.h"
+#include "server/nfs4/offload.h"
 
 #define NFSPROC4_NULL     0
 #define NFSPROC4_COMPOUND 1
@@ -45,6 +46,8 @@ void nfs4_program(struct nfs4_server *srv, struct oncrpc_program *out)
 
 void nfs4_server_release(struct nfs4_server *srv)
 {
+    offloads_free(srv->offloads);
+    srv->offloads = NULL;
     drc_free(srv->drc);
     srv->drc = NULL;
 }

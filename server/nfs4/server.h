@@ -11,6 +11,7 @@ struct state;
 struct drc;
 struct cb_hub;
 struct metrics;
+struct offloads;
 struct nfs4_server {
     struct vfs *vfs;
     struct state *state;       /* server/state/state.h */
@@ -18,6 +19,7 @@ struct nfs4_server {
     uint64_t epoch;
     struct cb_hub *callbacks;  /* callback.c's */
     struct drc *drc;           /* zero at first; made by nfs4_program */
+    struct offloads *offloads; /* zero at first; offload.c's */
     struct metrics *metrics;   /* server/metrics/metrics.h; NULL: nothing is counted */
 };
 /* The ONC RPC program 100003 version 4 of srv, for rpcserver_listen. Static storage in srv's lifetime. */

@@ -180,6 +180,41 @@ static bool send_notify(struct state *s, struct lock_wait *w)
     return true;
 }
 
+int callback_offload(struct state *s, const struct callback_offload *c)
+{
+    struct client *cl;
+    struct call *call;
+
+    st_lock(s);
+    cl = client_find_locked(s, c->client, true);
+    call = cl && cl->minor ? call_new_locked(s, cl, CALLBACK_OFFLOAD, 0) : NULL;
+    if (call) {
+        call->cb.stateid = c->id;
+        call->cb.fh_len = c->fh_len < sizeof call->cb.fh ? c->fh_len : sizeof call->cb.fh;
+        memcpy(call->cb.fh, c->fh, call->cb.fh_len);
+        call->cb.status = c->status;
+        call->cb.count = c->count;
+        memcpy(call->cb.verf, c->verf, sizeof call->cb.verf);
+        call->cb.told = c->told;
+        call->cb.arg = c->arg;
+        call->cb.key = c->key;
+    }
+    st_unlock(s); /* sends it */
+    return !cl ? -ENOENT : call ? 0 : -EAGAIN;
+}
+
+bool callback_way(struct state *s, uint64_t client)
+{
+    const struct client *cl;
+    bool way;
+
+    st_lock(s);
+    cl = client_find_locked(s, client, true);
+    way = cl && s->cb_ops && cb_path_locked(cl);
+    st_unlock(s);
+    return way;
+}
+
 /* Calls of a 4.0 client that are under way at once; each has a connection. */
 #define CALLS40_MAX 4
 
@@ -325,5 +360,7 @@ void callback_done(struct state *s, struct callback *cb, const struct callback_r
             cb_pump_locked(s, cl);
     }
     st_unlock(s);
+    if (cb->told)
+        cb->told(cb->arg, cb->key, !r->err && !r->seq_status && r->status != NFS4ERR_DELAY);
     free(call);
 }

@@ -16,7 +16,13 @@
 
 #define CALLBACK_FH_MAX 64
 
-enum callback_kind { CALLBACK_NULL, CALLBACK_RECALL, CALLBACK_GETATTR, CALLBACK_NOTIFY_LOCK };
+enum callback_kind {
+    CALLBACK_NULL,
+    CALLBACK_RECALL,
+    CALLBACK_GETATTR,
+    CALLBACK_NOTIFY_LOCK,
+    CALLBACK_OFFLOAD,
+};
 struct callback {
     enum callback_kind kind;
     /* Where to. */
@@ -31,10 +37,16 @@ struct callback {
     /* What about. */
     char fh[CALLBACK_FH_MAX];
     uint32_t fh_len;
-    stateid4 stateid;  /* RECALL; of GETATTR, too, though it is not sent */
+    stateid4 stateid;  /* RECALL, OFFLOAD; of GETATTR, too, though it is not sent */
     uint64_t clientid; /* whose client; also NOTIFY_LOCK's owner */
     const void *owner; /* NOTIFY_LOCK */
     size_t owner_len;
+    nfsstat4 status;   /* OFFLOAD */
+    uint64_t count;
+    verifier4 verf;
+    void (*told)(void *arg, uint64_t key, bool answered);
+    void *arg;
+    uint64_t key;
     /* Out: a connection that send() made; taken over by callback_done(). */
     void *new_conn;
     void (*put_conn)(void *conn);
@@ -52,5 +64,26 @@ struct callback_ops {
 /* NULL: no callbacks from now on. Before requests come. */
 void state_set_callbacks(struct state *s, const struct callback_ops *ops, void *ctx);
 void callback_done(struct state *s, struct callback *cb, const struct callback_result *r);
+
+/* How a copy that went on after its COPY was answered has ended: CB_OFFLOAD. */
+struct callback_offload {
+    uint64_t client;
+    stateid4 id;
+    const char *fh; /* copied */
+    uint32_t fh_len;
+    nfsstat4 status;
+    uint64_t count;
+    verifier4 verf;
+    /* Called once when something was sent, from any thread and without locks, also from within callback_offload():
+     * answered is whether the client did. */
+    void (*told)(void *arg, uint64_t key, bool answered);
+    void *arg;
+    uint64_t key;
+};
+/* 0: it is sent, or is about to be. -EAGAIN: there is no way or slot now, and told is not called. -ENOENT: there is
+ * no such client any more. */
+int callback_offload(struct state *s, const struct callback_offload *c);
+/* May the client be called back, as far as is known? */
+bool callback_way(struct state *s, uint64_t client);
 
 #endif

@@ -3,6 +3,10 @@
  */
 #include "tests/unit/nfs4_client.h"
 
+#include <unistd.h>
+
+#include "server/nfs4/offload.h"
+
 #define SIZE (300000u) /* of "src": more than two slots, not a multiple of anything */
 
 static struct client cl;
@@ -313,6 +317,141 @@ static void copies_are_bounded(void **state)
     expect_dst(done + 1, 1, data, SIZE);
 }
 
+/* --- copies that go on by themselves --- */
+
+static void object(const char *name, struct vobj *out)
+{
+    static const struct vcred root = {0};
+    struct vobj top = {0}, user = {0}, vol = {0};
+    struct store_call call;
+
+    store_call_init(&call, true);
+    vfs_root(env.srv.vfs, &top);
+    assert_int_equal(vfs_lookup(env.srv.vfs, &call, &top, &root, "alice", 5, &user, NULL), 0);
+    assert_int_equal(vfs_lookup(env.srv.vfs, &call, &user, &root, "v", 1, &vol, NULL), 0);
+    memset(out, 0, sizeof(*out));
+    assert_int_equal(vfs_lookup(env.srv.vfs, &call, &vol, &root, name, strlen(name), out, NULL), 0);
+    vobj_release(&top);
+    vobj_release(&user);
+    vobj_release(&vol);
+    store_call_release(&call);
+}
+
+static nfsstat4 ask_status(const stateid4 *id, uint64_t *done, bool *complete, nfsstat4 *how)
+{
+    OFFLOAD_STATUS4args a = {.osa_stateid = *id};
+    OFFLOAD_STATUS4resok ok = {0};
+    struct call_buf b;
+    struct reply r;
+    uint32_t op = 0;
+    nfsstat4 st = NFS4_OK;
+
+    in_session(&cl, &b, 2, false);
+    go_to_volume(&b);
+    op_name(&b, OP_LOOKUP, "dst");
+    call_op(&b, OP_OFFLOAD_STATUS, ARGS(OFFLOAD_STATUS), &a);
+    env_call(&env, &b, &r);
+    assert_int_equal(r.numres, 6);
+    assert_true(reply_next(&r, &op, &st));
+    XDR_SETPOS(&r.x, (u_int)xdrin_pos(&r.x) + 36);
+    while (op != OP_OFFLOAD_STATUS)
+        assert_true(reply_next(&r, &op, &st));
+    if (st == NFS4_OK) {
+        assert_true(xdr_OFFLOAD_STATUS4resok(&r.x, &ok));
+        assert_int_equal(xdrin_left(&r.x), 0);
+        *done = ok.osr_count;
+        *complete = ok.osr_complete.count != 0;
+        *how = ok.osr_complete.nfsstat_opt4_u.status;
+    }
+    reply_release(&r);
+    return st;
+}
+
+static void wait_for(const stateid4 *id, nfsstat4 want, uint64_t bytes)
+{
+    nfsstat4 how = NFS4_OK;
+    bool complete = false;
+    uint64_t done = 0;
+
+    for (int i = 0; i < 2000 && !complete; i++) {
+        assert_int_equal(ask_status(id, &done, &complete, &how), NFS4_OK);
+        usleep(10000);
+    }
+    assert_true(complete);
+    assert_int_equal(how, want);
+    assert_int_equal(done, bytes);
+}
+
+static nfsstat4 cancel(const stateid4 *id)
+{
+    OFFLOAD_CANCEL4args a = {.oca_stateid = *id};
+    struct call_buf b;
+    struct reply r;
+    nfsstat4 st;
+
+    in_session(&cl, &b, 2, false);
+    go_to_volume(&b);
+    op_name(&b, OP_LOOKUP, "dst");
+    call_op(&b, OP_OFFLOAD_CANCEL, ARGS(OFFLOAD_CANCEL), &a);
+    env_call(&env, &b, &r);
+    st = r.status;
+    reply_release(&r);
+    return st;
+}
+
+static void go_on_by_themselves(void **state)
+{
+    struct vcred cred = {.uid = 1000, .gid = 1000};
+    stateid4 id, more[OFFLOADS_CLIENT], none = {.seqid = 1, .other = "none"};
+    struct vobj from, to;
+    struct offload_request r = {.client = cl.clientid, .minor = 2, .src = &from, .dst = &to, .cred = &cred,
+                                .src_stateid = src, .dst_stateid = dst};
+    nfsstat4 how;
+    bool complete;
+    uint64_t done;
+
+    object("src", &from);
+    object("dst", &to);
+    assert_int_equal(ask_status(&none, &done, &complete, &how), NFS4ERR_BAD_STATEID); /* before there was any */
+    assert_int_equal(cancel(&none), NFS4ERR_BAD_STATEID);
+    r.soff = 7;
+    r.doff = 100001;
+    r.count = SIZE - 7;
+    assert_true(offload_start(&env.srv, &r, &id));
+    wait_for(&id, NFS4_OK, SIZE - 7);
+    expect_dst(100001 + SIZE - 7, 100001, data + 7, SIZE - 7);
+    expect_dst(100001 + SIZE - 7, 0, NULL, 100001);
+    /* nobody else's */
+    assert_int_equal(offload_status(&env.srv, cl.clientid + 1, &id, &done, &complete, &how), NFS4ERR_BAD_STATEID);
+    assert_int_equal(offload_cancel(&env.srv, cl.clientid + 1, &id), NFS4ERR_BAD_STATEID);
+    assert_int_equal(ask_status(&none, &done, &complete, &how), NFS4ERR_BAD_STATEID);
+    assert_int_equal(cancel(&id), NFS4_OK);
+    assert_int_equal(cancel(&id), NFS4ERR_BAD_STATEID);
+    /* the source ends before: what there was */
+    r.count = 2 << 20;
+    assert_true(offload_start(&env.srv, &r, &id));
+    wait_for(&id, NFS4_OK, SIZE - 7);
+    /* without a right to write any more */
+    r.dst_stateid = none;
+    assert_true(offload_start(&env.srv, &r, &id));
+    wait_for(&id, NFS4ERR_BAD_STATEID, 0);
+    assert_int_equal(cancel(&id), NFS4_OK);
+    /* bounded; what is under way may be cancelled, and whatever is left goes with the server */
+    r.dst_stateid = dst;
+    r.count = SIZE - 7;
+    for (int i = 0; i < OFFLOADS_CLIENT - 1; i++)
+        assert_true(offload_start(&env.srv, &r, &more[i]));
+    assert_false(offload_start(&env.srv, &r, &id));
+    r.client++;
+    assert_true(offload_start(&env.srv, &r, &id));
+    r.client--;
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(cancel(&more[i * 3]), NFS4_OK);
+    assert_true(offload_start(&env.srv, &r, &id));
+    vobj_release(&from);
+    vobj_release(&to);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +460,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(clones, setup, teardown),
         cmocka_unit_test_setup_teardown(copies, setup, teardown),
         cmocka_unit_test_setup_teardown(copies_are_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(go_on_by_themselves, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

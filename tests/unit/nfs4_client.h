@@ -65,6 +65,7 @@ static inline bool_t put_words(XDR *x, uint32_t *words)
 struct client {
     sessionid4 session;
     uint32_t seq;
+    uint64_t clientid;
 };
 
 static inline void client_open(struct client *cl, const char *owner, uint32_t max_reply, uint32_t max_cached)
@@ -100,6 +101,7 @@ static inline void client_open(struct client *cl, const char *owner, uint32_t ma
     assert_true(xdr_CREATE_SESSION4resok(&r.x, &cok));
     memcpy(cl->session, cok.csr_sessionid, sizeof(cl->session));
     cl->seq = 0;
+    cl->clientid = eok.eir_clientid;
     reply_release(&r);
 }
 
