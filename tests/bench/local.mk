@@ -26,6 +26,14 @@ tests_bench_growth_LDADD = $(STORE_LIBS) $(COMMON_LIBS)
 growth: tests/bench/growth
 	./tests/bench/growth $(GROWTH_FILES) $(GROWTH_GIB)
 .PHONY: growth
+# What random overwrites cost in space: `make bench-overwrite MIB=1024 SECONDS=600`.
+noinst_PROGRAMS += tests/bench/overwrite
+tests_bench_overwrite_SOURCES = tests/bench/overwrite.c
+tests_bench_overwrite_LDADD = $(STORE_LIBS) $(COMMON_LIBS)
+
+bench-overwrite: tests/bench/overwrite
+	dir=`mktemp -d` && trap 'rm -rf "$$dir"' EXIT && tests/bench/overwrite "$$dir/v" $(or $(MIB),256) $(or $(SECONDS),60)
+.PHONY: bench-overwrite
 
 # What the preload library costs: tests/bench/shim.
 noinst_PROGRAMS += tests/bench/calls
