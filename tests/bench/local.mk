@@ -35,6 +35,11 @@ bench-overwrite: tests/bench/overwrite
 	dir=`mktemp -d` && trap 'rm -rf "$$dir"' EXIT && tests/bench/overwrite "$$dir/v" $(or $(MIB),256) $(or $(SECONDS),60)
 .PHONY: bench-overwrite
 
+# What trees take on disk: tests/bench/sizes DIR PATH...
+noinst_PROGRAMS += tests/bench/sizes
+tests_bench_sizes_SOURCES = tests/bench/sizes.c
+tests_bench_sizes_LDADD = $(STORE_LIBS) $(COMMON_LIBS)
+
 # What the preload library costs: tests/bench/shim.
 noinst_PROGRAMS += tests/bench/calls
 tests_bench_calls_SOURCES = tests/bench/calls.c
