@@ -111,8 +111,8 @@ int index_replace_payload(struct index *ix, const struct chunk *to, uint32_t fro
 /* Deletes a pack's row if it has no live bytes; unlink its file after the commit, and only if no transaction that is
  * not committed yet may refer to it. */
 int index_del_pack(struct index *ix, uint32_t pack);
-/* Up to max blobs, lowest chunk id first: fn gets the chunk and its payload, and may change the tables
- * (index_move_chunk); it stops when fn returns non-zero (returned). Total bytes of blobs (any thread). */
+/* Up to max blobs, lowest chunk id first, committed state, any thread: fn gets the chunk and its payload; it stops when
+ * fn returns non-zero (returned). Total bytes of blobs (any thread). */
 int index_walk_blobs(struct index *ix, unsigned max,
                      int (*fn)(void *arg, const struct chunk *c, const void *blob), void *arg);
 int64_t index_blob_bytes(struct index *ix);

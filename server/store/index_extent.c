@@ -353,17 +353,22 @@ int index_del_pack(struct index *ix, uint32_t pack)
     return writer_run_keys(ix, SQL_DEL_PACK, pack, 0, 1, "delete pack");
 }
 
-/* One blob at a time and into a copy, so that fn may change the tables. */
+/* One blob at a time and into a copy, so that no read transaction stays open while fn works. */
 int index_walk_blobs(struct index *ix, unsigned max,
                      int (*fn)(void *arg, const struct chunk *c, const void *blob), void *arg)
 {
     uint8_t *copy = malloc(CHUNK_BOUND);
+    struct index_conn *conn;
     uint64_t after = 0;
-    int rc = copy ? 0 : -ENOMEM;
+    int rc = copy ? index_reader_get(ix, &conn) : -ENOMEM;
 
+    if (rc) {
+        free(copy);
+        return rc;
+    }
     for (unsigned n = 0; !rc && n < max; n++) {
         struct chunk c;
-        sqlite3_stmt *st = index_stmt(ix, &ix->writer, SQL_WALK_BLOBS, &rc);
+        sqlite3_stmt *st = index_stmt(ix, conn, SQL_WALK_BLOBS, &rc);
         if (!st)
             break;
         bind_u64(st, 1, after);
@@ -375,7 +380,7 @@ int index_walk_blobs(struct index *ix, unsigned max,
             else
                 memcpy(copy, sqlite3_column_blob(st, 7), c.stored_len);
         } else if (code != SQLITE_DONE) {
-            rc = index_error(ix, ix->writer.db, code, "blobs");
+            rc = index_error(ix, conn->db, code, "blobs");
         }
         sqlite3_reset(st);
         if (code != SQLITE_ROW || rc)
@@ -383,6 +388,7 @@ int index_walk_blobs(struct index *ix, unsigned max,
         after = c.id;
         rc = fn(arg, &c, copy);
     }
+    index_reader_put(ix, conn);
     free(copy);
     return rc;
 }
