@@ -19,12 +19,16 @@
 #include "client/door/sites.h"
 
 #define LIBS_MAX   6
-#define STUB_MAX   96 /* bytes of one stub */
-#define STUB_HEAD  64 /* bytes before the first stub: pointers */
+#define STUB_MAX   288 /* bytes of one stub */
+#define STUB_HEAD  4096 /* bytes before the first stub: pointers, in a page that stays writable */
 #define PAGE       4096ul
 #define NEAR       (1ul << 30)
-#define CHECK_LEN  (6 + 6 + 7 + 5 + 6) /* build_stub's test of an unknown call number */
-#define CALL_LEN   (7 + 6)             /* build_stub's lea and jmp */
+
+/* Offsets in a stub area. */
+struct stub {
+    uint32_t at;  /* 0: the site is not patched */
+    uint32_t raw; /* its syscall instruction */
+};
 
 struct lib {
     uintptr_t base, text, text_len; /* load bias; its executable pages */
@@ -32,7 +36,7 @@ struct lib {
     struct sites sites;
     uint8_t *stubs;
     size_t stubs_len;
-    uint32_t *stub_at; /* per site: offset in stubs, 0 = not patched */
+    struct stub *stub_at; /* per site */
     bool patched;
 };
 
@@ -44,6 +48,9 @@ struct door {
 };
 
 static struct door_stat last;
+static struct door opened; /* its libs are looked at by door_fixup */
+
+uint32_t door_made;
 
 static bool wanted(const char *path)
 {
@@ -125,37 +132,207 @@ static uint8_t *put_rel(uint8_t *p, const char *op, size_t n, const void *to)
     return put(p, &rel, 4);
 }
 
-/* Writes the stub of a site at p; returns its end. entry and serve: cells with those pointers. */
-static uint8_t *build_stub(uint8_t *p, const uint8_t *site_addr, const struct site *s,
-                           const void *entry, const void *serve)
+/* The cells at the head of a stub area, which the stubs reach relative to themselves. */
+enum cell {
+    CELL_SERVE,
+    CELL_FDS,  /* to look at */
+    CELL_NOTE, /* to note in */
+    CELL_MADE,
+    CELL_ENTRY,
+    CELL_ANY,
+    CELL_MISSED,
+    CELL_PATH0,
+    CELL_PATH1,
+    CELL_OPEN,
+    CELL_OPENAT,
+    CELL_POLL,
+    CELLS
+};
+
+static const uint8_t *cell_at(const uint8_t *cells, enum cell n)
 {
-    uint8_t *fix[2] = {NULL, NULL};
-    uint8_t *lea;
+    return cells + n * sizeof(void *);
+}
+
+/* Jumps forward, filled in when their target is known. */
+struct jumps {
+    uint8_t *at[8];
+    unsigned n;
+};
+
+enum { JAE = 0x83, JC = 0x82, JE = 0x84, JNE = 0x85, JA = 0x87 };
+
+static uint8_t *put_jump(uint8_t *p, uint8_t op, struct jumps *j)
+{
+    *p++ = 0x0f;
+    *p++ = op;
+    j->at[j->n++] = p;
+    return p + 4;
+}
+
+static void jumps_land(struct jumps *j, const uint8_t *target)
+{
+    for (unsigned i = 0; i < j->n; i++) {
+        int32_t rel = (int32_t)(target - (j->at[i] + 4));
+
+        memcpy(j->at[i], &rel, 4);
+    }
+    j->n = 0;
+}
+
+/* Compares what is known of the descriptor in argument n with DOOR_FOREIGN; away when its number is too high. Leaves
+ * &fds[0] in rcx and the number in r11. */
+static uint8_t *put_fd(uint8_t *p, unsigned n, const uint8_t *cells, struct jumps *away)
+{
+    static const char *const mov_r11d[] = {"\x41\x89\xfb", "\x41\x89\xf3", "\x41\x89\xd3", "\x45\x89\xd3",
+                                           "\x45\x89\xc3"}; /* from edi, esi, edx, r10d, r8d */
+    uint32_t top = DOOR_FDS - 1;
+
+    p = put(p, mov_r11d[n], 3);
+    p = put(put(p, "\x41\x81\xfb", 3), &top, 4);           /* cmp $top, %r11d */
+    p = put_jump(p, JA, away);
+    p = put_rel(p, "\x48\x8b\x0d", 3, cell_at(cells, CELL_FDS));   /* mov fds(%rip), %rcx */
+    p = put(p, "\x42\x80\x3c\x19", 4);                     /* cmpb $DOOR_FOREIGN, (%rcx,%r11) */
+    *p++ = DOOR_FOREIGN;
+    return p;
+}
+
+/* What a stub decides by itself: goes to raw when the call is the kernel's, falls through when the filter must be
+ * asked, away when that is known early. *lea: the end of an instruction whose displacement is to be that of raw. */
+static uint8_t *put_own(uint8_t *p, uint8_t how, const uint8_t *cells, struct jumps *raw, struct jumps *away,
+                        uint8_t **lea)
+{
+    switch (how) {
+    case DOOR_FD2:
+        p = put_fd(p, 0, cells, away);
+        p = put_jump(p, JNE, away);
+        p = put_fd(p, 1, cells, away);
+        return put_jump(p, JE, raw);
+    case DOOR_CLOSE:
+        p = put_fd(p, 0, cells, away);
+        p = put_jump(p, JNE, away);
+        p = put(p, "\x42\xc6\x04\x19\x00", 5); /* movb $0, (%rcx,%r11) */
+        return put_jump(p, JE, raw);
+    case DOOR_AT:
+        p = put(p, "\x48\x8d\x0d\0\0\0\0", 7); /* lea raw(%rip), %rcx: for door_fixup */
+        *lea = p;
+        p = put(p, "\x80\x3e\x00", 3); /* cmpb $0, (%rsi) */
+        p = put_jump(p, JNE, away);
+        p = put_fd(p, 0, cells, away);
+        return put_jump(p, JE, raw);
+    case DOOR_FD:
+    case DOOR_FD + 1:
+    case DOOR_FD + 2:
+    case DOOR_FD + 3:
+    case DOOR_FD + 4:
+        p = put_fd(p, how - DOOR_FD, cells, away);
+        return put_jump(p, JE, raw);
+    default:
+        return p;
+    }
+}
+
+/* Asks one of door_entry's kind, directly if it is within reach. */
+static uint8_t *put_ask(uint8_t *p, enum cell entry, const uint8_t *cells)
+{
+    const uint8_t *cell = cell_at(cells, entry), *to;
+    intptr_t away;
+
+    memcpy(&to, cell, sizeof(to));
+    p = put(p, "\x48\x8d\x64\x24\x80", 5); /* lea -128(%rsp), %rsp */
+    away = (intptr_t)to - (intptr_t)(p + 5);
+    if (away == (int32_t)away)
+        p = put_rel(p, "\xe8", 1, to); /* call entry */
+    else
+        p = put_rel(p, "\xff\x15", 2, cell); /* call *cell(%rip) */
+    return put(p, "\x48\x8d\xa4\x24\x80\0\0\0", 8); /* lea 128(%rsp), %rsp */
+}
+
+/* The call as DOOR_LOOK has it. */
+static uint8_t *put_look(uint8_t *p, const struct site *s, uint8_t how, const uint8_t *cells, struct jumps *behind)
+{
+    struct jumps failed = {.n = 0};
+    uint32_t top = DOOR_FDS - 1, nr = (uint32_t)s->nr;
+    uint8_t foreign = DOOR_FOREIGN;
+
+    p = put(p, "\x0f\x05", 2); /* syscall */
+    if (how == DOOR_OPEN) {
+        p = put(put(p, "\x48\x3d", 2), &top, 4);             /* cmp $top, %rax */
+        p = put_jump(p, JA, &failed);
+        p = put_rel(p, "\x48\x8b\x0d", 3, cell_at(cells, CELL_NOTE)); /* mov note(%rip), %rcx */
+        p = put(p, "\x80\x3c\x01\x00", 4);                   /* cmpb $0, (%rcx,%rax) */
+        p = put_jump(p, JNE, behind);
+        p = put(put(p, "\xc6\x04\x01", 3), &foreign, 1);     /* movb $DOOR_FOREIGN, (%rcx,%rax) */
+        p = put_jump(p, JE, behind);
+        jumps_land(&failed, p);
+    }
+    p = put(p, "\x48\x83\xf8\xfe", 4); /* cmp $-ENOENT, %rax */
+    p = put_jump(p, JNE, behind);
+    p = put(put(p, "\xb8", 1), &nr, 4); /* mov $nr, %eax */
+    p = put_ask(p, CELL_MISSED, cells);
+    p = put_jump(p, JC, behind);
+    p = put(p, "\x48\xc7\xc0\xfe\xff\xff\xff", 7); /* mov $-ENOENT, %rax */
+    return put_jump(p, JE, behind);
+}
+
+/* The way to the filter. */
+static enum cell entry_of(const struct site *s, uint8_t how)
+{
+    switch (how) {
+    case DOOR_PATH0:
+        return CELL_PATH0;
+    case DOOR_AT:
+        return CELL_PATH1;
+    case DOOR_POLL:
+        return CELL_POLL;
+    case DOOR_OPEN:
+        return s->nr == SYS_open ? CELL_OPEN : s->nr == SYS_openat ? CELL_OPENAT : CELL_ENTRY;
+    default:
+        return CELL_ENTRY;
+    }
+}
+
+/* Writes the stub of a site at p; returns its end. *raw_at: its own syscall instruction, and what followed it. */
+static uint8_t *build_stub(uint8_t *p, const uint8_t *site_addr, const struct site *s, const struct door_conf *conf,
+                           const uint8_t *cells, uint8_t **raw_at)
+{
+    uint8_t how = s->nr < 0 ? DOOR_ASK : conf->serve[s->nr];
+    struct jumps raw = {.n = 0}, away = {.n = 0}, behind = {.n = 0};
+    uint8_t *lea = NULL;
 
     p = put(p, site_addr - s->before, s->before);
     if (s->nr < 0) {
         uint32_t max = DOOR_NR_MAX;
 
-        p = put(put(p, "\x48\x3d", 2), &max, 4);      /* cmp $max, %rax */
-        p = put_rel(p, "\x0f\x83", 2, p);             /* jae raw */
-        fix[0] = p;
-        p = put_rel(p, "\x4c\x8b\x1d", 3, serve);     /* mov serve(%rip), %r11 */
-        p = put(p, "\x41\x80\x3c\x03\x00", 5);        /* cmpb $0, (%r11,%rax) */
-        p = put_rel(p, "\x0f\x84", 2, p);             /* je raw */
-        fix[1] = p;
+        p = put(put(p, "\x48\x3d", 2), &max, 4);               /* cmp $max, %rax */
+        p = put_jump(p, JAE, &raw);
+        p = put_rel(p, "\x4c\x8b\x1d", 3, cell_at(cells, CELL_SERVE)); /* mov serve(%rip), %r11 */
+        p = put(p, "\x41\x80\x3c\x03\x00", 5);                 /* cmpb $0, (%r11,%rax) */
+        p = put_jump(p, JE, &raw);
+        p = put_ask(p, CELL_ANY, cells);
+        p = put_jump(p, JC, &behind);
+    } else if (how == DOOR_COUNT) {
+        p = put_rel(p, "\x4c\x8b\x1d", 3, cell_at(cells, CELL_MADE)); /* mov made(%rip), %r11 */
+        p = put(p, "\xf0\x41\xff\x03", 4);                    /* lock incl (%r11) */
+    } else {
+        p = put_own(p, how, cells, &raw, &away, &lea);
+        jumps_land(&away, p);
+        p = put_ask(p, entry_of(s, how), cells);
+        p = put_jump(p, JC, &behind);
+        if (how == DOOR_PATH || how == DOOR_PATH0 || how == DOOR_OPEN || how == DOOR_AT) {
+            p = put_jump(p, JE, &raw);
+            p = put_look(p, s, how, cells, &behind);
+        }
     }
-    p = put_rel(p, "\x48\x8d\x0d", 3, p);             /* lea raw(%rip), %rcx */
-    lea = p;
-    p = put_rel(p, "\xff\x25", 2, entry);             /* jmp *entry(%rip) */
-    for (int i = 0; i < 2; i++) {
-        int32_t rel = (int32_t)(p - fix[i]);
+    jumps_land(&raw, p);
+    jumps_land(&behind, p + 2);
+    *raw_at = p;
+    if (lea) {
+        int32_t rel = (int32_t)(p - lea);
 
-        if (fix[i])
-            memcpy(fix[i] - 4, &rel, 4);
+        memcpy(lea - 4, &rel, 4);
     }
-    int32_t rel = (int32_t)(p - lea);
-    memcpy(lea - 4, &rel, 4);
-    p = put(p, site_addr, 2u + s->after);             /* raw: syscall, and what followed it */
+    p = put(p, site_addr, 2u + s->after); /* raw: syscall, and what followed it */
     return put_rel(p, "\xe9", 1, site_addr + 2 + s->after);
 }
 
@@ -165,21 +342,22 @@ static int build_stubs(struct door *d, struct lib *l)
 
     for (unsigned i = 0; i < l->sites.n; i++)
         n += serves(d->conf, &l->sites.v[i]);
-    l->stubs_len = (STUB_HEAD + n * STUB_MAX + l->sites.n * sizeof(uint32_t) + PAGE - 1) & ~(PAGE - 1);
+    l->stubs_len = (STUB_HEAD + n * STUB_MAX + l->sites.n * sizeof(*l->stub_at) + PAGE - 1) & ~(PAGE - 1);
     l->stubs = map_near(l, l->stubs_len);
     if (!l->stubs)
         return -ENOMEM;
-    const void *entry = door_entry, *serve = d->conf->serve;
-    memcpy(l->stubs, &entry, 8);
-    memcpy(l->stubs + 8, &serve, 8);
-    l->stub_at = (uint32_t *)(void *)(l->stubs + STUB_HEAD);
+    const void *cells[CELLS] = {d->conf->serve,    d->conf->fds,     d->conf->fds,      &door_made,       door_entry,
+                                door_entry_any,    door_entry_missed, door_entry_path0, door_entry_path1,
+                                door_entry_open,   door_entry_openat, door_entry_poll};
+    memcpy(l->stubs, cells, sizeof(cells));
+    l->stub_at = (struct stub *)(void *)(l->stubs + STUB_HEAD);
 
-    uint8_t *p = l->stubs + STUB_HEAD + l->sites.n * sizeof(uint32_t);
+    uint8_t *p = l->stubs + STUB_HEAD + l->sites.n * sizeof(*l->stub_at), *raw;
     for (unsigned i = 0; i < l->sites.n; i++) {
         const struct site *s = &l->sites.v[i];
         const uint8_t *at = (const uint8_t *)l->base + s->vaddr;
 
-        l->stub_at[i] = 0;
+        l->stub_at[i].at = 0;
         if (!serves(d->conf, s))
             continue;
         d->stat.sites++;
@@ -188,13 +366,15 @@ static int build_stubs(struct door *d, struct lib *l)
             return -ENOEXEC;
         if (s->before + s->after < 3) {
             d->stat.left++;
+            d->stat.uncounted += s->nr >= 0 && d->conf->serve[s->nr] == DOOR_COUNT;
             continue;
         }
-        l->stub_at[i] = (uint32_t)(p - l->stubs);
-        p = build_stub(p, at, s, l->stubs, l->stubs + 8);
+        l->stub_at[i].at = (uint32_t)(p - l->stubs);
+        p = build_stub(p, at, s, d->conf, l->stubs, &raw);
+        l->stub_at[i].raw = (uint32_t)(raw - l->stubs);
         d->stat.patched++;
     }
-    return (int)door_call(SYS_mprotect, l->stubs, l->stubs_len, PROT_READ | PROT_EXEC);
+    return (int)door_call(SYS_mprotect, l->stubs + STUB_HEAD, l->stubs_len - STUB_HEAD, PROT_READ | PROT_EXEC);
 }
 
 /* Between the two mprotects no code of the library may run: only loops and inline system calls here. */
@@ -209,12 +389,12 @@ static int patch(struct lib *l, bool undo)
         volatile uint8_t *at = (volatile uint8_t *)l->base + s->vaddr - s->before;
         unsigned n = s->before + 2u + s->after;
 
-        if (!l->stub_at[i])
+        if (!l->stub_at[i].at)
             continue;
-        const uint8_t *stub = l->stubs + l->stub_at[i];
+        const uint8_t *stub = l->stubs + l->stub_at[i].at;
         if (undo) {
             /* The displaced bytes stand in the stub: some at its start, the rest from its syscall on. */
-            const uint8_t *q = stub + s->before + (s->nr < 0 ? CHECK_LEN : 0) + CALL_LEN;
+            const uint8_t *q = l->stubs + l->stub_at[i].raw;
 
             for (unsigned k = 0; k < s->before; k++)
                 at[k] = stub[k];
@@ -249,8 +429,7 @@ static void release(struct door *d)
 
 int door_open(const struct door_conf *conf, const char **why)
 {
-    static struct door door;
-    struct door *d = &door;
+    struct door *d = &opened;
     int err = 0;
 
     memset(d, 0, sizeof(*d));
@@ -265,8 +444,8 @@ int door_open(const struct door_conf *conf, const char **why)
     if (err)
         goto out;
     door_entry_init();
-    door_entry_filter = conf->filter;
-    door_entry_handler = conf->handler;
+    door_entry_plain = conf->plain;
+    door_entry_fds = conf->fds;
     *why = "no memory near the C library for the stubs, or its code is not what its file says";
     for (unsigned i = 0; i < d->nlibs && !err; i++)
         err = build_stubs(d, &d->libs[i]);
@@ -292,4 +471,35 @@ out:
 void door_stat(struct door_stat *st)
 {
     *st = last;
+}
+
+void door_always(bool always)
+{
+    static uint8_t none[DOOR_FDS];
+    const uint8_t *fds = always ? none : opened.conf->fds;
+
+    __atomic_store_n(&door_entry_plain, always ? none : opened.conf->plain, __ATOMIC_RELEASE);
+    __atomic_store_n(&door_entry_fds, fds, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < opened.nlibs; i++)
+        if (opened.libs[i].patched)
+            __atomic_store_n((const uint8_t **)(void *)(opened.libs[i].stubs + CELL_FDS * sizeof(void *)), fds,
+                             __ATOMIC_RELEASE);
+}
+
+uintptr_t door_fixup(uintptr_t ip, uintptr_t rcx)
+{
+    uintptr_t ask = door_entry_fixup(ip);
+
+    if (ask != 0)
+        return ask;
+    for (unsigned i = 0; i < opened.nlibs; i++) {
+        const struct lib *l = &opened.libs[i];
+        uintptr_t from = (uintptr_t)l->stubs;
+
+        if (!l->patched || ip < from || ip >= from + l->stubs_len || rcx <= ip || rcx - ip >= STUB_MAX)
+            continue;
+        if (!memcmp((const void *)ip, "\x80\x3e\x00", 3) && !memcmp((const void *)rcx, "\x0f\x05", 2))
+            return rcx;
+    }
+    return 0;
 }

@@ -7,12 +7,13 @@
  *
  * How: each site is replaced by a 5-byte jump to a stub near the library. The stub holds the
  * instructions the jump displaced. If the call number is one that the handler serves, it saves the caller's
- * registers and asks door_filter; otherwise it makes the call as it was. All registers but rax, rcx and r11
+ * registers and asks door_filter; otherwise it makes the call as it was. A call on a descriptor that is
+ * known to be none of the handler's is found out by the stub itself (enum door_serve), in six instructions. All registers but rax, rcx and r11
  * survive, vector registers too, as with a real system call, and the 128 bytes below rsp are not touched.
  *
- * Never patched: a site where a jump could land inside the displaced bytes (sites.h), and the
- * calls that must return on another stack or not at all (clone, vfork, rt_sigreturn): those pass as they
- * are wherever they are made.
+ * Never patched: a site where a jump could land inside the displaced bytes (sites.h). Calls that must
+ * return on another stack, or twice on the same, or not at all (clone, vfork, rt_sigreturn) are never asked about;
+ * those that make processes may be counted on their way (DOOR_COUNT), by a stub that uses no stack.
  */
 #ifndef VOLNFS_DOOR_DOOR_H
 #define VOLNFS_DOOR_DOOR_H
@@ -26,23 +27,66 @@
 enum door_verdict {
     DOOR_PASS, /* the kernel gets the call as it is */
     DOOR_TAKE, /* the handler does it */
-    DOOR_DONE  /* the filter has made it itself and put the result at args[-1] */
+    DOOR_DONE, /* the filter has made it itself (door_result) */
+    DOOR_LOOK  /* as DOOR_PASS, but when it fails with ENOENT door_missed is asked what to do about it */
+};
+
+#define DOOR_FDS 65536 /* descriptors below this can be told apart by the stubs */
+#define DOOR_FOREIGN 1  /* in door_conf.fds: certainly not the handler's */
+
+/* How a call number is served. */
+enum door_serve {
+    DOOR_NOT = 0,
+    DOOR_ASK = 1,   /* the filter is asked */
+    DOOR_FD2 = 2,   /* unless the first and second argument are foreign descriptors */
+    DOOR_CLOSE = 3, /* unless the first is a foreign descriptor, which is then forgotten (0 in fds) */
+    DOOR_COUNT = 4, /* never asked, only counted: calls that make processes or threads */
+    /* The filter is asked and may say DOOR_LOOK: */
+    DOOR_PATH = 5,
+    DOOR_PATH0 = 6, /* the first argument is its only path: not asked when that is plain (door_conf), as if DOOR_LOOK */
+    DOOR_OPEN = 7,  /* after DOOR_LOOK, the descriptor that the kernel made is noted as foreign; open and openat are not
+                       asked about a plain path either, unless there is O_PATH or door_seen is not door_made */
+    DOOR_AT = 16,   /* the second argument is its only path: not asked when that is plain, or empty and the first is a
+                       foreign descriptor */
+    DOOR_POLL = 17, /* not asked about up to 32 foreign descriptors in an array of struct pollfd */
+    DOOR_FD = 8     /* + n: unless argument n (0..4) is a foreign descriptor */
 };
 
 struct door_conf {
-    /* serve[nr] != 0: calls with that number go to the filter. Borrowed, read for ever. */
+    /* serve[nr]: enum door_serve. Borrowed, read for ever. */
     const uint8_t *serve;
-    /* Arguments are whole registers: what the caller passed as int may have anything in its upper half.
-     * Asked first, on the caller's stack, for every served call. Must be fast, async-signal-safe, must not
-     * use vector registers (compile its file with -mgeneral-regs-only and call nothing that may) and
-     * must not change errno. */
-    int (*filter)(long nr, long args[6]);
-    /* Does the call: returns what the kernel would (-errno on failure). On the caller's stack. System
-     * calls made in here pass the door again: the filter must recognise its own thread. */
-    long (*handler)(long nr, const long args[6]);
+    /* DOOR_FDS bytes, zero at first; the stubs look for DOOR_FOREIGN. Borrowed. */
+    uint8_t *fds;
+    /* 256 bytes: plain[c] is not 0 when no path that begins with a slash and c is of interest. Paths with two dots in a
+     * row are never plain. Borrowed. */
+    const uint8_t *plain;
     /* Folder with cached site tables (sites.h), or NULL. */
     const char *cache_dir;
 };
+
+/*
+ * Three functions of whoever links this library: named, not passed, so that the way to them has no indirect branch, which
+ * is never foreseen after a system call where the kernel clears what the processor learned.
+ *
+ * door_filter: asked first, on the caller's stack, for every served call: enum door_verdict. Must be fast,
+ * async-signal-safe, must not use vector registers (compile its file with -mgeneral-regs-only and call nothing that
+ * may) and must not change errno. Arguments are whole registers: what the caller passed as int may have anything in its
+ * upper half.
+ *
+ * door_handler: does the call: returns what the kernel would (-errno on failure). On the caller's stack. System
+ * calls made in here pass the door again: the filter must recognise its own thread.
+ */
+int door_filter(long nr, long args[6]) __attribute__((visibility("hidden")));
+/* After DOOR_LOOK and ENOENT, under the same rules: DOOR_PASS (so be it) or DOOR_TAKE. */
+int door_missed(long nr, long args[6]) __attribute__((visibility("hidden")));
+long door_handler(long nr, const long args[6]) __attribute__((visibility("hidden")));
+
+/* Before DOOR_DONE: args as the filter got them. The result takes the place of the call's number,
+ * right before them, so only when it is certain. */
+static inline void door_result(long *args, long result)
+{
+    __asm__ volatile("mov %1, -8(%0)" : : "r"(args), "r"(result) : "memory");
+}
 
 /* Patches the libraries that are loaded. Call once, while the process has one thread. 0, or -errno with
  * *why a static sentence ("the kernel refuses to make the C library's code writable: ..."). Never half
@@ -52,8 +96,22 @@ int door_open(const struct door_conf *conf, const char **why);
 /* What door_open did, for doctor and tests. */
 struct door_stat {
     unsigned libs, sites, patched, left; /* left: sites of served calls that could not be patched */
+    unsigned uncounted;                  /* of those, DOOR_COUNT */
 };
 void door_stat(struct door_stat *st);
+
+/* Grows before every DOOR_COUNT call of this process (a vfork child counts in its parent's memory). */
+extern uint32_t door_made __attribute__((visibility("hidden")));
+/* The filter's: door_made when this thread was last seen to run in its own process. It need not ask again while they
+ * are equal. */
+extern __thread uint32_t door_seen __attribute__((visibility("hidden"), tls_model("initial-exec")));
+
+/* From now on the filter is asked whatever the stubs know, or (false) no longer. One caller at a time. */
+void door_always(bool always);
+
+/* For a SIGSEGV handler: a stub looks at one byte of the program's, and where that faults the kernel shall say so.
+ * rcx: as it was at the fault. Where to go on, or 0: the fault at ip is not of that kind. */
+uintptr_t door_fixup(uintptr_t ip, uintptr_t rcx);
 
 /* A system call that never enters the filter: -errno on failure. */
 static inline long door_syscall(long nr, long a, long b, long c, long d, long e, long f)

@@ -4,13 +4,27 @@
 #ifndef VOLNFS_DOOR_ENTRY_H
 #define VOLNFS_DOOR_ENTRY_H
 
-/* Where stubs jump: rcx = the stub's own syscall instruction, the other registers as for the call. Leaves by
- * jumping to rcx (the kernel shall do it) or rcx + 2 (done, the result in rax). */
-extern const char door_entry[];
+#include <stdint.h>
 
-/* Set before the first stub is reachable. */
-extern int (*door_entry_filter)(long nr, long args[6]);
-extern long (*door_entry_handler)(long nr, const long args[6]);
+#define HIDDEN __attribute__((visibility("hidden")))
+
+/*
+ * What stubs call, 128 bytes below the caller's stack: rax and the arguments as for the call. All of them are kept. Says
+ * by flags what to do: carry, it is done and the result in rax; else zero, the kernel shall do it; neither,
+ * DOOR_LOOK. From sites that serve any call (syscall()) door_entry_any, which never says the last.
+ */
+extern const char door_entry[] HIDDEN, door_entry_any[] HIDDEN;
+/* The same after DOOR_LOOK and ENOENT; rax is the call's number again. Never says DOOR_LOOK. */
+extern const char door_entry_missed[] HIDDEN;
+
+/* As door_entry, after a quick look: a path as first or second argument; open and openat; poll and ppoll. */
+extern const char door_entry_path0[] HIDDEN, door_entry_path1[] HIDDEN, door_entry_open[] HIDDEN,
+    door_entry_openat[] HIDDEN, door_entry_poll[] HIDDEN;
+/* Where to go on when such a look faulted at ip; 0: it was none. */
+uintptr_t door_entry_fixup(uintptr_t ip) HIDDEN;
+
+/* door_conf's tables. Set before the first stub is reachable. */
+extern const uint8_t *door_entry_plain HIDDEN, *door_entry_fds HIDDEN;
 
 /* Chooses how vector state is saved on this processor. */
 void door_entry_init(void);

@@ -213,6 +213,20 @@ static bool args_good(long nr, long a[6])
         return args_in(a[1], sizeof(struct msghdr)) &&
                args_in((long)((struct msghdr *)a[1])->msg_control,
                        ((struct msghdr *)a[1])->msg_controllen < (1u << 20) ? ((struct msghdr *)a[1])->msg_controllen : 1);
+    case SYS_sendmmsg: {
+        const struct mmsghdr *v = (const struct mmsghdr *)a[1];
+        unsigned n = (unsigned)a[2] < IOV_MAX ? (unsigned)a[2] : IOV_MAX;
+
+        if (!args_in(a[1], n * sizeof(*v)))
+            return false;
+        for (unsigned i = 0; i < n; i++) {
+            size_t size = v[i].msg_hdr.msg_controllen;
+
+            if (size != 0 && !args_in((long)v[i].msg_hdr.msg_control, size < (1u << 20) ? size : 1))
+                return false;
+        }
+        return true;
+    }
     case SYS_bind:
         return (unsigned)a[2] > 4096 || args_in(a[1], (unsigned)a[2]);
     case SYS_rt_sigaction:

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "client/door/door.h"
 #include "client/nfs/rpc.h"
 #include "client/shim/fault.h"
 #include "client/shim/lazy.h"
@@ -187,7 +188,7 @@ static long dispatch_kernel(uint64_t mask, long outer_nr)
     }
 }
 
-long shim_handler(long nr, const long args[6])
+long door_handler(long nr, const long args[6])
 {
     const struct call_row *row = &call_table[nr];
     uint64_t all = ~FAULT_SIGNALS, saved = 0, outer = dispatch_mask;
@@ -204,7 +205,7 @@ long shim_handler(long nr, const long args[6])
     sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &saved, SIGSET_SIZE);
     dispatch_mask = saved;
     shim_inside = 1;
-    shim_vforked = sys0(SYS_getpid) != shim.pid;
+    shim_vforked = shim_is_child();
     rpc_idle_hook = dispatch_idle;
     old_errno = errno;
     /* A vfork child that went on to exec left something here. */
@@ -227,7 +228,7 @@ long shim_handler(long nr, const long args[6])
         ret = dispatch_kernel(saved, outer_nr);
         if (ret == -ENOENT && !deep && (row->kind & ARG_PATH)) {
             shim_deep = 1; /* once more, with an eye on local links */
-            return shim_handler(nr, args);
+            return door_handler(nr, args);
         }
     } else {
         dispatch_pass.nr = outer_nr;
@@ -278,10 +279,10 @@ const struct call_row call_table[512] = {
     [SYS_sendfile] = {ALWAYS, sc_sendfile},
     [SYS_splice] = {ALWAYS, sc_splice},
     [SYS_ioctl] = {FD0, sc_ioctl},
-    [SYS_open] = {P0, sc_open},
-    [SYS_creat] = {P0, sc_creat},
-    [SYS_openat] = {AT01, sc_openat},
-    [SYS_openat2] = {AT01, sc_openat2},
+    [SYS_open] = {ARG_PATH | ARG_OPENS, 0, 0, 0, 0, sc_open},
+    [SYS_creat] = {ARG_PATH | ARG_OPENS, 0, 0, 0, 0, sc_creat},
+    [SYS_openat] = {ARG_PATH | ARG_AT | ARG_OPENS, 0, 1, 0, 0, sc_openat},
+    [SYS_openat2] = {ARG_PATH | ARG_AT | ARG_OPENS, 0, 1, 0, 0, sc_openat2},
     [SYS_close] = {ARG_CLOSES, 0, 0, 0, 0, sc_close},
     [SYS_close_range] = {ALWAYS, sc_close_range},
     [SYS_dup] = {FD0, sc_dup},
@@ -334,11 +335,12 @@ const struct call_row call_table[512] = {
     [SYS_sendmsg] = {ARG_SEND | ARG_LAZY, 0, 0, 0, 0, sc_sendmsg},
     [SYS_sendto] = {0, 0, 0, 0, 0, sc_pass},
     [SYS_recvfrom] = {0, 0, 0, 0, 0, sc_pass},
-    [SYS_sendmmsg] = {LAZY, sc_pass},
+    [SYS_sendmmsg] = {ARG_SEND | ARG_MANY | ARG_LAZY, 0, 0, 0, 0, sc_sendmmsg},
+    [SYS_pidfd_getfd] = {ALWAYS, sc_pidfd_getfd},
     [SYS_vmsplice] = {LAZY, sc_pass},
     [SYS_process_vm_writev] = {LAZY, sc_pass},
     [SYS_bind] = {ARG_BIND, 0, 0, 0, 0, sc_bind},
-    [SYS_rt_sigprocmask] = {0, 0, 0, 0, 0, sc_pass}, /* by shim_door_filter */
+    [SYS_rt_sigprocmask] = {0, 0, 0, 0, 0, sc_pass}, /* by door_filter */
     [SYS_rt_sigaction] = {ARG_SIGNAL, 0, 0, 0, 0, sc_rt_sigaction},
     [SYS_flock] = {FD0, sc_flock},
     [SYS_mmap] = {ARG_FD | ARG_MAP, 4, 0, 0, 0, sc_mmap},
@@ -378,3 +380,35 @@ const struct call_row call_table[512] = {
     [SYS_umask] = {ALWAYS, sc_umask},
     [SYS_io_setup] = {ALWAYS, sc_enosys},
 };
+
+static uint8_t dispatch_how(const struct call_row *row)
+{
+    if (row->kind & ARG_OPENS)
+        return DOOR_OPEN;
+    switch (row->kind & ~ARG_LAZY) {
+    case ARG_FD:
+        return (uint8_t)(DOOR_FD + row->fd);
+    case ARG_CLOSES:
+        return DOOR_CLOSE;
+    case ARG_REPLACE:
+        return DOOR_FD2;
+    case ARG_PATH | ARG_AT:
+        return row->fd == 0 && row->path == 1 ? DOOR_AT : DOOR_PATH;
+    case ARG_PATH:
+        return row->path == 0 ? DOOR_PATH0 : DOOR_PATH;
+    case ARG_POLL:
+        return DOOR_POLL;
+    default:
+        return row->kind & ARG_PATH ? DOOR_PATH : DOOR_ASK;
+    }
+}
+
+void shim_serves(uint8_t *serve)
+{
+    static const uint16_t makes[] = {SYS_clone, SYS_clone3, SYS_fork, SYS_vfork};
+
+    for (unsigned nr = 0; nr < DOOR_NR_MAX; nr++)
+        serve[nr] = call_table[nr].run == NULL ? DOOR_NOT : dispatch_how(&call_table[nr]);
+    for (unsigned i = 0; i < sizeof(makes) / sizeof(makes[0]); i++)
+        serve[makes[i]] = DOOR_COUNT;
+}

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include "client/door/door.h"
 #include "client/shim/lazy.h"
 
 __thread struct fault_jmp *fault_here;
@@ -99,12 +100,27 @@ static void fault_pass(int number, siginfo_t *info, void *context, bool again)
     fault_here = here;
 }
 
+/* The filter's reads of the program's memory and where each goes on when it faults, relative to the entry itself. */
+struct fault_fix {
+    int32_t at, to;
+};
+extern const struct fault_fix __start_shim_fix[] SHIM_HIDDEN, __stop_shim_fix[] SHIM_HIDDEN;
+
+static uintptr_t fault_fixup(uintptr_t ip, uintptr_t rcx)
+{
+    for (const struct fault_fix *fix = __start_shim_fix; fix < __stop_shim_fix; fix++)
+        if ((uintptr_t)&fix->at + (uintptr_t)(intptr_t)fix->at == ip)
+            return (uintptr_t)&fix->to + (uintptr_t)(intptr_t)fix->to;
+    return door_fixup(ip, rcx);
+}
+
 static void fault_handler(int number, siginfo_t *info, void *context)
 {
     greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
     struct fault_jmp *jmp = fault_here;
     const char *at = (const char *)regs[REG_RIP];
     bool made = false;
+    uintptr_t fix;
 
     if (lazy_count != 0 && number == SIGSEGV && info->si_code > 0) {
         enum lazy_result result = lazy_fault(info, context);
@@ -116,6 +132,11 @@ static void fault_handler(int number, siginfo_t *info, void *context)
             number = info->si_signo = SIGBUS;
             info->si_code = BUS_ADRERR;
         }
+    }
+    fix = info->si_code > 0 ? fault_fixup((uintptr_t)at, (uintptr_t)regs[REG_RCX]) : 0;
+    if (fix != 0) {
+        regs[REG_RIP] = (greg_t)fix;
+        return;
     }
     if (jmp == NULL || info->si_code <= 0 || at < __ehdr_start || at >= etext) {
         fault_pass(number, info, context, made);

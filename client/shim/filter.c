@@ -4,12 +4,20 @@
  *
  * "Ours" may be a false alarm (the handler then passes the call on); "not ours" may not. A path is ours when it
  * starts like a mount, is relative while the working directory is in a volume, or leads through /proc/self/fd. A
- * descriptor not known yet is looked at once: ours are O_PATH descriptors of a memfd.
+ * descriptor not known yet is looked at once: ours are O_PATH descriptors of a memfd. One that is known is mostly
+ * not even asked about: the door's stubs look into fd_state themselves.
+ *
+ * While mappings are filled where they are touched (lazy.h) every call is asked about (door_always).
+ *
+ * The child of a fork need not come here with its first call: what it inherited stays as it was noted, and what
+ * concerns a volume goes to the handler, which notices.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <linux/openat2.h>
 #include <poll.h>
 
@@ -24,6 +32,57 @@
 #endif
 #define AT_FDCWD_VALUE (-100)
 
+/*
+ * Reads of the program's memory, of which nobody knows whether it is there: where one faults, fault_handler goes on
+ * at its fixup, which says so.
+ */
+#define FILTER_PEEK(name, type, reg, insn)                                                                         \
+    static inline bool name(const volatile void *at, type *value)                                                  \
+    {                                                                                                              \
+        uint32_t bad = 0;                                                                                          \
+        type got;                                                                                                  \
+                                                                                                                   \
+        __asm__ volatile("1: " insn " %2, %" reg "0\n"                                                             \
+                         "2:\n"                                                                                    \
+                         ".pushsection .text.shim_fix, \"ax\", @progbits\n"                                        \
+                         "3: movl $1, %1\n"                                                                        \
+                         "   xorl %k0, %k0\n"                                                                      \
+                         "   jmp 2b\n"                                                                             \
+                         ".popsection\n"                                                                           \
+                         ".pushsection shim_fix, \"a\", @progbits\n"                                               \
+                         "   .balign 4\n"                                                                          \
+                         "   .long 1b - ., 3b - .\n"                                                               \
+                         ".popsection\n"                                                                           \
+                         : "=&r"(got), "+r"(bad)                                                                   \
+                         : "m"(*(const volatile type *)at));                                                       \
+        *value = got;                                                                                              \
+        return bad == 0;                                                                                           \
+    }
+FILTER_PEEK(filter_peek64, uint64_t, "", "movq")
+FILTER_PEEK(filter_peek32, uint32_t, "k", "movl")
+#undef FILTER_PEEK
+
+bool shim_is_child(void)
+{
+    uint32_t made = __atomic_load_n(&door_made, __ATOMIC_RELAXED);
+
+    if (made == door_seen && shim.counts)
+        return false;
+    if (sys0(SYS_getpid) != shim.pid)
+        return true;
+    door_seen = made; /* a vfork child of this thread would run in its place: there is none */
+    return false;
+}
+
+/* A descriptor turned out not to be ours. A vfork child has our memory but descriptors of its own. */
+static void filter_local(int fd)
+{
+    uint8_t unknown = FD_UNKNOWN;
+
+    if (fd < SHIM_FDS && !shim_is_child() && !(fd > 127 && rpc_owns_fd(fd)))
+        __atomic_compare_exchange_n(&fd_state[fd], &unknown, FD_LOCAL, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
 static bool filter_fd(int fd)
 {
     long flags;
@@ -37,13 +96,11 @@ static bool filter_fd(int fd)
         return false;
     if (flags & O_PATH)
         return true; /* perhaps: the handler looks closer */
-    /* A vfork child has our memory but descriptors of its own. */
-    if (fd < SHIM_FDS && sys0(SYS_getpid) == shim.pid)
-        fd_state[fd] = FD_LOCAL;
+    filter_local(fd);
     return false;
 }
 
-static bool filter_prefix(const char *path, const char *prefix, uint32_t len)
+static inline bool filter_prefix(const char *path, const char *prefix, uint32_t len)
 {
     for (uint32_t i = 0; i < len; i++)
         if (path[i] != prefix[i])
@@ -52,7 +109,7 @@ static bool filter_prefix(const char *path, const char *prefix, uint32_t len)
 }
 
 /* Names of descriptors: /proc/self/fd/N, /proc/PID/cwd ..., /dev/fd/N, /dev/stdin. */
-static bool filter_special(const char *path)
+static inline bool filter_special(const char *path)
 {
     if (path[1] == 'p')
         return path[2] == 'r' && path[3] == 'o' && path[4] == 'c' && path[5] == '/';
@@ -60,11 +117,47 @@ static bool filter_special(const char *path)
            ((path[5] == 'f' && path[6] == 'd') || (path[5] == 's' && path[6] == 't' && path[7] == 'd'));
 }
 
+enum filter_text { TEXT_BAD, TEXT_PLAIN, TEXT_UP };
+
+/* Whether a text is there, up to its end, and has two dots in a row: a/../.. may lead anywhere. Eight bytes at a time,
+ * from a multiple of eight, so that nothing behind the end is missed. */
+static enum filter_text filter_text(const char *path)
+{
+    const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u, dot = '.' * ones;
+    const uint64_t *at = (const uint64_t *)((uintptr_t)path & ~7ul);
+    unsigned skip = 8 * ((uintptr_t)path & 7);
+    uint64_t word, zero, dots, last = 0;
+
+    if (!filter_peek64(at, &word))
+        return TEXT_BAD;
+    word |= ((uint64_t)1 << skip) - 1; /* what stands before it: neither dot nor end */
+    for (;;) {
+        zero = (word - ones) & ~word & high;
+        dots = ((word ^ dot) - ones) & ~(word ^ dot) & high;
+        if (zero != 0)
+            dots &= zero ^ (zero - 1);
+        if (dots & (dots << 8 | last))
+            return TEXT_UP;
+        if (zero != 0)
+            return TEXT_PLAIN;
+        last = dots >> 56;
+        if (!filter_peek64(++at, &word))
+            return TEXT_BAD;
+    }
+}
+
 static bool filter_path(const char *path, int dirfd)
 {
+    enum filter_text text;
+
     if ((unsigned long)path < 4096)
         return false; /* NULL and near it: EFAULT, from the kernel */
+    text = filter_text(path);
+    if (text == TEXT_BAD)
+        return false; /* the kernel will say so */
     if (path[0] == '/') {
+        if (text == TEXT_UP)
+            return true;
         if (path[1] == '/' || path[1] == '.')
             return true; /* unusual: let the resolver take it apart */
         if (shim.top_len != 0 && filter_prefix(path, shim.top, shim.top_len))
@@ -75,12 +168,7 @@ static bool filter_path(const char *path, int dirfd)
             for (unsigned i = 0; i < shim.nmounts; i++)
                 if (filter_prefix(path, shim.run->mounts[i].path, shim.run->mounts[i].len))
                     return true;
-        if (shim.dir_len != 0 && filter_prefix(path, shim.mirror, shim.mirror_len))
-            return true;
-        for (const char *p = path; *p != 0; p++) /* a/../.. may lead anywhere */
-            if (p[0] == '/' && p[1] == '.' && p[2] == '.')
-                return true;
-        return false;
+        return shim.dir_len != 0 && filter_prefix(path, shim.mirror, shim.mirror_len);
     }
     if (dirfd == AT_FDCWD_VALUE) {
         if (path_cwd_ours != 1)
@@ -93,10 +181,12 @@ static bool filter_path(const char *path, int dirfd)
 
 static bool filter_poll(const struct pollfd *fds, unsigned n)
 {
+    uint32_t fd;
+
     if (fds == NULL || n > SHIM_FDS)
         return false;
     for (unsigned i = 0; i < n; i++)
-        if (filter_fd(fds[i].fd))
+        if (filter_peek32(&fds[i].fd, &fd) && filter_fd((int)fd))
             return true;
     return false;
 }
@@ -106,8 +196,10 @@ static bool filter_set(const uint64_t *set, int n)
     if (set == NULL)
         return false;
     for (int base = 0; base < n; base += 64) {
-        uint64_t bits = set[base / 64];
+        uint64_t bits;
 
+        if (!filter_peek64(&set[base / 64], &bits))
+            return false;
         for (; bits != 0; bits &= bits - 1) {
             int fd = base + __builtin_ctzll(bits);
 
@@ -146,7 +238,7 @@ static uint64_t filter_ticks(void)
 }
 
 /* May a path that leads nowhere for the kernel lead somewhere through a symbolic link into a volume? */
-static bool filter_linked(int dirfd, const char *path)
+static bool filter_linked(int dirfd, const char *path, bool nofollow)
 {
     struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
     uint64_t hash = 0xcbf29ce484222325u;
@@ -155,9 +247,11 @@ static bool filter_linked(int dirfd, const char *path)
     unsigned slot;
     long ret;
 
-    ret = sys4(SYS_readlinkat, dirfd, path, &byte, 1);
-    if (ret != -ENOENT && ret != -ENOTDIR)
-        return ret >= 0; /* a link to nowhere */
+    if (!nofollow) {
+        ret = sys4(SYS_readlinkat, dirfd, path, &byte, 1);
+        if (ret != -ENOENT && ret != -ENOTDIR)
+            return ret >= 0; /* a link to nowhere */
+    }
     for (; path[len] != 0; len++)
         if (path[len] == '/' && path[len + 1] != '/' && path[len + 1] != 0)
             end = len;
@@ -190,6 +284,58 @@ static bool filter_linked(int dirfd, const char *path)
     return false;
 }
 
+/* Calls that look at a symbolic link itself: bit 0 for the first path, bit 1 for the second. */
+static unsigned filter_nofollow(long nr, const long args[6])
+{
+    switch (nr) {
+    case SYS_lstat:
+    case SYS_readlink:
+    case SYS_readlinkat:
+    case SYS_unlink:
+    case SYS_unlinkat:
+    case SYS_rmdir:
+    case SYS_mkdir:
+    case SYS_mkdirat:
+    case SYS_symlink:
+    case SYS_symlinkat:
+    case SYS_lchown:
+    case SYS_rename:
+    case SYS_renameat:
+    case SYS_renameat2:
+        return 3;
+    case SYS_newfstatat:
+        return args[3] & AT_SYMLINK_NOFOLLOW ? 3 : 0;
+    case SYS_statx:
+        return args[2] & AT_SYMLINK_NOFOLLOW ? 3 : 0;
+    default:
+        return 0;
+    }
+}
+
+int door_missed(long nr, long args[6])
+{
+    const struct call_row *row = &call_table[nr];
+    unsigned nofollow = filter_nofollow(nr, args);
+
+    if (shim_inside)
+        return DOOR_PASS;
+    if (!filter_linked(row->kind & ARG_AT ? (int)args[row->fd] : AT_FDCWD_VALUE, (const char *)args[row->path],
+                       nofollow & 1) &&
+        (!(row->kind & ARG_PATH2) || !filter_linked(row->kind & ARG_AT ? (int)args[row->fd2] : AT_FDCWD_VALUE,
+                                                    (const char *)args[row->path2], nofollow & 2)))
+        return DOOR_PASS;
+    shim_deep = 1;
+    return DOOR_TAKE;
+}
+
+/* May the descriptor that this open gives be ours after all, or is it not this process's? */
+static bool filter_doubtful(long nr, const long args[6])
+{
+    int flags = nr == SYS_open ? (int)args[1] : nr == SYS_openat ? (int)args[2] : nr == SYS_creat ? 0 : O_PATH;
+
+    return (flags & O_PATH) || shim_is_child();
+}
+
 /* sigprocmask, without the two signals that stay open; see fault.h. */
 static int filter_mask(long *args)
 {
@@ -219,7 +365,7 @@ static int filter_mask(long *args)
     given &= FAULT_SIGNALS;
     if (ret == 0 && set != NULL)
         fault_masked = args[0] == SIG_BLOCK ? masked | given : args[0] == SIG_UNBLOCK ? masked & ~given : given;
-    args[-1] = ret;
+    door_result(args, ret);
     return DOOR_DONE;
 }
 
@@ -254,44 +400,55 @@ static int filter_action(long *args)
     ret = sys4(SYS_rt_sigaction, number, act != NULL ? &copy : NULL, args[2], 8);
     if (ret == 0 && args[2] != 0)
         ((struct fault_action *)args[2])->mask |= (uint64_t)(old & 1) << (SIGSEGV - 1) | (uint64_t)(old >> 1 & 1) << (SIGBUS - 1);
-    if (ret == 0 && act != NULL && sys0(SYS_getpid) == shim.pid) /* a vfork child has our memory */
+    if (ret == 0 && act != NULL && !shim_is_child()) /* a vfork child has our memory */
         fault_action_masks[number] = bits;
-    args[-1] = ret;
+    door_result(args, ret);
     return DOOR_DONE;
 }
 
-int shim_door_filter(long nr, long *args)
+int door_filter(long nr, long args[6])
 {
     const struct call_row *row = &call_table[nr];
-    long ret;
 
+    if (row->run == NULL) { /* DOOR_COUNT, from a site that does not know its number */
+        __atomic_add_fetch(&door_made, 1, __ATOMIC_RELAXED);
+        return DOOR_PASS;
+    }
     if (nr == SYS_rt_sigprocmask && !shim_inside)
         return filter_mask(args);
     if (shim_filter(nr, args))
         return DOOR_TAKE;
     if (nr == SYS_rt_sigaction && !shim_inside)
         return filter_action(args);
-    if (shim_inside || !(row->kind & ARG_PATH))
+    if (!(row->kind & ARG_PATH) || shim_inside)
         return DOOR_PASS;
-    ret = sys6(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
-    if (ret == -ENOENT &&
-        (filter_linked(row->kind & ARG_AT ? (int)args[row->fd] : AT_FDCWD_VALUE, (const char *)args[row->path]) ||
-         ((row->kind & ARG_PATH2) &&
-          filter_linked(row->kind & ARG_AT ? (int)args[row->fd2] : AT_FDCWD_VALUE, (const char *)args[row->path2])))) {
-        shim_deep = 1;
-        return DOOR_TAKE;
+    if ((row->kind & ARG_OPENS) && filter_doubtful(nr, args)) {
+        long result = sys6(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
+
+        if (result == -ENOENT && door_missed(nr, args) == DOOR_TAKE)
+            return DOOR_TAKE;
+        door_result(args, result);
+        return DOOR_DONE;
     }
-    args[-1] = ret;
-    return DOOR_DONE;
+    return DOOR_LOOK;
 }
 
 /* What takes a look at the program's memory. */
 static bool filter_memory(const struct call_row *row, const long args[6])
 {
+    uint64_t word;
+    uint32_t half;
+
+    if (row->kind & ARG_MANY) {
+        for (unsigned i = 0; i < (unsigned)args[2] && i < UIO_MAXIOV; i++)
+            if (filter_peek64(&((const struct mmsghdr *)args[1])[i].msg_hdr.msg_controllen, &word) && word != 0)
+                return true;
+        return false;
+    }
     if (row->kind & ARG_SEND)
-        return args[1] != 0 && ((const struct msghdr *)args[1])->msg_controllen != 0;
+        return filter_peek64(&((const struct msghdr *)args[1])->msg_controllen, &word) && word != 0;
     if (row->kind & ARG_BIND)
-        return args[1] != 0 && (unsigned)args[2] > 2 && ((const struct sockaddr *)args[1])->sa_family == AF_UNIX;
+        return (unsigned)args[2] > 2 && filter_peek32((const void *)args[1], &half) && (uint16_t)half == AF_UNIX;
     if (row->kind & ARG_PATH) {
         if (filter_path((const char *)args[row->path], row->kind & ARG_AT ? (int)args[row->fd] : AT_FDCWD_VALUE))
             return true;
@@ -313,14 +470,10 @@ static bool filter_memory(const struct call_row *row, const long args[6])
 
 bool shim_filter(long nr, const long args[6])
 {
-    struct fault_jmp jmp;
-    bool ours;
     const struct call_row *row;
 
     if (shim_inside)
         return false;
-    if (*shim.alive == 0)
-        return true; /* first call of a forked child */
     row = &call_table[nr];
     if (row->kind & ARG_ALWAYS)
         return true;
@@ -347,12 +500,5 @@ bool shim_filter(long nr, const long args[6])
         return filter_replace((int)args[0], (int)args[1]);
     if (row->kind & ARG_SIGNAL)
         return (int)args[0] == SIGSEGV || (int)args[0] == SIGBUS;
-    if (!(row->kind & (ARG_PATH | ARG_PATH2 | ARG_POLL | ARG_SELECT | ARG_SEND | ARG_BIND)))
-        return false;
-    fault_guard(&jmp);
-    if (fault_set(&jmp) != 0)
-        return false; /* nothing is there: the kernel will say so */
-    ours = filter_memory(row, args);
-    fault_unguard(&jmp);
-    return ours;
+    return filter_memory(row, args);
 }

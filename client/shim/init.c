@@ -24,6 +24,8 @@
 #include "client/shim/fault.h"
 #include "client/shim/shim.h"
 
+_Static_assert(FD_LOCAL == DOOR_FOREIGN && SHIM_FDS == DOOR_FDS, "the door's stubs look into fd_state");
+
 struct shim shim;
 uint8_t shim_serve[DOOR_NR_MAX];
 
@@ -164,6 +166,19 @@ none:
     shim.top_len = 0;
 }
 
+/* The first letters after the slash by which a path is certainly none of ours: what filter_path looks for. */
+static uint8_t shim_plain[256];
+
+static void shim_find_plain(void)
+{
+    memset(shim_plain, 1, sizeof(shim_plain));
+    shim_plain[0] = shim_plain['/'] = shim_plain['.'] = 0;
+    shim_plain['p'] = shim_plain['d'] = 0; /* /proc/self/fd, /dev/fd */
+    for (unsigned i = 0; i < shim.nmounts; i++)
+        shim_plain[(uint8_t)shim.run->mounts[i].path[1]] = 0;
+    shim_plain[(uint8_t)shim.dir[1]] = 0;
+}
+
 /* Keeps our variables for programs started with an environment of their own. */
 static void shim_keep_env(void)
 {
@@ -188,6 +203,7 @@ __attribute__((constructor(101))) static void shim_init(void)
     const char *volumes = getenv("VOLNFS_VOLUMES"), *server = getenv("VOLNFS_SERVER");
     const char *soft = getenv("VOLNFS_SOFT"), *debug = getenv("VOLNFS_DEBUG"), *why = NULL;
     static struct door_conf conf;
+    struct door_stat stat;
     int err;
 
     if (volumes == NULL || volumes[0] == 0 || server == NULL)
@@ -218,18 +234,22 @@ __attribute__((constructor(101))) static void shim_init(void)
         shim_die("no client", strerror(-err));
     nfs_client_set_recover(shim.client, hold_recover, &shim.run->holds);
     shim.client->avoid = ~((1u << HOLD_PASSING) - 1);
-    for (unsigned nr = 0; nr < DOOR_NR_MAX; nr++)
-        shim_serve[nr] = call_table[nr].run != NULL;
+    shim_serves(shim_serve);
     shim_umask = (uint32_t)sys1(SYS_umask, 077);
     sys1(SYS_umask, shim_umask);
     pthread_atfork(shim_prepare, shim_parent, shim_child);
     conf.serve = shim_serve;
-    conf.filter = shim_door_filter;
-    conf.handler = shim_handler;
+    conf.fds = fd_state;
+    shim_find_plain();
+    conf.plain = shim_plain;
     conf.cache_dir = shim.dir;
     lock_start();
     fault_init();
     err = door_open(&conf, &why);
     if (err != 0)
         shim_die(why, strerror(-err));
+    door_stat(&stat);
+    shim.counts = stat.uncounted == 0;
+    if (!shim.counts)
+        door_seen = door_made - 1; /* and never set: stubs always ask */
 }

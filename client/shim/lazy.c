@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "client/door/door.h"
 #include "client/nfs/rpc.h"
 #include "client/shim/lend.h"
 #include "client/shim/store.h"
@@ -92,7 +93,7 @@ static void region_free(struct lazy *r)
 
 static void region_end_use(struct lazy *r)
 {
-    __atomic_sub_fetch(&lazy_count, 1, __ATOMIC_RELEASE);
+    door_always(__atomic_sub_fetch(&lazy_count, 1, __ATOMIC_ACQ_REL) != 0);
     map_regions--;
     if (r->store != NULL)
         store_unref(r->store);
@@ -127,6 +128,7 @@ static struct lazy *region_like(const struct lazy *r, uint8_t *at, size_t size, 
     lazy.first = n;
     map_regions++;
     __atomic_add_fetch(&lazy_count, 1, __ATOMIC_RELEASE);
+    door_always(true);
     return n;
 }
 

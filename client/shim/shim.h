@@ -93,6 +93,7 @@ struct shim {
     volatile int *alive;  /* 1; a page that reads 0 in a forked child */
     int debug;
     bool own_run; /* not one of `volnfs run` */
+    bool counts;  /* door_made sees every clone, fork and vfork of the C library */
     char host[64];
     unsigned port, soft_ms;
     char *env[6]; /* what the next program needs, as NAME=value */
@@ -102,18 +103,19 @@ extern struct shim shim;
 /* True while this thread is inside the shim: its own system calls pass. */
 extern __thread int shim_inside __attribute__((tls_model("initial-exec")));
 
-enum fd_state { FD_UNKNOWN, FD_LOCAL, FD_OURS };
+enum fd_state { FD_UNKNOWN, FD_LOCAL, FD_OURS }; /* FD_LOCAL is DOOR_FOREIGN */
 extern uint8_t fd_state[SHIM_FDS];
 
 /* filter.c */
 bool shim_filter(long nr, const long args[6]);
-int shim_door_filter(long nr, long *args); /* the same with an eye on local links into volumes (enum door_verdict) */
+/* Does this thread run a vfork child, in its parent's memory? Asks the kernel only after something was cloned. */
+bool shim_is_child(void);
 /* The kernel found nothing there: resolve local symbolic links too, one may lead into a volume. */
 extern __thread int shim_deep __attribute__((tls_model("initial-exec")));
 extern uint8_t shim_serve[];
 
 /* dispatch.c */
-long shim_handler(long nr, const long args[6]);
+void shim_serves(uint8_t *serve); /* by number: enum door_serve */
 /* A system call on something of the program's that may wait: with its own signal mask meanwhile. */
 long shim_blocking(long nr, long a, long b, long c, long d);
 /* What a served call does with its arguments. */
@@ -132,6 +134,8 @@ enum {
     ARG_SIGNAL = 1024, /* SIGSEGV and SIGBUS */
     ARG_MAP = 512,     /* matters while anything of ours is mapped */
     ARG_LAZY = 8192,   /* points at more memory than its arguments say (lazy.h) */
+    ARG_OPENS = 16384, /* gives a new descriptor */
+    ARG_MANY = 32768,  /* with ARG_SEND: a vector of messages */
 };
 struct call_row {
     uint16_t kind;
@@ -176,6 +180,7 @@ struct ofd {
     uint64_t attr_ms;     /* when; 0: not to be used */
     uint32_t attr_gen;
     struct nfs_fh dir; /* the directory it was opened in; size 0: not known */
+    uint32_t loose;    /* others than who made it may have a descriptor: not to be used again (spare.c) */
     struct rlock locking;
     uint32_t hold; /* row of its flock and OFD locks, from 1; 0: none */
     char path[SHIM_PATH]; /* where it was opened: absolute; directories are resolved against it */
@@ -205,6 +210,25 @@ void ofd_each(void (*fn)(int fd, struct ofd *ofd, void *arg), void *arg);
 struct mount *ofd_mount(const struct ofd *ofd);
 void ofd_lock(struct ofd *ofd); /* the offset; a holder that died is found out */
 void ofd_unlock(struct ofd *ofd);
+
+/* ---- records for the next open: spare.c ---- */
+#define OFD_SIZE 8192 /* of a record's memfd and mapping */
+struct spare {
+    struct ofd *ofd; /* its mapping */
+    uint64_t id;
+    int keep; /* the descriptor it is duplicated from, -1: none yet */
+    ino_t ino;
+    dev_t dev;
+};
+/* Gets a spare its descriptor, from the record's last one, at high or above; false: it can't be one. */
+bool spare_begin(struct spare *spare, int fd, int high);
+void spare_end(struct spare *spare); /* takes the descriptor back; the record is not kept after all */
+/* Nobody has or uses the record: keeps it. False: no room, it is still the caller's. */
+bool spare_put(const struct spare *spare);
+/* Takes one out: a descriptor of it, not below low, or -errno (ENOENT: there is none). */
+int spare_take(struct spare *out, int flags, int low);
+void spare_drop(struct spare *spare); /* mapping and descriptor */
+void spare_after_fork(void);
 
 /* ---- paths: path.c ---- */
 enum { VP_FOLLOW = 1, VP_PARENT = 2, VP_NOATTR = 4, VP_FIRST = 8, VP_SEEN = 16 }; /* VP_FIRST: fill in *first too; VP_SEEN: what
@@ -328,7 +352,7 @@ SC(mkdir); SC(mkdirat); SC(rmdir); SC(unlink); SC(unlinkat); SC(rename); SC(rena
 SC(link); SC(linkat); SC(symlink); SC(symlinkat); SC(mknod); SC(mknodat); SC(umask);
 SC(getdents64); SC(getdents); SC(getcwd); SC(chdir); SC(fchdir);
 SC(flock); SC(mmap); SC(munmap); SC(mremap); SC(msync); SC(mprotect); SC(madvise); SC(mlock); SC(pass); SC(execve); SC(execveat); SC(exit_group);
-SC(rt_sigaction); SC(sendmsg); SC(bind); SC(poll); SC(ppoll); SC(select); SC(pselect6); SC(epoll_ctl);
+SC(rt_sigaction); SC(sendmsg); SC(sendmmsg); SC(pidfd_getfd); SC(bind); SC(poll); SC(ppoll); SC(select); SC(pselect6); SC(epoll_ctl);
 SC(xattr_path); SC(xattr_fd); SC(refuse_path); SC(enosys); SC(inotify_add_watch); SC(name_to_handle_at);
 #undef SC
 

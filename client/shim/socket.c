@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sockets, as far as files come into it: descriptors sent to others, and names of sockets in volumes. */
 #include <errno.h>
+#include <limits.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 
 #include "client/shim/shim.h"
@@ -23,8 +25,10 @@ static void socket_count(const struct msghdr *msg, int add)
 
             memcpy(&fd, CMSG_DATA(c) + at, sizeof(fd));
             ofd = ofd_get(fd);
-            if (ofd != NULL)
+            if (ofd != NULL) {
+                __atomic_store_n(&ofd->loose, 1, __ATOMIC_SEQ_CST);
                 __atomic_add_fetch(&ofd->refs, add, __ATOMIC_ACQ_REL);
+            }
             ofd_used(mark);
         }
     }
@@ -43,6 +47,38 @@ long sc_sendmsg(const long a[6])
     if (ret < 0)
         socket_count(msg, -1);
     return ret;
+}
+
+/* Only when one of the messages has something beside the data. */
+long sc_sendmmsg(const long a[6])
+{
+    const struct mmsghdr *v = (const struct mmsghdr *)a[1];
+    unsigned n = (unsigned)a[2] < UIO_MAXIOV ? (unsigned)a[2] : UIO_MAXIOV;
+    long ret;
+
+    if (shim_is_vfork_child())
+        return shim_pass(SYS_sendmmsg, a);
+    for (unsigned i = 0; i < n; i++)
+        socket_count(&v[i].msg_hdr, 1);
+    ret = shim_blocking(SYS_sendmmsg, a[0], a[1], n, a[3]);
+    for (unsigned i = ret > 0 ? (unsigned)ret : 0; i < n; i++)
+        socket_count(&v[i].msg_hdr, -1);
+    return ret;
+}
+
+/* What is taken from another process is looked at right away, so that it is not used again there (spare.c). */
+long sc_pidfd_getfd(const long a[6])
+{
+    long fd = sys3(SYS_pidfd_getfd, a[0], a[1], a[2]);
+    unsigned mark = ofd_using();
+    struct ofd *ofd = fd >= 0 ? ofd_get((int)fd) : NULL;
+
+    if (ofd != NULL) {
+        __atomic_store_n(&ofd->loose, 1, __ATOMIC_SEQ_CST);
+        __atomic_add_fetch(&ofd->refs, 1, __ATOMIC_ACQ_REL);
+    }
+    ofd_used(mark);
+    return fd;
 }
 
 long sc_bind(const long a[6])

@@ -3,7 +3,7 @@
  * calls: nanoseconds per system call on local files and pipes, one line per call: NAME\tNS. Run plainly and under
  * the preload library it shows what the library costs calls that are none of its business.
  *
- *     calls [ROUNDS]     each figure is the least of ROUNDS (default 7) runs of some thousand calls
+ *     calls [ROUNDS [NAME]]     each figure is the least of ROUNDS (default 7) runs of some thousand calls
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -63,6 +63,14 @@ static void do_open_close(void)
         fail("open");
 }
 
+static void do_open_read_close(void)
+{
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || read(fd, buf, sizeof(buf)) != sizeof(buf) || close(fd) != 0)
+        fail("open");
+}
+
 static void do_poll(void)
 {
     struct pollfd p[3] = {{.fd = pipe_fd[0], .events = POLLIN}, {.fd = pipe_fd[1], .events = POLLOUT},
@@ -116,7 +124,7 @@ static const struct {
     void (*run)(void);
 } calls[] = {
     {"read", do_read},     {"write", do_write},   {"stat", do_stat},   {"fstat", do_fstat},
-    {"open+close", do_open_close}, {"poll", do_poll}, {"select", do_select}, {"dup2", do_dup2},
+    {"open+close", do_open_close}, {"open+read+close", do_open_read_close}, {"poll", do_poll}, {"select", do_select}, {"dup2", do_dup2},
     {"mmap+munmap", do_mmap_munmap}, {"lseek", do_lseek}, {"access", do_access},
 };
 
@@ -144,6 +152,8 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
         double least = 1e18;
 
+        if (argc > 2 && strcmp(argv[2], calls[i].name) != 0)
+            continue;
         for (int round = 0; round < rounds; round++) {
             double from = now_ns(), took;
 

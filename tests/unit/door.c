@@ -3,17 +3,22 @@
  */
 #include "config.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -128,14 +133,33 @@ static void distrusts_its_cache(void **state)
 /* --- a patched process: in a child, because there is no way back --- */
 
 static uint8_t serve[DOOR_NR_MAX];
+static volatile uint8_t fds[DOOR_FDS];
+static uint8_t plain[256];
 static long last_args[6];
 
-static int filter(long nr, long args[6])
+static volatile unsigned asked, missed; /* how often; to the compiler libc's functions do not call back */
+
+int door_filter(long nr, long args[6])
 {
+    asked++;
+    if (nr == SYS_newfstatat || (nr == SYS_openat && (int)args[0] == AT_FDCWD))
+        return DOOR_LOOK;
+    if (nr == SYS_lseek && (int)args[2] == 4242) {
+        door_result(args, 77);
+        return DOOR_DONE;
+    }
     return nr == SYS_getppid || (nr == SYS_openat && (int)args[0] == -4242);
 }
 
-static long handler(long nr, const long args[6])
+int door_missed(long nr, long args[6])
+{
+    const char *path = (const char *)args[1];
+
+    missed++;
+    return (nr == SYS_openat || nr == SYS_newfstatat) && strcmp(path, "/nonexistent/link") == 0 ? DOOR_TAKE : DOOR_PASS;
+}
+
+long door_handler(long nr, const long args[6])
 {
     volatile double x = (double)args[0];
     char buf[64];
@@ -157,9 +181,146 @@ static void *thread(void *arg)
             _exit(__LINE__ % 250 + 1); \
     } while (0)
 
+/* The program's SIGSEGV handler: goes on where the door says. */
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+    greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
+    uintptr_t on = door_fixup((uintptr_t)regs[REG_RIP], (uintptr_t)regs[REG_RCX]);
+
+    if (on == 0)
+        _exit(250);
+    regs[REG_RIP] = (greg_t)on;
+}
+
+/* What stubs decide by themselves, and what they do after the kernel. */
+static void looked_at(void)
+{
+    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
+    long (*volatile raw)(long, ...) = syscall;
+    struct stat st;
+    unsigned before;
+    int fd, other;
+
+    /* An open that the kernel carries out notes its descriptor; calls on it are not asked about from then on. */
+    memset((uint8_t *)fds, 0, sizeof(fds));
+    fd = open("/dev/null", O_RDWR);
+    CHECK(fd >= 0 && fds[fd] == DOOR_FOREIGN);
+    before = asked;
+    CHECK(lseek(fd, 0, SEEK_SET) == 0 && fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && asked == before);
+    CHECK(lseek(fd, 0, 4242) == -1 && errno == EINVAL && asked == before);
+    fds[fd] = 2;
+    CHECK(lseek(fd, 0, 4242) == 77 && asked == before + 1);
+    CHECK(fstat(fd, &st) == 0 && asked == before + 2);
+    CHECK(raw(SYS_lseek, fd, 0L, 4242) == 77 && asked == before + 3);
+    CHECK(lseek(-1, 0, SEEK_SET) == -1 && errno == EBADF && asked == before + 4);
+    CHECK(lseek(DOOR_FDS, 0, SEEK_SET) == -1 && errno == EBADF && asked == before + 5);
+
+    /* dup2 looks at both; close forgets. */
+    other = open("/dev/null", O_RDONLY);
+    CHECK(other >= 0 && fds[other] == DOOR_FOREIGN);
+    before = asked;
+    CHECK(dup2(other, fd) == fd && asked == before + 1);
+    fds[fd] = DOOR_FOREIGN;
+    CHECK(dup2(other, fd) == fd && asked == before + 1);
+    CHECK(close(fd) == 0 && fds[fd] == 0 && asked == before + 1);
+    CHECK(close(fd) == -1 && errno == EBADF && asked == before + 2);
+    /* One that is noted as something else is left alone. */
+    fds[fd] = 2;
+    CHECK(open("/dev/null", O_RDONLY) == fd && fds[fd] == 2);
+    close(fd);
+    close(other);
+
+    /* ENOENT comes back as it is, or is made into something else; the call's number and arguments are whole. */
+    before = missed;
+    CHECK(open("/nonexistent/file", O_RDONLY) == -1 && errno == ENOENT && missed == before + 1);
+    CHECK(open("/nonexistent/link", O_WRONLY) == -1 && errno == EDOM && missed == before + 2);
+    CHECK((int)last_args[0] == AT_FDCWD && last_args[2] == O_WRONLY);
+    CHECK(raw(SYS_openat, AT_FDCWD, "/nonexistent/link", O_WRONLY, 0) == -1 && errno == EDOM && missed == before + 3);
+    CHECK(raw(SYS_openat, AT_FDCWD, "/nonexistent/file", O_WRONLY, 0) == -1 && errno == ENOENT && missed == before + 4);
+    CHECK(open("/dev/null/x", O_RDONLY) == -1 && errno == ENOTDIR && missed == before + 4);
+    DIR *dir = opendir("/nonexistent/link");
+    CHECK(dir == NULL && errno == EDOM);
+
+    /* Plain paths are not asked about, wherever they lie in their words; what has two dots in a row is. */
+    memset(plain, 1, sizeof(plain));
+    plain[0] = plain['v'] = plain['n'] = 0;
+    struct pollfd p[2] = {{.fd = 3}, {.fd = 4}};
+    char room[128];
+    for (unsigned at = 0; at < 16; at++)
+        for (unsigned dots = 5; dots < 30; dots++) {
+            char *path = room + at;
+
+            memset(room, '.', sizeof(room));
+            memset(path, 'a', 32);
+            path[0] = '/';
+            path[32] = 0;
+            path[dots] = '.';
+            before = asked;
+            CHECK(stat(path, &st) == -1 && errno == ENOENT && asked == before);
+            fd = open(path, O_RDONLY);
+            CHECK(fd == -1 && errno == ENOENT && asked == before);
+            path[dots + 1] = '.';
+            CHECK(stat(path, &st) == -1 && errno == ENOENT && asked == before + 1);
+            CHECK(open(path, O_RDONLY) == -1 && errno == ENOENT && asked == before + 2);
+        }
+    before = asked;
+    CHECK(stat("/vx", &st) == -1 && asked == before + 1);
+    CHECK(stat("", &st) == -1 && errno == ENOENT && asked == before + 2);
+    fd = open("/dev/null", O_RDONLY | O_PATH);
+    CHECK(fd >= 0 && asked == before + 3);
+    close(fd);
+    fds[3] = fds[4] = DOOR_FOREIGN;
+    before = asked;
+    CHECK(poll(p, 2, 0) >= 0 && asked == before);
+    fds[3] = 0;
+    CHECK(poll(p, 2, 0) >= 0 && asked == before + 1);
+    CHECK(poll(p, 0, 0) == 0 && asked == before + 2);
+
+    /* While it must always be asked, it is, and what is opened is noted all the same. */
+    door_always(true);
+    before = asked;
+    CHECK(lseek(4, 0, SEEK_SET) != 12345 && asked == before + 1 && stat("/aa", &st) == -1 && asked == before + 2);
+    fd = open("/dev/null", O_RDONLY);
+    CHECK(fd >= 0 && fds[fd] == DOOR_FOREIGN);
+    before = asked;
+    door_always(false);
+    CHECK(lseek(fd, 0, SEEK_SET) == 0 && stat("/aa", &st) == -1 && asked == before);
+    close(fd);
+
+    /* A path that cannot be read is the kernel's to judge. */
+    CHECK(sigaction(SIGSEGV, &action, NULL) == 0);
+    CHECK(fstatat(0, (const char *)8, &st, 0) == -1 && errno == EFAULT);
+    CHECK(stat((const char *)8, &st) == -1 && errno == EFAULT);
+    CHECK(open((const char *)8, O_RDONLY) == -1 && errno == EFAULT);
+    struct pollfd *volatile nowhere = (struct pollfd *)8;
+    CHECK(poll(nowhere, 1, 0) == -1 && errno == EFAULT);
+    /* One that ends with its page is read up to there. */
+    char *page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(page != MAP_FAILED && munmap(page + 4096, 4096) == 0);
+    strcpy(page + 4096 - 6, "/etc/");
+    CHECK(stat(page + 4096 - 6, &st) == 0);
+    memset(page + 4000, 'a', 96);
+    page[4000] = '/';
+    CHECK(stat(page + 4000, &st) == -1 && errno == EFAULT);
+
+    /* Processes and threads are counted, each before it is there. */
+    volatile uint32_t *count = &door_made;
+    uint32_t made = *count;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(*count == made + 1 ? 0 : 1);
+    int status;
+    CHECK(waitpid(pid, &status, 0) == pid && status == 0 && *count == made + 1);
+    pid = vfork();
+    if (pid == 0)
+        _exit(0);
+    CHECK(waitpid(pid, &status, 0) == pid && status == 0 && *count == made + 2);
+    CHECK(system("exit 3") >> 8 == 3 && *count == made + 3);
+}
+
 static void patched_child(void)
 {
-    static const struct door_conf conf = {.serve = serve, .filter = filter, .handler = handler};
+    static const struct door_conf conf = {.serve = serve, .fds = (uint8_t *)fds, .plain = plain};
     struct door_stat st;
     const char *why;
     double keep[4] = {1.25, 2.5, 3.75, 5.0}, got[4];
@@ -167,10 +328,17 @@ static void patched_child(void)
     void *ret;
     int status;
 
-    serve[SYS_getppid] = serve[SYS_openat] = serve[SYS_read] = serve[SYS_write] = 1;
+    serve[SYS_getppid] = serve[SYS_read] = serve[SYS_write] = DOOR_ASK;
+    serve[SYS_openat] = DOOR_OPEN;
+    serve[SYS_newfstatat] = DOOR_AT;
+    serve[SYS_lseek] = DOOR_FD;
+    serve[SYS_poll] = DOOR_POLL;
+    serve[SYS_dup2] = DOOR_FD2;
+    serve[SYS_close] = DOOR_CLOSE;
+    serve[SYS_clone] = serve[SYS_clone3] = serve[SYS_fork] = serve[SYS_vfork] = DOOR_COUNT;
     CHECK(door_open(&conf, &why) == 0);
     door_stat(&st);
-    CHECK(st.patched > 10 && st.left == 0);
+    CHECK(st.patched > 10 && st.left == 0 && st.uncounted == 0);
     CHECK(getppid() == 424242);
     CHECK(syscall(SYS_getppid) == 424242);
     CHECK(door_call(SYS_getppid) != 424242);
@@ -178,6 +346,8 @@ static void patched_child(void)
     CHECK(openat(-4242, "x", O_WRONLY | O_CREAT, 0640) == -1 && errno == EDOM);
     CHECK((int)last_args[0] == -4242 && last_args[2] == (O_WRONLY | O_CREAT) && last_args[3] == 0640);
     CHECK(open("/nonexistent", O_RDONLY) == -1 && errno == ENOENT);
+
+    looked_at();
 
     /* Vector registers survive a call the handler takes. */
     long (*volatile raw)(long, ...) = syscall;
