@@ -94,16 +94,17 @@ unsigned rpc_losses(void)
 }
 
 /* Our descriptors, so that the program can be kept from closing them. */
-static int rpc_fds[64];
+static int rpc_fds[128];
 
-void rpc_fd_keep(int fd)
+bool rpc_fd_keep(int fd)
 {
     for (unsigned i = 0; i < sizeof(rpc_fds) / sizeof(rpc_fds[0]); i++) {
         int zero = 0;
 
         if (__atomic_compare_exchange_n(&rpc_fds[i], &zero, fd + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-            return;
+            return true;
     }
+    return false;
 }
 
 void rpc_fd_release(int fd)

@@ -66,8 +66,8 @@ unsigned rpc_losses(void);
 /* True for a descriptor of ours: the program must not close it. Safe anywhere. */
 bool rpc_owns_fd(int fd);
 
-/* Other descriptors that the program must not close. */
-void rpc_fd_keep(int fd);
+/* Other descriptors that the program must not close. False: there are too many, and this one is not kept. */
+bool rpc_fd_keep(int fd);
 void rpc_fd_release(int fd);
 
 /* In the child after fork: forgets the parent's connections without touching them on the wire. */

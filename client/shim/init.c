@@ -61,6 +61,7 @@ void shim_after_fork(void)
         heap_fork_unlock(); /* whoever held it is not here */
     ofd_fork(shim.forking ? OFD_FORK_CHILD : OFD_FORK_UNSEEN);
     shim.forking = false;
+    spare_after_fork();
     path_after_fork();
     vnode_after_fork();
     ahead_after_fork();

@@ -32,6 +32,7 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/seen.c \
     client/shim/shim.h \
     client/shim/socket.c \
+    client/shim/spare.c \
     client/shim/stat.c \
     client/shim/store.c client/shim/store.h \
     client/shim/vnode.c

@@ -15,10 +15,11 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include "client/door/door.h"
+#include "client/nfs/rpc.h"
 #include "client/shim/shim.h"
 
 #define OFD_MAGIC 0x766f6664u
-#define OFD_SIZE 8192
 #define OFD_HASH 1024
 #define OFD_HIGH 896 /* below the usual limit of 1024 */
 
@@ -37,6 +38,10 @@ struct ofd_map {
     struct ofd *ofd;
     int here; /* descriptors of this process that are known to be this; under the lock */
     int refs;
+    bool mine;     /* made here */
+    bool closed;   /* by its last descriptor, and may be used again */
+    uint32_t made; /* door_made when it was made */
+    struct spare spare; /* with its descriptor, when it was one before or is to be one */
 };
 
 static struct {
@@ -67,7 +72,10 @@ static void ofd_map_put_locked(struct ofd_map *map)
 {
     if (__atomic_sub_fetch(&map->refs, 1, __ATOMIC_ACQ_REL) != 0)
         return;
-    sys2(SYS_munmap, map->ofd, OFD_SIZE);
+    if (!map->closed || !spare_put(&map->spare)) {
+        sys2(SYS_munmap, map->ofd, OFD_SIZE);
+        spare_end(&map->spare);
+    }
     map->ofd = NULL;
     map->next = ofds.spare;
     ofds.spare = map;
@@ -158,6 +166,8 @@ static struct ofd_map *ofd_add_locked(uint64_t id, struct ofd *ofd)
     else if ((map = heap_zalloc(1, sizeof(*map))) == NULL)
         return NULL;
     map->here = 0;
+    map->mine = map->closed = false;
+    map->spare = (struct spare){.ofd = ofd, .id = id, .keep = -1};
     __atomic_store_n(&map->refs, 1, __ATOMIC_RELEASE);
     map->id = id;
     map->ofd = ofd;
@@ -231,7 +241,10 @@ struct ofd *ofd_get(int fd)
         ofd = again < 0 ? NULL : ofd_mmap((int)again);
         if (again >= 0)
             sys1(SYS_close, again);
-        if (ofd != NULL && (ofd->magic != OFD_MAGIC || ofd->id != id)) {
+        if (ofd != NULL)
+            __atomic_store_n(&ofd->loose, 1, __ATOMIC_SEQ_CST);
+        if (ofd != NULL && (ofd->magic != OFD_MAGIC || ofd->id != id ||
+                            hold_ofd_id(target, sys3(SYS_readlink, path, target, sizeof(target) - 1)) != id)) {
             sys2(SYS_munmap, ofd, OFD_SIZE);
             ofd = NULL;
         }
@@ -249,11 +262,27 @@ local:
     return NULL;
 }
 
-/* An empty record's memfd, at a number out of the program's way: another thread of it may use a number that it has
- * just closed, and must not come upon a record. */
+/* Duplicates fd to a number out of the program's way. */
+static int ofd_high = OFD_HIGH;
+
+static long ofd_move_high(int fd)
+{
+    long moved = sys3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, ofd_high);
+
+    if (moved == -EINVAL && ofd_high > 0) {
+        struct rlimit limit = {0};
+
+        sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit);
+        ofd_high = limit.rlim_cur > 256 && limit.rlim_cur <= INT_MAX ? (int)limit.rlim_cur - 128 : 0;
+        moved = sys3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, ofd_high);
+    }
+    return moved;
+}
+
+/* An empty record's memfd, at a high number: another thread of the program may use a number that it has just closed, and
+ * must not come upon a record. */
 static long ofd_memfd(uint64_t id)
 {
-    static int high = OFD_HIGH;
     char name[32];
     long mem, moved, err;
 
@@ -261,14 +290,7 @@ static long ofd_memfd(uint64_t id)
     mem = sys2(SYS_memfd_create, name, MFD_CLOEXEC);
     if (mem < 0)
         return mem;
-    moved = sys3(SYS_fcntl, mem, F_DUPFD_CLOEXEC, high);
-    if (moved == -EINVAL && high > 0) {
-        struct rlimit limit = {0};
-
-        sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit);
-        high = limit.rlim_cur > 256 && limit.rlim_cur <= INT_MAX ? (int)limit.rlim_cur - 128 : 0;
-        moved = sys3(SYS_fcntl, mem, F_DUPFD_CLOEXEC, high);
-    }
+    moved = ofd_move_high((int)mem);
     if (moved >= 0) {
         sys1(SYS_close, mem);
         mem = moved;
@@ -300,11 +322,10 @@ int ofd_peek(const char *link, struct ofd *copy)
                : -EACCES;
 }
 
-int ofd_new(const struct ofd *init, int low, struct ofd **out)
+/* A new memfd, its mapping and an O_PATH descriptor of it. */
+static long ofd_make(struct spare *new, int flags, int low)
 {
     static uint64_t count;
-    struct ofd_map *map;
-    struct ofd *ofd;
     char path[32];
     uint64_t id;
     long mem, fd;
@@ -316,42 +337,62 @@ int ofd_new(const struct ofd *init, int low, struct ofd **out)
     } while (id == 0);
     mem = ofd_memfd(id);
     if (mem < 0)
-        return (int)mem;
-    fd = -ENOMEM;
-    ofd = ofd_mmap((int)mem);
-    if (ofd == NULL)
-        goto out;
-    memcpy(ofd, init, offsetof(struct ofd, path));
-    strcpy(ofd->path, init->path);
-    ofd->magic = OFD_MAGIC;
-    ofd->id = id;
-    ofd->refs = 1;
-    ofd->holder = 0;
-    ofd->hold = 0;
-    memset(&ofd->locking, 0, sizeof(ofd->locking));
+        return mem;
+    *new = (struct spare){.ofd = ofd_mmap((int)mem), .id = id, .keep = -1};
+    if (new->ofd == NULL) {
+        sys1(SYS_close, mem);
+        return -ENOMEM;
+    }
     fd_path(path, (int)mem);
-    fd = sys3(SYS_open, path, O_PATH | (init->flags & O_CLOEXEC), 0);
+    fd = sys3(SYS_open, path, O_PATH | (flags & O_CLOEXEC), 0);
     sys1(SYS_close, mem);
-    mem = -1;
     if (fd >= 0 && fd < low) {
-        long moved = sys3(SYS_fcntl, fd, init->flags & O_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, low);
+        long moved = sys3(SYS_fcntl, fd, flags & O_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, low);
 
         sys1(SYS_close, fd);
         fd = moved;
     }
-    if (fd < 0) {
-        sys2(SYS_munmap, ofd, OFD_SIZE);
-        goto out;
-    }
+    if (fd < 0)
+        spare_drop(new);
+    return fd;
+}
+
+int ofd_new(const struct ofd *init, int low, struct ofd **out)
+{
+    uint32_t made = __atomic_load_n(&door_made, __ATOMIC_ACQUIRE); /* before there is a descriptor to inherit */
+    struct ofd_map *map;
+    struct spare new;
+    struct ofd *ofd;
+    long fd = -ENOENT;
+
+    if (!shim_is_vfork_child())
+        fd = spare_take(&new, (int)init->flags, low);
+    if (fd == -ENOENT)
+        fd = ofd_make(&new, (int)init->flags, low);
+    if (fd < 0)
+        return (int)fd;
+    ofd = new.ofd;
+    memcpy(ofd, init, offsetof(struct ofd, path));
+    strcpy(ofd->path, init->path);
+    ofd->magic = OFD_MAGIC;
+    ofd->id = new.id;
+    ofd->refs = 1;
+    ofd->holder = 0;
+    ofd->hold = 0;
+    ofd->loose = 0;
+    memset(&ofd->locking, 0, sizeof(ofd->locking));
     vlock_lock(&ofds.lock);
-    map = ofd_add_locked(id, ofd);
+    map = ofd_add_locked(new.id, ofd);
     if (map != NULL) {
+        map->spare = new;
+        map->mine = true;
+        map->made = made;
         ofd_note_locked((int)fd, map);
         ofd_map_ref(map);
     }
     vlock_unlock(&ofds.lock);
     if (map == NULL) {
-        sys2(SYS_munmap, ofd, OFD_SIZE);
+        spare_drop(&new);
         sys1(SYS_close, fd);
         return -ENOMEM;
     }
@@ -359,9 +400,6 @@ int ofd_new(const struct ofd *init, int low, struct ofd **out)
     __atomic_add_fetch(&shim.run->opens[file_slot(&init->fh)], 1, __ATOMIC_RELAXED);
     if (out != NULL)
         *out = ofd;
-out:
-    if (mem >= 0)
-        sys1(SYS_close, mem);
     return (int)fd;
 }
 
@@ -379,6 +417,8 @@ struct mount *ofd_mount(const struct ofd *ofd)
     return &shim.run->mounts[ofd->mount % SHIM_MOUNTS];
 }
 
+#define OFD_WAITED 0x40000000 /* in holder: somebody sleeps */
+
 void ofd_lock(struct ofd *ofd)
 {
     int32_t me = (int32_t)sys0(SYS_gettid), zero = 0, holder;
@@ -386,18 +426,23 @@ void ofd_lock(struct ofd *ofd)
     while (!__atomic_compare_exchange_n(&ofd->holder, &zero, me, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
         holder = zero;
         zero = 0;
-        if (holder == me)
+        if ((holder & ~OFD_WAITED) == me)
             return; /* a handler that runs in the middle of it */
+        if (!(holder & OFD_WAITED) &&
+            !__atomic_compare_exchange_n(&ofd->holder, &holder, holder | OFD_WAITED, false, __ATOMIC_RELAXED,
+                                         __ATOMIC_RELAXED))
+            continue;
+        holder |= OFD_WAITED;
         sys_futex_wait(&ofd->holder, holder, 100);
-        if (holder != 0 && sys_alive(holder, NULL) == 0)
+        if (sys_alive(holder & ~OFD_WAITED, NULL) == 0)
             __atomic_compare_exchange_n(&ofd->holder, &holder, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
     }
 }
 
 void ofd_unlock(struct ofd *ofd)
 {
-    __atomic_store_n(&ofd->holder, 0, __ATOMIC_RELEASE);
-    sys_futex_wake(&ofd->holder);
+    if (__atomic_exchange_n(&ofd->holder, 0, __ATOMIC_RELEASE) & OFD_WAITED)
+        sys_futex_wake(&ofd->holder);
 }
 
 /* The one of several threads that close a descriptor at once who really does. */
@@ -445,15 +490,35 @@ void ofd_forget(int fd)
     ofd_used(mark);
 }
 
+/* The use of a record that is about to be closed, if it may be used again. */
+static struct ofd_map *ofd_spare(const struct ofd *ofd)
+{
+    if (shim_is_vfork_child() || !shim.counts || __atomic_load_n(&ofd->refs, __ATOMIC_ACQUIRE) != 1)
+        return NULL;
+    for (unsigned i = 0; i < used.n; i++)
+        if (used.map[i]->ofd == ofd)
+            return used.map[i]->mine && used.map[i]->made == __atomic_load_n(&door_made, __ATOMIC_RELAXED)
+                       ? used.map[i]
+                       : NULL;
+    return NULL;
+}
+
 long ofd_close(int fd)
 {
     struct ofd *ofd = ofd_get(fd);
+    struct ofd_map *map = ofd != NULL ? ofd_spare(ofd) : NULL;
     long err = 0, ret;
 
     if (ofd != NULL && ofd->type == NFS_REG)
         err = vnode_flush(&ofd->fh, false);
+    if (map != NULL && !spare_begin(&map->spare, fd, ofd_high))
+        map = NULL;
     ofd_forget(fd);
     ret = sys1(SYS_close, fd);
+    if (map != NULL && ret == 0 && map->here == 0 && __atomic_load_n(&ofd->refs, __ATOMIC_ACQUIRE) == 0 &&
+        __atomic_load_n(&ofd->loose, __ATOMIC_SEQ_CST) == 0 &&
+        map->made == __atomic_load_n(&door_made, __ATOMIC_RELAXED))
+        map->closed = true;
     return ret < 0 ? ret : err;
 }
 
@@ -468,6 +533,7 @@ void ofd_each(void (*fn)(int fd, struct ofd *ofd, void *arg), void *arg)
 
 static void ofd_ref_one(int fd, struct ofd *ofd, void *arg)
 {
+    __atomic_store_n(&ofd->loose, 1, __ATOMIC_SEQ_CST);
     __atomic_add_fetch(&ofd->refs, 1, __ATOMIC_ACQ_REL);
 }
 
@@ -514,7 +580,7 @@ static void ofd_scan(void (*fn)(int fd, struct ofd *ofd, void *arg), void *arg)
             e = (void *)(buf + at);
             for (const char *p = e->name; *p >= '0' && *p <= '9'; p++)
                 fd = fd * 10 + (*p - '0');
-            if (e->name[0] < '0' || e->name[0] > '9' || fd == dir)
+            if (e->name[0] < '0' || e->name[0] > '9' || fd == dir || rpc_owns_fd(fd))
                 continue;
             flags = sys2(SYS_fcntl, fd, F_GETFL);
             if (flags >= 0 && (flags & O_PATH)) {

@@ -56,8 +56,16 @@ static struct {
 unsigned file_slot(const struct nfs_fh *fh)
 {
     uint64_t h = 0xcbf29ce484222325u;
+    uint32_t i = 0;
 
-    for (uint32_t i = 0; i < fh->size; i++)
+    for (; i + 8 <= fh->size; i += 8) {
+        uint64_t word;
+
+        memcpy(&word, fh->data + i, 8);
+        h = (h ^ word) * 0x9e3779b97f4a7c15u;
+        h ^= h >> 29;
+    }
+    for (; i < fh->size; i++)
         h = (h ^ fh->data[i]) * 0x100000001b3u;
     return (unsigned)((h ^ h >> 32) % SHIM_SLOTS);
 }
