@@ -19,6 +19,7 @@
 #define CACHE_MIN      (UINT64_C(16) << 20)
 #define CACHE_DEFAULT_MAX (UINT64_C(4) << 30)
 #define SECONDS_MAX    3600u
+#define COUNT_MAX      1000000u
 
 enum { EXIT_USAGE = 2 };
 
@@ -101,6 +102,15 @@ static const char *set_cache(uint64_t *to, const char *value)
     return NULL;
 }
 
+static const char *set_count(uint32_t *to, const char *value)
+{
+    uint64_t n;
+    if (!*value || strspn(value, "0123456789") != strlen(value) || props_parse_size(value, &n) || !n || n > COUNT_MAX)
+        return "it has to be a number from 1 to 1000000";
+    *to = (uint32_t)n;
+    return NULL;
+}
+
 static const char *set_switch(bool *to, const char *value)
 {
     bool on = !strcmp(value, "on");
@@ -146,7 +156,9 @@ static const char *set_debug(unsigned *to, const char *value)
 /* --- keys --- */
 
 enum key_kind {
-    KEY_STORE, KEY_LISTEN, KEY_METRICS, KEY_LEASE, KEY_GRACE, KEY_CACHE, KEY_DELEGATIONS, KEY_LOG_FORMAT, KEY_DEBUG,
+    KEY_STORE, KEY_LISTEN, KEY_METRICS, KEY_LEASE, KEY_GRACE, KEY_CACHE, KEY_DELEGATIONS,
+    KEY_CONNS, KEY_CLIENT_CONNS, KEY_CLIENT_REQUESTS, KEY_CLIENT_OPENS, KEY_CLIENT_LOCKS, KEY_SLOW, KEY_LOG_FORMAT,
+    KEY_DEBUG,
 };
 static const struct key {
     const char *name;
@@ -159,6 +171,12 @@ static const struct key {
     {"grace-time", KEY_GRACE},
     {"cache-size", KEY_CACHE},
     {"delegations", KEY_DELEGATIONS},
+    {"max-connections", KEY_CONNS},
+    {"max-client-connections", KEY_CLIENT_CONNS},
+    {"max-client-requests", KEY_CLIENT_REQUESTS},
+    {"max-client-opens", KEY_CLIENT_OPENS},
+    {"max-client-locks", KEY_CLIENT_LOCKS},
+    {"slow-time", KEY_SLOW},
     {"log-format", KEY_LOG_FORMAT},
     {"debug", KEY_DEBUG},
 };
@@ -188,6 +206,18 @@ static const char *set_key(struct options *o, const char *name, const char *valu
         return set_cache(&o->cache_size, value);
     case KEY_DELEGATIONS:
         return set_switch(&o->delegations, value);
+    case KEY_CONNS:
+        return set_count(&o->max.conns, value);
+    case KEY_CLIENT_CONNS:
+        return set_count(&o->max.client_conns, value);
+    case KEY_CLIENT_REQUESTS:
+        return set_count(&o->max.client_requests, value);
+    case KEY_CLIENT_OPENS:
+        return set_count(&o->max.client_opens, value);
+    case KEY_CLIENT_LOCKS:
+        return set_count(&o->max.client_locks, value);
+    case KEY_SLOW:
+        return set_seconds(&o->slow_time, value);
     case KEY_LOG_FORMAT:
         return set_format(&o->log_json, value);
     case KEY_DEBUG:
@@ -290,6 +320,12 @@ static void print_help(FILE *to)
           "      --config FILE         lines 'KEY = VALUE' with the options above as keys\n"
           "      --check-config        only see that the options and the file are right\n"
           "      --metrics [ADDR:]PORT serve metrics and a status page over HTTP (on the loopback address)\n"
+          "      --max-connections N   in all (10000)\n"
+          "      --max-client-connections N, --max-client-requests N\n"
+          "                            of one address: connections (half of all), requests under way (4096)\n"
+          "      --max-client-opens N, --max-client-locks N\n"
+          "                            of one client: opens (262144), locked ranges (65536)\n"
+          "      --slow-time SECONDS   what a client gets to send a request, or take a reply (60)\n"
           "      --log-format FORMAT   lines of text or of json (text)\n"
           "      --debug[=TOPICS]      log much; TOPICS: some of rpc,ops,state,store\n"
           "      --version\n"
@@ -303,6 +339,12 @@ static const struct option longs[] = {{"store", required_argument, NULL, 'k'},
                                       {"grace-time", required_argument, NULL, 'k'},
                                       {"cache-size", required_argument, NULL, 'k'},
                                       {"delegations", required_argument, NULL, 'k'},
+                                      {"max-connections", required_argument, NULL, 'k'},
+                                      {"max-client-connections", required_argument, NULL, 'k'},
+                                      {"max-client-requests", required_argument, NULL, 'k'},
+                                      {"max-client-opens", required_argument, NULL, 'k'},
+                                      {"max-client-locks", required_argument, NULL, 'k'},
+                                      {"slow-time", required_argument, NULL, 'k'},
                                       {"log-format", required_argument, NULL, 'k'},
                                       {"config", required_argument, NULL, 'c'},
                                       {"check-config", no_argument, NULL, 'C'},
@@ -375,6 +417,7 @@ int options_parse(struct options *o, int argc, char **argv)
     o->lease_time = 90;
     o->delegations = true;
     o->cache_size = default_cache();
+    o->slow_time = 60;
     if ((status = parse_pass(o, argc, argv, false)) != -1 ||
         (status = parse_pass(o, argc, argv, true)) != -1)
         return status;
@@ -422,6 +465,16 @@ static bool take_over(struct options *o, const struct options *n, enum key_kind 
         return o->cache_size == n->cache_size;
     case KEY_DELEGATIONS:
         return o->delegations == n->delegations;
+    case KEY_CONNS:
+    case KEY_CLIENT_CONNS:
+    case KEY_CLIENT_REQUESTS:
+    case KEY_CLIENT_OPENS:
+    case KEY_CLIENT_LOCKS:
+        o->max = n->max;
+        return true;
+    case KEY_SLOW:
+        o->slow_time = n->slow_time;
+        return true;
     case KEY_LOG_FORMAT:
         o->log_json = n->log_json;
         return true;

@@ -23,6 +23,10 @@ struct options {
     bool delegations;
     bool log_json;
     unsigned debug; /* LOG_RPC | ... */
+    struct {                        /* 0: the layers' own */
+        uint32_t conns, client_conns, client_requests, client_opens, client_locks;
+    } max;
+    uint32_t slow_time; /* seconds */
     bool check_config;
 };
 

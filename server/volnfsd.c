@@ -197,6 +197,8 @@ static int state_init(struct daemon *d)
                               .grace_seconds = d->opt.grace_time,
                               .db = d->db,
                               .delegations = d->opt.delegations,
+                              .max_opens = d->opt.max.client_opens,
+                              .max_locks = d->opt.max.client_locks,
                               .epoch = statedb_epoch(d->db),
                               .drop_hold = drop_hold,
                               .grace_over = grace_over,
@@ -216,9 +218,17 @@ static void state_fini(struct daemon *d)
 
 /* --- network --- */
 
+static struct rpcserver_conf limits_of(const struct options *o)
+{
+    return (struct rpcserver_conf){.max_conns = o->max.conns,
+                                   .max_peer_conns = o->max.client_conns,
+                                   .max_peer_inflight = o->max.client_requests,
+                                   .slow_ms = o->slow_time * 1000};
+}
+
 static int rpc_init(struct daemon *d)
 {
-    struct rpcserver_conf conf = {0};
+    struct rpcserver_conf conf = limits_of(&d->opt);
     int err = rpcserver_new(&conf, &d->rpc);
     if (err)
         log_error("cannot set up the network side: %s", strerror(-err));
@@ -354,11 +364,15 @@ static void log_apply(const struct options *o)
 /* SIGHUP. A file that is wrong changes nothing. */
 static void reload(struct daemon *d)
 {
+    struct rpcserver_conf limits;
     if (options_reload(&d->opt, d->argc, d->argv)) {
         log_error("the configuration is wrong and was not taken over");
         return;
     }
     log_apply(&d->opt);
+    limits = limits_of(&d->opt);
+    rpcserver_set_limits(d->rpc, &limits);
+    state_set_limits(d->state, d->opt.max.client_opens, d->opt.max.client_locks);
     log_info("the configuration was read again");
 }
 

@@ -85,13 +85,15 @@ int conn_new_ref(struct rpcserver *server, const struct oncrpc_program *prog, in
 {
     struct conn *c = calloc(1, sizeof(*c));
     struct conn_arrival *a = malloc(sizeof(*a));
+    struct peer *entry = c && a ? peer_get(&server->peers, peer, rpcserver_limit(server, max_peer_conns)) : NULL;
 
-    if (!c || !a) {
+    if (!entry) {
         free(c);
         free(a);
         close(fd);
         return -ENOMEM;
     }
+    c->entry = entry;
     c->source = SOURCE_CONN;
     c->fd = fd;
     c->refs = ref ? 2 : 1;
@@ -105,6 +107,7 @@ int conn_new_ref(struct rpcserver *server, const struct oncrpc_program *prog, in
     list_init(&c->again);
     list_init(&c->dirty);
     list_init(&c->timed);
+    list_init(&c->starved);
     list_init(&c->out);
     list_init(&c->held);
     list_init(&c->calls);
@@ -120,14 +123,17 @@ int conn_new_ref(struct rpcserver *server, const struct oncrpc_program *prog, in
 
 void conn_unref(struct conn *c)
 {
-    if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) == 0)
+    if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+        peer_put(&c->server->peers, c->entry);
         free(c);
+    }
 }
 
 static void sub_out(struct conn *c, size_t n)
 {
     __atomic_sub_fetch(&c->out_bytes, n, __ATOMIC_RELAXED);
     __atomic_sub_fetch(&c->loop->out_bytes, n, __ATOMIC_RELAXED);
+    __atomic_sub_fetch(&c->entry->out_bytes, n, __ATOMIC_RELAXED);
 }
 
 void conn_count_out(struct conn *c, struct outmsg *m)
@@ -137,6 +143,7 @@ void conn_count_out(struct conn *c, struct outmsg *m)
     m->total = 4 + xdrout_len(m->body);
     __atomic_add_fetch(&c->out_bytes, m->total, __ATOMIC_RELAXED);
     __atomic_add_fetch(&c->loop->out_bytes, m->total, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&c->entry->out_bytes, m->total, __ATOMIC_RELAXED);
 }
 
 void conn_uncount_out(struct conn *c, struct outmsg *m)
@@ -172,6 +179,7 @@ void conn_close(struct conn *c)
     list_del(&c->again);
     list_del(&c->dirty);
     list_del(&c->timed);
+    list_del(&c->starved);
     list_del(&c->all);
     list_add_tail(&c->loop->dead, &c->all);
     __atomic_sub_fetch(&c->server->nconns, 1, __ATOMIC_RELAXED);
@@ -183,24 +191,28 @@ void conn_close(struct conn *c)
 
 static bool conn_full(const struct conn *c)
 {
-    const struct rpcserver_conf *conf = &c->server->conf;
+    const struct rpcserver *sv = c->server;
 
-    return c->inflight >= conf->max_inflight || conn_out_full(c) || c->rx_held >= CONN_RX_MAX ||
-           (c->rx_held && c->loop->rx_held >= c->server->loop_memory) ||
-           rpcserver_phase(c->server) != PHASE_RUN;
+    return c->inflight >= rpcserver_limit(sv, max_inflight) ||
+           (c->inflight && !c->entry->local && __atomic_load_n(&c->entry->inflight, __ATOMIC_RELAXED) >=
+                                                   rpcserver_limit(sv, max_peer_inflight)) ||
+           conn_out_full(c) || c->rx_held >= CONN_RX_MAX || (c->rx_held && c->loop->rx_held >= sv->loop_memory) ||
+           rpcserver_phase(sv) != PHASE_RUN;
 }
 
 bool conn_out_full(const struct conn *c)
 {
     size_t mine = __atomic_load_n(&c->out_bytes, __ATOMIC_RELAXED);
     size_t all = __atomic_load_n(&c->loop->out_bytes, __ATOMIC_RELAXED);
+    size_t peers = __atomic_load_n(&c->entry->out_bytes, __ATOMIC_RELAXED);
 
-    return mine >= c->server->conf.max_out || (mine && all >= c->server->loop_memory);
+    return mine >= rpcserver_limit(c->server, max_out) ||
+           (mine && (all >= c->server->loop_memory || (!c->entry->local && peers >= c->server->loop_memory / 2)));
 }
 
 void conn_eased(struct conn *c)
 {
-    if (c->paused && !c->closed && !conn_full(c) && list_empty(&c->again)) {
+    if (c->paused && list_empty(&c->starved) && !c->closed && !conn_full(c) && list_empty(&c->again)) {
         c->paused = false;
         list_add_tail(&c->loop->again, &c->again);
     }
@@ -216,11 +228,40 @@ void conn_update_timed(struct conn *c)
         list_del(&c->timed);
 }
 
+/* Moved less than it should have in the time since then, when memory is scarce. */
+static bool too_slow(uint64_t now, uint64_t since, unsigned grace, size_t moved)
+{
+    uint64_t ms = now - since;
+
+    return ms >= grace && moved < ms * SLOW_SPEED / 1000;
+}
+
+static bool cut_off(const struct conn *c, uint64_t now)
+{
+    const struct loop *l = c->loop;
+    size_t memory = c->server->loop_memory;
+    uint64_t ms = rpcserver_limit(c->server, slow_ms);
+    const struct outmsg *m = list_first(&c->out, struct outmsg, node);
+
+    if (c->record_since) {
+        size_t have = (c->rb ? c->wr - c->rd : 0) + c->record_len;
+
+        if (now >= c->record_since + ms)
+            return true;
+        if (l->large_bytes >= memory && too_slow(now, c->record_since, SLOW_SEND_MS, have))
+            return true;
+    }
+    if (!c->out_since || !m)
+        return false;
+    return now >= c->out_since + ms ||
+           (__atomic_load_n(&l->out_bytes, __ATOMIC_RELAXED) >= memory &&
+            too_slow(now, c->out_since, SLOW_READ_MS, m->sent));
+}
+
 void conn_tick(struct conn *c, uint64_t now)
 {
-    if ((c->record_since && now >= c->record_since + CONN_RECORD_MS) ||
-        (c->out_since && now >= c->out_since + CONN_STUCK_MS)) {
-        log_debug(LOG_RPC, "connection %llu: too slow", (unsigned long long)c->id);
+    if (cut_off(c, now)) {
+        log_debug(LOG_RPC, "conn=%llu too slow", (unsigned long long)c->id);
         conn_close(c);
         return;
     }
@@ -228,15 +269,33 @@ void conn_tick(struct conn *c, uint64_t now)
     conn_update_timed(c);
 }
 
+void conn_feed(struct conn *c)
+{
+    list_del(&c->starved);
+    c->paused = false;
+    if (!c->closed && list_empty(&c->again))
+        list_add_tail(&c->loop->again, &c->again);
+}
+
 /* --- receiving --- */
+
+/* Large buffers have taken what the loop may have. */
+static bool no_memory(const struct conn *c)
+{
+    return c->loop->large_bytes >= c->server->loop_memory;
+}
 
 /* Adds a fragment to the record under assembly; -1: too long. */
 static int add_fragment(struct conn *c, const char *p, size_t len)
 {
+    bool large = c->record_len + len > RBUF_SMALL_CAP;
+
     if (len > REQUEST_CALL_MAX - c->record_len)
         return -1;
+    if (large && !(c->record && c->record->large) && no_memory(c))
+        return -1; /* nobody who has much to send sends it in pieces */
     if (c->record && !c->record->large && len > RBUF_SMALL_CAP - c->record_len) {
-        struct rbuf *bigger = rbuf_new(true);
+        struct rbuf *bigger = rbuf_new(true, &c->loop->large_bytes);
 
         if (!bigger)
             return -1;
@@ -244,7 +303,7 @@ static int add_fragment(struct conn *c, const char *p, size_t len)
         rbuf_unref(c->record);
         c->record = bigger;
     }
-    if (!c->record && !(c->record = rbuf_new(len > RBUF_SMALL_CAP)))
+    if (!c->record && !(c->record = rbuf_new(len > RBUF_SMALL_CAP, &c->loop->large_bytes)))
         return -1;
     memcpy(c->record->data + c->record_len, p, len);
     c->record_len += len;
@@ -328,13 +387,14 @@ static bool take_buffer(struct conn *c, bool large)
         l->spare = NULL;
         return true;
     }
-    c->rb = rbuf_new(large);
+    c->rb = rbuf_new(large, &l->large_bytes);
     c->rd = c->wr = 0;
     return c->rb;
 }
 
-/* Makes room for what comes next: *n bytes at most are to be received at wr. false: out of memory. */
-static bool make_room(struct conn *c, size_t *n)
+/* Makes room for what comes next: *n bytes at most are to be received at wr. -ENOMEM: out of memory; -EAGAIN: a large
+ * buffer is needed and there is none for now. */
+static int make_room(struct conn *c, size_t *n)
 {
     size_t have = c->wr - c->rd, need = have >= 4 ? 4 + (size_t)(mark_at(c) & ~LAST_FRAGMENT) : 4;
 
@@ -344,18 +404,27 @@ static bool make_room(struct conn *c, size_t *n)
         if (c->rb->large != c->large || c->rb->cap - c->wr < ROOM_MIN)
             give_buffer(c);
     }
-    if (!c->rb && !take_buffer(c, c->large))
-        return false;
+    if (!c->rb && !take_buffer(c, c->large && !no_memory(c)))
+        return -ENOMEM;
     if (need > c->rb->cap - c->rd) {
-        struct rbuf *old = c->rb, *rb = rbuf_new(need > RBUF_SMALL_CAP);
+        struct rbuf *old = c->rb, *rb;
+
+        /* Who waits for a large buffer must not keep one for the first bytes of a record: all could wait then. */
+        bool wait = need > RBUF_SMALL_CAP && no_memory(c);
+
+        if (wait && !(old->large && have <= RBUF_SMALL_CAP))
+            return -EAGAIN;
+        rb = rbuf_new(!wait && need > RBUF_SMALL_CAP, &c->loop->large_bytes);
 
         if (!rb)
-            return false;
+            return -ENOMEM;
         memcpy(rb->data, old->data + c->rd, have);
         rbuf_unref(old);
         c->rb = rb;
         c->rd = 0;
         c->wr = have;
+        if (wait)
+            return -EAGAIN;
     }
     *n = c->rb->cap - c->wr;
     if (c->rb->large) {
@@ -364,16 +433,28 @@ static bool make_room(struct conn *c, size_t *n)
         if (*n > most)
             *n = most;
     }
-    return true;
+    return 0;
 }
 
-/* Receives once. false: close. */
+/* Waits for memory on the loop's list. */
+static void starve(struct conn *c)
+{
+    c->paused = true;
+    if (list_empty(&c->starved))
+        list_add_tail(&c->loop->starved, &c->starved);
+}
+
+/* Receives once, or begins to starve. false: close. */
 static bool receive(struct conn *c)
 {
     size_t want;
     ssize_t n;
 
-    if (!make_room(c, &want)) {
+    switch (make_room(c, &want)) {
+    case -EAGAIN:
+        starve(c);
+        return true;
+    case -ENOMEM:
         log_warn("out of memory: a connection is closed");
         return false;
     }
@@ -431,6 +512,8 @@ void conn_resume(struct conn *c)
             conn_close(c);
             return;
         }
+        if (c->paused)
+            break;
     }
     if (c->closed)
         return;
@@ -512,6 +595,7 @@ static void sent(struct conn *c, size_t n)
         if (m->sent < m->total)
             break;
         out_pop(c, m);
+        c->out_since = clock_mono_ms();
     }
 }
 
@@ -540,7 +624,6 @@ void conn_flush(struct conn *c)
         msg.msg_iovlen = (size_t)gather(c, iov, IOV_PER_WRITE);
         n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
         if (n > 0) {
-            c->out_since = clock_mono_ms();
             c->tx_bytes += (size_t)n;
             sent(c, (size_t)n);
         } else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {

@@ -8,6 +8,10 @@
  * memory in use. When all connections of the loop together have too much of the latter two, only those that
  * have none go on; so each waits for nothing but its own. Whoever brings one of these down calls conn_eased,
  * which puts the connection on the loop's list `again`.
+ *
+ * A record of which a part is here holds memory until the rest comes: large ones take no more than the loop's share of
+ * max_memory; whoever needs more waits on the loop's list `starved` until there is some, and whoever is slow then is
+ * cut off (conn_tick).
  */
 #ifndef VOLNFS_RPC_CONN_H
 #define VOLNFS_RPC_CONN_H
@@ -17,8 +21,6 @@
 #include "server/rpc/rbuf.h"
 #include "server/rpc/request.h"
 
-#define CONN_RECORD_MS 60000u  /* a record may take this long to arrive */
-#define CONN_STUCK_MS  300000u /* output may go without progress for this long */
 #define CONN_RX_MAX    (64u << 20) /* receive memory that requests of one connection may hold */
 #define CONN_CALLS_MAX 256u    /* back channel calls waiting for their reply */
 
@@ -42,7 +44,8 @@ struct conn {
     struct rpcserver *server;
     const struct oncrpc_program *prog;
 
-    struct list all, again, dirty, timed; /* in the loop's lists of these names */
+    struct list all, again, dirty, timed, starved; /* in the loop's lists of these names */
+    struct peer *entry; /* the peer, with all its connections */
 
     struct rbuf *rb; /* what was received: rd..wr is not looked at yet */
     size_t rd, wr;
@@ -53,7 +56,7 @@ struct conn {
 
     struct list out;
     size_t out_bytes; /* atomic */
-    uint64_t out_since; /* last progress of output; 0: none waits */
+    uint64_t out_since; /* when the first message in `out` became that; 0: none waits */
     bool want_out;
 
     unsigned inflight;
@@ -92,7 +95,10 @@ bool conn_out_full(const struct conn *c);
 void conn_count_out(struct conn *c, struct outmsg *m);
 void conn_uncount_out(struct conn *c, struct outmsg *m);
 void conn_close(struct conn *c);
+/* Closes it if it is too slow. */
 void conn_tick(struct conn *c, uint64_t now);
+/* It waited for memory: it may try again. */
+void conn_feed(struct conn *c);
 /* Keeps the connection in the loop's list `timed` while it has something that times out. */
 void conn_update_timed(struct conn *c);
 

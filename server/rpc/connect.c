@@ -17,7 +17,7 @@ int rpcserver_connect(struct rpcserver *s, const struct sockaddr_storage *addr,
 
     if (rpcserver_phase(s) != PHASE_RUN || !s->started)
         return -ESHUTDOWN;
-    if (__atomic_load_n(&s->nconns, __ATOMIC_RELAXED) >= s->conf.max_conns)
+    if (__atomic_load_n(&s->nconns, __ATOMIC_RELAXED) >= rpcserver_limit(s, max_conns))
         return -EMFILE;
     fd = socket(addr->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)

@@ -214,7 +214,7 @@ void listener_event(struct listener *l)
                 continue;
             return;
         }
-        if (__atomic_load_n(&l->server->nconns, __ATOMIC_RELAXED) >= l->server->conf.max_conns) {
+        if (__atomic_load_n(&l->server->nconns, __ATOMIC_RELAXED) >= rpcserver_limit(l->server, max_conns)) {
             log_debug(LOG_RPC, "too many connections");
             close(fd);
             continue;

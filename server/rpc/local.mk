@@ -6,6 +6,7 @@ librpc_a_SOURCES = \
     server/rpc/loop.c server/rpc/loop.h \
     server/rpc/rbuf.c server/rpc/rbuf.h \
     server/rpc/request.c server/rpc/request.h \
+    server/rpc/peer.c server/rpc/peer.h \
     server/rpc/report.c \
     server/rpc/rpcmsg.c server/rpc/rpcmsg.h \
     server/rpc/rpcserver.c server/rpc/rpcserver.h server/rpc/rpcserver_priv.h \

@@ -34,6 +34,7 @@ int loop_init(struct loop *l, struct rpcserver *server)
     list_init(&l->again);
     list_init(&l->dirty);
     list_init(&l->timed);
+    list_init(&l->starved);
     list_init(&l->dead);
     list_init(&l->free_requests);
     list_init(&l->inbox);
@@ -98,6 +99,20 @@ static void run_lists(struct loop *l)
     }
     while ((c = list_first(&l->dirty, struct conn, dirty)))
         conn_flush(c);
+}
+
+/* Those who wait for memory may try again. */
+static void feed(struct loop *l)
+{
+    struct list starved;
+    struct conn *c;
+
+    if (list_empty(&l->starved) || l->large_bytes >= l->server->loop_memory)
+        return;
+    list_init(&starved);
+    list_splice_tail(&starved, &l->starved);
+    while ((c = list_first(&starved, struct conn, starved)))
+        conn_feed(c);
 }
 
 static void bury_dead(struct loop *l)
@@ -179,7 +194,9 @@ static void *loop_main(void *arg)
 
     current = l;
     while (rpcserver_phase(s) != PHASE_QUIT) {
-        int timeout = !list_empty(&l->again) ? 0 : !list_empty(&l->timed) ? (int)TICK_MS : -1;
+        int timeout = !list_empty(&l->again)                                ? 0
+                      : !list_empty(&l->timed) || !list_empty(&l->starved) ? (int)TICK_MS
+                                                                          : -1;
         int n = wait_events(l, ev, timeout);
 
         for (int i = 0; i < n; i++) {
@@ -202,6 +219,7 @@ static void *loop_main(void *arg)
             close_all(l);
         run_lists(l);
         run_timers(l);
+        feed(l);
         bury_dead(l);
     }
     run_inbox(l);

@@ -29,6 +29,7 @@ struct loop {
     struct list again; /* have input that was not looked at: unpaused, or out of turn */
     struct list dirty; /* have output to send */
     struct list timed; /* have something that times out */
+    struct list starved; /* wait for memory for a large record */
     struct list dead;  /* closed in this turn; late events may still point to them */
     uint64_t next_tick;
     unsigned spins; /* more times that waiting awake may fail before it is given up */
@@ -39,6 +40,7 @@ struct loop {
     unsigned requests; /* under way; read by others */
     size_t out_bytes;  /* of all its connections; atomic */
     size_t rx_held;    /* of all its connections */
+    size_t large_bytes; /* of all large receive buffers, those of unfinished records too */
     bool closed_all;   /* read by others */
 
     pthread_mutex_t lock; /* of the inbox */

@@ -13,6 +13,7 @@
 struct rbuf {
     unsigned refs;
     bool large;
+    size_t *count; /* of the bytes of large ones of a loop */
     size_t cap;
     char data[] __attribute__((aligned(64)));
 };
@@ -20,8 +21,8 @@ struct rbuf {
 #define RBUF_SMALL_CAP (65536u - 64u)
 #define RBUF_LARGE_CAP (REQUEST_CALL_MAX + 8192u - 64u) /* a record, its mark, and a little more */
 
-/* NULL: out of memory. One reference. */
-struct rbuf *rbuf_new(bool large);
+/* NULL: out of memory. One reference. A large one is counted in *large_bytes as long as it lives. */
+struct rbuf *rbuf_new(bool large, size_t *large_bytes);
 static inline struct rbuf *rbuf_ref(struct rbuf *rb)
 {
     rb->refs++;

@@ -62,6 +62,6 @@ unsigned rpcserver_conns(struct rpcserver *s, struct rpcserver_conn *out, unsign
 
 unsigned rpcserver_count(const struct rpcserver *s, unsigned *max)
 {
-    *max = s->conf.max_conns;
+    *max = rpcserver_limit(s, max_conns);
     return __atomic_load_n(&s->nconns, __ATOMIC_RELAXED);
 }

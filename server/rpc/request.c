@@ -64,6 +64,7 @@ static struct call *call_new(struct conn *c)
     call->out.counted = false;
     __atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
     c->inflight++;
+    __atomic_add_fetch(&c->entry->inflight, 1, __ATOMIC_RELAXED);
     c->requests++;
     __atomic_store_n(&l->requests, l->requests + 1, __ATOMIC_RELEASE);
     return call;
@@ -87,6 +88,7 @@ static void call_free(struct call *call)
         arena_release(&call->req.arena);
     }
     c->inflight--;
+    __atomic_sub_fetch(&c->entry->inflight, 1, __ATOMIC_RELAXED);
     c->rx_held -= call->rx_held;
     l->rx_held -= call->rx_held;
     if (list_empty(&call->job.node))

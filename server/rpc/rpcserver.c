@@ -20,10 +20,27 @@
 #define DEFAULT_WORKERS  8u
 #define DEFAULT_CONNS    10000u
 #define DEFAULT_INFLIGHT 256u
+#define DEFAULT_PEER_INFLIGHT 4096u
+#define DEFAULT_SLOW_MS  60000u
 #define DEFAULT_OUT      (8u << 20)
 #define DEFAULT_MEMORY   (256u << 20)
 #define LOOP_MEMORY_MIN  (32u << 20)
 #define POLL_US          2000 /* how often a stop looks whether all is done */
+
+static void store(unsigned *to, unsigned value, unsigned otherwise)
+{
+    __atomic_store_n(to, value ? value : otherwise, __ATOMIC_RELAXED);
+}
+
+void rpcserver_set_limits(struct rpcserver *s, const struct rpcserver_conf *c)
+{
+    store(&s->conf.max_conns, c->max_conns, DEFAULT_CONNS);
+    store(&s->conf.max_peer_conns, c->max_peer_conns, (s->conf.max_conns + 1) / 2);
+    store(&s->conf.max_inflight, c->max_inflight, DEFAULT_INFLIGHT);
+    store(&s->conf.max_peer_inflight, c->max_peer_inflight, DEFAULT_PEER_INFLIGHT);
+    store(&s->conf.slow_ms, c->slow_ms, DEFAULT_SLOW_MS);
+    __atomic_store_n(&s->conf.max_out, c->max_out ? c->max_out : DEFAULT_OUT, __ATOMIC_RELAXED);
+}
 
 int rpcserver_new(const struct rpcserver_conf *conf, struct rpcserver **out)
 {
@@ -35,16 +52,13 @@ int rpcserver_new(const struct rpcserver_conf *conf, struct rpcserver **out)
         return -ENOMEM;
     s->reserve_fd = -1;
     s->conf = *conf;
+    rpcserver_set_limits(s, conf);
+    if (peer_table_init(&s->peers))
+        goto fail;
     if (!s->conf.loops)
         s->conf.loops = cores > 0 ? (unsigned)cores : 1;
     if (!s->conf.workers)
         s->conf.workers = DEFAULT_WORKERS;
-    if (!s->conf.max_conns)
-        s->conf.max_conns = DEFAULT_CONNS;
-    if (!s->conf.max_inflight)
-        s->conf.max_inflight = DEFAULT_INFLIGHT;
-    if (!s->conf.max_out)
-        s->conf.max_out = DEFAULT_OUT;
     if (s->conf.max_memory)
         s->loop_memory = s->conf.max_memory / s->conf.loops;
     else
@@ -167,6 +181,7 @@ void rpcserver_free(struct rpcserver *s)
         loop_release(&s->loops[i]);
     worker_pool_free(s->workers);
     free(s->loops);
+    peer_table_release(&s->peers);
     if (s->reserve_fd >= 0)
         close(s->reserve_fd);
     free(s);

@@ -11,17 +11,27 @@ struct rpcserver_conf {
     unsigned loops;           /* event loop threads; 0 = number of cores */
     unsigned workers;         /* threads for requests that block; 0 = 8 */
     unsigned max_conns;       /* further connections are closed at accept; 0 = 10000 */
+    unsigned max_peer_conns;  /* as max_conns, of one address; 0 = half of max_conns */
     unsigned max_inflight;    /* requests of one connection under way before it is not read; 0 = 256 */
+    unsigned max_peer_inflight; /* of all from one address: beyond, each connection gets one at a time; 0 = 4096 */
     size_t max_out;           /* bytes queued to one connection before it is not read; 0 = 8 MiB */
     /* Bytes queued to all connections, and receive memory that requests of all hold. Beyond either, each
      * connection gets one request at a time; 0 = 256 MiB, but 32 MiB for each loop */
     size_t max_memory;
+    /* How long a record may take to arrive, and a reply to be taken; 0 = 60 s. Where memory is scarce (max_memory),
+     * who sends slower than SLOW_SPEED for SLOW_SEND_MS, or reads so for SLOW_READ_MS, is cut off, too. */
+    unsigned slow_ms;
 };
+#define SLOW_SPEED   65536u /* bytes a second */
+#define SLOW_SEND_MS 2000u
+#define SLOW_READ_MS 10000u
 int rpcserver_new(const struct rpcserver_conf *conf, struct rpcserver **out);
 /* Listens on "ADDR:PORT" ("[::1]:2049" for IPv6, ":2049" for every address) or, when addr begins with
  * '/', on a Unix socket of mode 0666 (an old socket file is replaced). prog is borrowed.
  * -errno, with a log line that says what to do. */
 int rpcserver_listen(struct rpcserver *s, const char *addr, const struct oncrpc_program *prog);
+/* Changes the limits of a running server: those in conf but loops, workers and max_memory. */
+void rpcserver_set_limits(struct rpcserver *s, const struct rpcserver_conf *conf);
 /* The port a listener really has (for ":0"), n in the order of rpcserver_listen. */
 int rpcserver_port(const struct rpcserver *s, unsigned n);
 int rpcserver_start(struct rpcserver *s);

@@ -6,6 +6,7 @@
 
 #include "server/rpc/listener.h"
 #include "server/rpc/loop.h"
+#include "server/rpc/peer.h"
 #include "server/rpc/rpcserver.h"
 #include "server/rpc/worker.h"
 
@@ -20,7 +21,8 @@ enum server_phase {
 };
 
 struct rpcserver {
-    struct rpcserver_conf conf; /* with the defaults filled in */
+    struct rpcserver_conf conf; /* with the defaults filled in; limits are atomic */
+    struct peer_table peers;
     size_t loop_memory;         /* each loop's part of conf.max_memory */
     enum server_phase phase;    /* atomic */
     unsigned nconns;            /* atomic */
@@ -33,6 +35,9 @@ struct rpcserver {
     unsigned nloops;
     struct loop *loops;
 };
+
+/* A limit of s->conf. */
+#define rpcserver_limit(s, name) __atomic_load_n(&(s)->conf.name, __ATOMIC_RELAXED)
 
 static inline enum server_phase rpcserver_phase(const struct rpcserver *s)
 {

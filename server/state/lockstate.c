@@ -215,7 +215,7 @@ again:
         goto out;
     }
     status = cl->minor ? NFS4ERR_DELAY : NFS4ERR_RESOURCE;
-    if (cl->nranges + 2 > CLIENT_RANGES_MAX || s->nranges + 2 > STATE_RANGES_MAX ||
+    if (cl->nranges + 2 > s->conf.max_locks || s->nranges + 2 > STATE_RANGES_MAX ||
         s->stids.count >= STATE_STIDS_MAX) {
         client_limit_log_locked(cl, "byte-range locks");
         goto out;

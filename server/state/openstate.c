@@ -144,7 +144,7 @@ static nfsstat4 grant_locked(struct state *s, struct open_request *r, struct sta
     r->old_deny = os ? os->deny : 0;
     r->old_seen = os ? os->seen : 0;
     if (!os) {
-        if (cl->nopens >= CLIENT_OPENS_MAX || s->stids.count >= STATE_STIDS_MAX) {
+        if (cl->nopens >= s->conf.max_opens || s->stids.count >= STATE_STIDS_MAX) {
             client_limit_log_locked(cl, "opens");
             sfile_trim_locked(s, f);
             return cl->minor ? NFS4ERR_NOSPC : NFS4ERR_RESOURCE;

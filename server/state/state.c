@@ -48,6 +48,7 @@ int state_new(const struct state_conf *conf, struct state **out)
     pthread_cond_init(&s->deleg_changed, &attr);
     pthread_condattr_destroy(&attr);
     s->conf = *conf;
+    state_set_limits(s, conf->max_opens, conf->max_locks);
     if (!s->conf.lease_seconds)
         s->conf.lease_seconds = 90;
     if (!s->conf.grace_seconds)
@@ -156,6 +157,14 @@ void state_tick(struct state *s)
             break;
     for (int n = 0; n < FORGET_BATCH && client_forget_idle_locked(s, now, FORGET_IDLE_MS); n++)
         ;
+    st_unlock(s);
+}
+
+void state_set_limits(struct state *s, uint32_t max_opens, uint32_t max_locks)
+{
+    st_lock(s);
+    s->conf.max_opens = max_opens ? max_opens : CLIENT_OPENS_MAX;
+    s->conf.max_locks = max_locks ? max_locks : CLIENT_RANGES_MAX;
     st_unlock(s);
 }
 

@@ -30,7 +30,8 @@ SYSTEM_TESTS = \
     tests/system/0810-admin-refusals.t \
     tests/system/0820-admin-completion.t \
     tests/system/0830-admin-page.t \
-    tests/system/0840-admin-snapshots.t
+    tests/system/0840-admin-snapshots.t \
+    tests/system/0850-admin-reload.t
 KERNEL_TESTS = \
     tests/system/0400-kernel-workflow.t \
     tests/system/0410-kernel-names.t \

@@ -188,7 +188,8 @@ static int setup(void **state)
 static int setup_small(void **state)
 {
     return setup_conf(&(struct rpcserver_conf){
-        .loops = 1, .workers = 2, .max_inflight = 8, .max_out = 1 << 20, .max_conns = 20});
+        .loops = 1, .workers = 2, .max_inflight = 8, .max_out = 1 << 20, .max_conns = 20,
+        .max_peer_conns = 20});
 }
 
 static int setup_little_memory(void **state)
@@ -704,6 +705,66 @@ static void many_clients_that_do_not_read(void **state)
     free(w);
 }
 
+/* Those who begin large calls and do not go on hold all the memory there is for that: they are cut off, and who waited
+ * is served. Nobody who is quick is. */
+static void slow_senders_make_room(void **state)
+{
+    enum { SLOW = 12 };
+    char *large = calloc(1, 700000);
+    int slow[SLOW], good = dial(), trickle = dial();
+    uint32_t mark = htonl(0x80000000u | 700000), word = htonl(7);
+
+    memcpy(large, &word, 4);
+    call(good, 1, P_BLOCK, large, 700000);
+    expect(good, 1, SUCCESS);
+    for (int i = 0; i < SLOW; i++) {
+        slow[i] = dial();
+        send_all(slow[i], &mark, 4);
+        send_all(slow[i], large, 100000);
+    }
+    usleep(100000);
+    send_all(trickle, "\x80", 1); /* has no large buffer, but is as slow */
+    assert_int_equal(LOAD(conns_closed), 0);
+    call(good, 2, P_BLOCK, large, 700000); /* has to wait for the seconds that the slow ones get */
+    reply(good, (uint32_t *)(void *)large, 64);
+    assert_true(LOAD(conns_closed) >= 3);
+    memset(large, 0, 64);
+    memcpy(large, &word, 4);
+    for (uint32_t i = 3; i < 20; i++) {
+        call(good, i, P_BLOCK, large, 700000);
+        assert_int_equal(reply(good, (uint32_t *)(void *)large, 64), 28);
+        memset(large, 0, 64);
+        memcpy(large, &word, 4);
+    }
+    for (int i = 0; i < SLOW; i++)
+        close(slow[i]);
+    close(good);
+    close(trickle);
+    free(large);
+}
+
+/* A connection of one address too many is refused; others are not. */
+static void one_address_is_capped(void **state)
+{
+    struct rpcserver_conf conf = {.max_conns = 20, .max_peer_conns = 5, .max_inflight = 8};
+    int fds[6];
+
+    rpcserver_set_limits(server, &conf);
+    for (int i = 0; i < 5; i++) {
+        fds[i] = dial();
+        call(fds[i], 1, P_NULL, NULL, 0);
+        expect(fds[i], 1, SUCCESS);
+    }
+    assert_closed(dial());
+    conf.max_peer_conns = 6; /* may be changed */
+    rpcserver_set_limits(server, &conf);
+    fds[5] = dial();
+    call(fds[5], 1, P_NULL, NULL, 0);
+    expect(fds[5], 1, SUCCESS);
+    for (int i = 0; i < 6; i++)
+        close(fds[i]);
+}
+
 /* Calls that block are not run for a client whose output is full, and all are when it drains. */
 static void workers_hold_back(void **state)
 {
@@ -1044,6 +1105,8 @@ int main(void)
         TEST(stop_lets_calls_finish),
         SMALL(a_client_that_does_not_read),
         cmocka_unit_test_setup_teardown(many_clients_that_do_not_read, setup_little_memory, teardown),
+        cmocka_unit_test_setup_teardown(slow_senders_make_room, setup_little_memory, teardown),
+        SMALL(one_address_is_capped),
         SMALL(workers_hold_back),
         SMALL(in_flight_is_capped),
         SMALL(connections_are_capped),
