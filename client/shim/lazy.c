@@ -91,10 +91,9 @@ static void region_free(struct lazy *r)
     heap_free(r);
 }
 
+/* Not under lazy.lock: the store may have something to write back. */
 static void region_end_use(struct lazy *r)
 {
-    door_always(__atomic_sub_fetch(&lazy_count, 1, __ATOMIC_ACQ_REL) != 0);
-    map_regions--;
     if (r->store != NULL)
         store_unref(r->store);
     region_free(r);
@@ -203,6 +202,8 @@ out:
 
 void lazy_cut(uint8_t *from, uint8_t *to)
 {
+    struct lazy *gone = NULL;
+
     lazy_lock();
     for (struct lazy **at = &lazy.first, *r; (r = *at) != NULL;) {
         uint8_t *end = r->at + r->size, *low = r->at > from ? r->at : from, *high = end < to ? end : to;
@@ -227,16 +228,47 @@ void lazy_cut(uint8_t *from, uint8_t *to)
         for (at = &lazy.first; *at != r; at = &(*at)->next) /* right is the first now */
             ;
         *at = r->next;
-        region_end_use(r);
+        r->next = gone;
+        gone = r;
+        map_regions--;
+        door_always(__atomic_sub_fetch(&lazy_count, 1, __ATOMIC_ACQ_REL) != 0);
     }
     bounds();
     lazy_unlock();
+    while (gone != NULL) {
+        struct lazy *next = gone->next;
+
+        region_end_use(gone);
+        gone = next;
+    }
+}
+
+void lazy_exit(void)
+{
+    for (struct lazy *r = lazy.first; r != NULL; r = r->next) {
+        struct store *store;
+
+        lazy_lock();
+        store = r->store;
+        r->store = NULL;
+        lazy_unlock();
+        if (store != NULL)
+            store_unref(store);
+    }
 }
 
 bool lazy_in(const uint8_t *from, const uint8_t *to)
 {
     for (struct lazy *r = lazy.first; r != NULL; r = r->next)
         if (from < r->at + r->size && to > r->at)
+            return true;
+    return false;
+}
+
+bool lazy_shared(const uint8_t *from, const uint8_t *to)
+{
+    for (struct lazy *r = lazy.first; r != NULL; r = r->next)
+        if (r->type == MAP_SHARED && from < r->at + r->size && to > r->at)
             return true;
     return false;
 }
@@ -253,9 +285,12 @@ struct store *lazy_store(const struct nfs_fh *fh)
 static int keep_run(struct lazy *r, uint64_t g, uint64_t end, bool may_pin)
 {
     uint64_t to = end * LAZY_GRAIN < r->file_size ? end * LAZY_GRAIN : r->file_size;
-    int err = r->store != NULL ? store_fill(r->store, g * LAZY_GRAIN, to, false) : -ENOSPC;
-    bool room = err != -ENOSPC && err != -ENOMEM;
+    int err = -ENOSPC;
+    bool room;
 
+    if (r->store != NULL && store_spare(r->store, g * LAZY_GRAIN, to))
+        err = store_fill(r->store, g * LAZY_GRAIN, to, false);
+    room = err != -ENOSPC && err != -ENOMEM;
     r->no_room |= !room;
     if (err != 0 && (room || !may_pin))
         return err;
@@ -447,7 +482,7 @@ static long fault_keep(void *arg)
     uint64_t offset = r != NULL ? r->offset + (uint64_t)(f->at - r->at) : 0, g = offset / LAZY_GRAIN, from, to;
 
     f->no_keep = true;
-    if (r == NULL || offset >= r->file_size)
+    if (r == NULL || r->store == NULL || offset >= r->file_size)
         return 0;
     if (*state_of(r, g) != SEEN && !store_filled(r->store, offset, offset + 1))
         return 0;

@@ -60,7 +60,10 @@ long lazy_map(const long a[6], const struct nfs_fh *fh, const struct nfs_attr *a
 
 /* Memory from..to is about to be something else. Map lock. */
 void lazy_cut(uint8_t *from, uint8_t *to);
+/* The process ends; other threads may still look: what is shown stays, the store is let go. Map lock. */
+void lazy_exit(void);
 bool lazy_in(const uint8_t *from, const uint8_t *to);
+bool lazy_shared(const uint8_t *from, const uint8_t *to); /* and with MAP_SHARED: never to be written to */
 
 /* Makes from..to accessible for good, as far as the file goes. may_pin: in memory of its own where the store has no
  * room. 0, -ENOSPC, -EIO, -ENOMEM ... Map lock. */

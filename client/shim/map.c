@@ -180,7 +180,9 @@ static long map_store(const long a[6], struct ofd *ofd, const struct nfs_attr *a
         err = lazy_map(a, &ofd->fh, attr, store);
         goto out_ref;
     }
-    err = store_fill(store, (uint64_t)a[5], (uint64_t)a[5] + size, writable);
+    err = store_spare(store, (uint64_t)a[5], (uint64_t)a[5] + size)
+              ? store_fill(store, (uint64_t)a[5], (uint64_t)a[5] + size, writable)
+              : -ENOSPC;
     if (err == 0 && writable)
         lazy_share(&ofd->fh);
     if (err == 0 && !writable) {
@@ -369,13 +371,13 @@ long sc_mprotect(const long a[6])
     if (((size_t)a[0] & (MAP_PAGE - 1)) == 0 && !shim_is_vfork_child()) {
         vlock_lock(&maps.lock);
         if (lazy_in(from, to)) {
-            err = lazy_keep(from, to, true);
+            err = (a[2] & PROT_WRITE) && lazy_shared(from, to) ? -EACCES : lazy_keep(from, to, true);
             if (err == 0)
                 lazy_cut(from, to);
         }
         vlock_unlock(&maps.lock);
     }
-    return err != 0 ? -ENOMEM : shim_pass(SYS_mprotect, a);
+    return err != 0 ? err == -EACCES ? err : -ENOMEM : shim_pass(SYS_mprotect, a);
 }
 
 long sc_madvise(const long a[6])
@@ -518,6 +520,7 @@ void map_exit(void)
         return;
     vlock_lock(&maps.lock);
     regions_cut_locked(NULL, (uint8_t *)UINTPTR_MAX);
+    lazy_exit();
     vlock_unlock(&maps.lock);
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 
 #include "client/nfs/rpc.h"
 
@@ -470,6 +471,20 @@ bool store_filled(const struct store *s, uint64_t from, uint64_t to)
         if (bit_get(s->filled, g))
             return true;
     return false;
+}
+
+bool store_spare(const struct store *s, uint64_t from, uint64_t to)
+{
+    struct statfs fs;
+    uint64_t size = 0;
+
+    if (s->bytes == NULL || sys2(SYS_fstatfs, s->fd, &fs) != 0)
+        return false;
+    for (uint64_t g = from / STORE_GRAIN; g * STORE_GRAIN < to && g * STORE_GRAIN < s->info->size; g++)
+        size += bit_get(s->filled, g) ? 0 : STORE_GRAIN;
+    if (size == 0)
+        return true;
+    return fs.f_blocks == 0 || (uint64_t)fs.f_bavail > fs.f_blocks / 4 + size / (uint64_t)fs.f_bsize; /* 0: no limit */
 }
 
 bool store_written(const struct store *s)

@@ -27,6 +27,9 @@ int store_fill(struct store *store, uint64_t from, uint64_t to, bool writable);
 /* Is any of the granules of from..to there? Has any process a writable mapping? */
 bool store_filled(const struct store *store, uint64_t from, uint64_t to);
 bool store_written(const struct store *store);
+/* Could it take what it has not yet of from..to, and leave a quarter of the run directory's file system free? The run's own record lives
+ * there too. */
+bool store_spare(const struct store *store, uint64_t from, uint64_t to);
 
 /* Writes back what was written through memory, durably. */
 int store_sync(struct store *store, uint64_t from, uint64_t to);

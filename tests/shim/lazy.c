@@ -188,7 +188,7 @@ static void handlers(void)
     suite_say("signal %d", WTERMSIG(status));
 }
 
-static volatile char *handler_looks, *nowhere = (char *)16;
+static volatile char *handler_looks, *volatile nowhere = (char *)16;
 static volatile int handler_saw;
 
 static void on_look(int number)
