@@ -123,10 +123,12 @@ int conn_new_ref(struct rpcserver *server, const struct oncrpc_program *prog, in
 
 void conn_unref(struct conn *c)
 {
-    if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) == 0) {
-        peer_put(&c->server->peers, c->entry);
-        free(c);
-    }
+    if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL))
+        return;
+    if (c->slot && c->prog->slot_free)
+        c->prog->slot_free(c->slot);
+    peer_put(&c->server->peers, c->entry);
+    free(c);
 }
 
 static void sub_out(struct conn *c, size_t n)

@@ -69,6 +69,7 @@ struct conn {
     uint64_t requests, rx_bytes, tx_bytes; /* in all; tx_bytes: what the socket took */
 
     struct sockaddr_storage peer;
+    void *slot; /* the program's */
     bool has_ids;
     uint32_t uid, gid;
 };

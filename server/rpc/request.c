@@ -327,6 +327,11 @@ uint64_t request_conn_id(const struct request *req)
     return req->conn->id;
 }
 
+void **request_conn_slot(struct request *req)
+{
+    return &req->conn->slot;
+}
+
 void request_peer(const struct request *req, struct sockaddr_storage *ss)
 {
     *ss = req->conn->peer;

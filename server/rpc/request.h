@@ -58,6 +58,8 @@ struct oncrpc_program {
     void *arg;
     /* A connection of this listener closed; conn_id will not come again. May be NULL. */
     void (*conn_closed)(uint64_t conn_id, void *arg);
+    /* Gets what is in a connection's slot, if it is not NULL, when its memory goes; from any thread. May be NULL. */
+    void (*slot_free)(void *slot);
 };
 
 /* Replaces the reply by an accepted reply with that accept_stat (GARBAGE_ARGS, PROC_UNAVAIL, …). */
@@ -70,6 +72,9 @@ void request_drop(struct request *req);
 /* Facts about the request's connection. */
 uint64_t request_conn_id(const struct request *req); /* unique in this process */
 void request_peer(const struct request *req, struct sockaddr_storage *ss);
+/* A pointer of the program's own on the connection, NULL at first. Only for dispatch with may_block false: then one
+ * thread at a time gets there. */
+void **request_conn_slot(struct request *req);
 /* The most bytes a reply may have (1 MiB + headers). */
 #define REQUEST_REPLY_MAX (1048576u + 65536u)
 #define REQUEST_CALL_MAX  (1048576u + 65536u)

@@ -437,6 +437,16 @@ void volume_unref(struct volume *v)
         volume_free(v);
 }
 
+void volume_set_user(struct volume *v, uint64_t user)
+{
+    v->user = user;
+}
+
+uint64_t volume_user(const struct volume *v)
+{
+    return v->user;
+}
+
 uint64_t volume_id(const struct volume *v)
 {
     return v->id;

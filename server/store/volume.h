@@ -76,6 +76,9 @@ void volume_unref(struct volume *v);
 int volume_close(struct volume *v);
 /* As volume_close, but throws memory away; dir may then be removed. */
 void volume_abandon(struct volume *v);
+/* The user it belongs to, as its opener says; 0 at first. */
+void volume_set_user(struct volume *vol, uint64_t user);
+uint64_t volume_user(const struct volume *vol);
 uint64_t volume_id(const struct volume *v);
 
 struct volume_stat {

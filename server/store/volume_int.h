@@ -437,6 +437,7 @@ struct volume {
     struct engine *e;
     char *dir, *label;
     uint64_t id;
+    uint64_t user; /* volume_set_user */
     atomic_uint refs;
     int dirfd, lockfd;
 

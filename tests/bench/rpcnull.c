@@ -90,7 +90,7 @@ static void measure(int fd, unsigned depth, unsigned seconds, uint32_t bytes, ui
 
 int main(int argc, char **argv)
 {
-    static const struct oncrpc_program program = {100003, 4, 4, null_dispatch, NULL, NULL};
+    static const struct oncrpc_program program = {.prog = 100003, .vers_min = 4, .vers_max = 4, .dispatch = null_dispatch};
     unsigned depth = 32, seconds = 3;
     uint32_t bytes = 0, prog = 100003, vers = 4;
     const char *host = "127.0.0.1";

@@ -66,6 +66,14 @@ void request_peer(const struct request *req, struct sockaddr_storage *ss)
     ss->ss_family = AF_INET;
 }
 
+/* No connection lives longer than its request here. */
+static void *slot;
+
+void **request_conn_slot(struct request *req)
+{
+    return &slot;
+}
+
 struct conn_ref *request_conn_ref(struct request *req)
 {
     static char ref;

@@ -158,7 +158,7 @@ static void on_conn_closed(uint64_t id, void *arg)
     INC(conns_closed);
 }
 
-static const struct oncrpc_program program = {PROG, 1, 2, dispatch, NULL, on_conn_closed};
+static const struct oncrpc_program program = {PROG, 1, 2, dispatch, NULL, on_conn_closed, NULL};
 
 /* --- the server --- */
 
