@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "config.h"
 #include "proto/props.h"
+#include "server/grant/grant_text.h"
 
 #define DEFAULT_LISTEN "127.0.0.1:2049"
 #define CACHE_MIN      (UINT64_C(16) << 20)
@@ -81,6 +82,21 @@ static const char *set_metrics(struct options *o, const char *value)
     free(o->metrics);
     o->metrics = all;
     return NULL;
+}
+
+static const char *set_grant(struct options *o, const char *value)
+{
+    static char why[256];
+    struct option_grant *grown = realloc(o->grants, (o->ngrants + 1) * sizeof(*grown)), *g;
+    const char *wrong;
+    if (!grown)
+        return "out of memory";
+    o->grants = grown;
+    g = &o->grants[o->ngrants];
+    wrong = grant_parse_rule(value, &g->row, g->object, sizeof(g->object), why, sizeof(why));
+    if (!wrong)
+        o->ngrants++;
+    return wrong;
 }
 
 static const char *set_seconds(uint32_t *to, const char *value)
@@ -156,7 +172,7 @@ static const char *set_debug(unsigned *to, const char *value)
 /* --- keys --- */
 
 enum key_kind {
-    KEY_STORE, KEY_LISTEN, KEY_METRICS, KEY_LEASE, KEY_GRACE, KEY_CACHE, KEY_DELEGATIONS,
+    KEY_STORE, KEY_LISTEN, KEY_GRANT, KEY_METRICS, KEY_LEASE, KEY_GRACE, KEY_CACHE, KEY_DELEGATIONS,
     KEY_CONNS, KEY_CLIENT_CONNS, KEY_CLIENT_REQUESTS, KEY_CLIENT_OPENS, KEY_CLIENT_LOCKS, KEY_SLOW, KEY_LOG_FORMAT,
     KEY_DEBUG,
 };
@@ -166,6 +182,7 @@ static const struct key {
 } keys[] = {
     {"store", KEY_STORE},
     {"listen", KEY_LISTEN},
+    {"grant", KEY_GRANT},
     {"metrics", KEY_METRICS},
     {"lease-time", KEY_LEASE},
     {"grace-time", KEY_GRACE},
@@ -196,6 +213,8 @@ static const char *set_key(struct options *o, const char *name, const char *valu
         return set_text(&o->store, value);
     case KEY_LISTEN:
         return set_listen(o, value);
+    case KEY_GRANT:
+        return set_grant(o, value);
     case KEY_METRICS:
         return set_metrics(o, value);
     case KEY_LEASE:
@@ -312,6 +331,8 @@ static void print_help(FILE *to)
           "Serves the volumes in DIR over NFSv4. DIR is made if it is missing.\n\n"
           "      --store DIR           the store\n"
           "      --listen ADDR:PORT    where to serve; may be given again (" DEFAULT_LISTEN ")\n"
+          "      --grant RULE          let a network in: 'NETWORK OBJECT [WORD]...', such as '10.0.0.0/8 /';\n"
+          "                            may be given again; see volnfsd(8)\n"
           "      --lease-time SECONDS  how long a silent client keeps its locks (90)\n"
           "      --grace-time SECONDS  how long clients may reclaim after a restart (the lease time)\n"
           "      --cache-size BYTES    memory for file data, with K, M or G (a quarter of the machine's\n"
@@ -335,6 +356,7 @@ static void print_help(FILE *to)
 static const struct option longs[] = {{"store", required_argument, NULL, 'k'},
                                       {"listen", required_argument, NULL, 'k'},
                                       {"metrics", required_argument, NULL, 'k'},
+                                      {"grant", required_argument, NULL, 'k'},
                                       {"lease-time", required_argument, NULL, 'k'},
                                       {"grace-time", required_argument, NULL, 'k'},
                                       {"cache-size", required_argument, NULL, 'k'},
@@ -455,6 +477,8 @@ static bool take_over(struct options *o, const struct options *n, enum key_kind 
         return same_text(o->store, n->store);
     case KEY_LISTEN:
         return same_listen(o, n);
+    case KEY_GRANT: /* swapped as a whole */
+        return true;
     case KEY_METRICS:
         return same_text(o->metrics, n->metrics);
     case KEY_LEASE:
@@ -492,6 +516,13 @@ int options_reload(struct options *o, int argc, char **argv)
     for (size_t i = 0; status == -1 && i < NKEYS; i++)
         if (!take_over(o, &n, keys[i].kind))
             log_warn("%s has changed: that needs a restart", keys[i].name);
+    if (status == -1) {
+        struct options old = {.grants = o->grants, .ngrants = o->ngrants};
+        o->grants = n.grants;
+        o->ngrants = n.ngrants;
+        n.grants = old.grants;
+        n.ngrants = old.ngrants;
+    }
     options_release(&n);
     return status == -1 ? 0 : -1;
 }
@@ -499,6 +530,9 @@ int options_reload(struct options *o, int argc, char **argv)
 void options_release(struct options *o)
 {
     drop_listen(o);
+    free(o->grants);
+    o->grants = NULL;
+    o->ngrants = 0;
     free(o->store);
     free(o->metrics);
     o->store = o->metrics = NULL;

@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "server/vfs/vfs.h"
+
 #define OPTIONS_LISTEN_MAX 32
 
 struct options {
@@ -18,6 +20,11 @@ struct options {
     char *listen[OPTIONS_LISTEN_MAX];
     unsigned nlisten;
     char *metrics;                   /* ADDR:PORT, NULL: none */
+    struct option_grant {
+        struct grant_row row;
+        char object[VFS_OBJECT_TEXT];
+    } *grants;
+    unsigned ngrants;
     uint32_t lease_time, grace_time; /* seconds; grace 0: as the lease */
     uint64_t cache_size;             /* bytes */
     bool delegations;

@@ -21,6 +21,7 @@
 #include "common/clock.h"
 #include "server/control/control.h"
 #include "server/metrics/metrics.h"
+#include "server/grant/grant.h"
 #include "server/nfs4/callback.h"
 #include "server/nfs4/server.h"
 #include "server/options.h"
@@ -43,6 +44,7 @@ struct daemon {
     sigset_t signals;
     struct statedb *db;
     struct metrics *metrics;
+    struct grants *grants;
     struct engine *engine;
     struct vfs *vfs;
     struct state *state;
@@ -133,6 +135,33 @@ static void store_fini(struct daemon *d)
     free(d->store);
 }
 
+/* Those of the options; they hold from the next vfs_set_grants on. */
+static int fix_grants(struct daemon *d)
+{
+    int err = 0;
+    grants_drop_fixed(d->grants);
+    for (unsigned i = 0; !err && i < d->opt.ngrants; i++)
+        err = grants_add_fixed(d->grants, &d->opt.grants[i].row, d->opt.grants[i].object);
+    return err;
+}
+
+static int grants_init(struct daemon *d)
+{
+    int err = grants_new(d->db, &d->grants);
+    if (!err)
+        err = fix_grants(d);
+    if (err) {
+        log_error("cannot read the grants of store %s: %s", d->store, strerror(-err));
+        grants_free(d->grants);
+    }
+    return err;
+}
+
+static void grants_fini(struct daemon *d)
+{
+    grants_free(d->grants);
+}
+
 static int engine_init(struct daemon *d)
 {
     struct engine_conf conf = {.cache_size = d->opt.cache_size, .epoch = statedb_epoch(d->db)};
@@ -151,6 +180,8 @@ static void engine_fini(struct daemon *d)
 static int vfs_init(struct daemon *d)
 {
     int err = vfs_new(d->store, d->db, d->engine, &d->vfs);
+    if (!err && (err = vfs_set_grants(d->vfs, d->grants)))
+        vfs_free(d->vfs);
     if (err)
         log_error("cannot read the volumes of store %s: %s", d->store, strerror(-err));
     return err;
@@ -241,6 +272,20 @@ static void rpc_fini(struct daemon *d)
     d->rpc = NULL;
 }
 
+/* Whoever opened the server to a network wants to let somebody in from there. */
+static void say_who_may(struct daemon *d)
+{
+    for (unsigned i = 0; i < d->opt.nlisten; i++) {
+        const char *a = d->opt.listen[i];
+        if (!strncmp(a, "127.", 4) || !strncmp(a, "[::1]", 5) || !strncmp(a, "localhost:", 10))
+            continue;
+        if (grants_only_local(d->grants))
+            log_warn("listening on %s, but no grant lets any other machine in: clients find the server empty. "
+                     "'volnfs --store %s grant NETWORK /' lets a network in, 'volnfs help grant' tells more", a, d->store);
+        return;
+    }
+}
+
 /* Appends the address with the port it really has. */
 static int add_address(struct daemon *d, unsigned n)
 {
@@ -259,7 +304,7 @@ static int listen_init(struct daemon *d)
 {
     char *path = NULL;
     int err = 0;
-    d->nfs = (struct nfs4_server){.vfs = d->vfs, .state = d->state, .epoch = statedb_epoch(d->db), .metrics = d->metrics};
+    d->nfs = (struct nfs4_server){.vfs = d->vfs, .state = d->state, .grants = d->grants, .epoch = statedb_epoch(d->db), .metrics = d->metrics};
     memcpy(d->nfs.handle_key, statedb_handle_key(d->db), sizeof(d->nfs.handle_key));
     err = nfs4_callbacks_start(&d->nfs, d->rpc);
     if (err) {
@@ -272,6 +317,7 @@ static int listen_init(struct daemon *d)
             (err = add_address(d, i)))
             goto out;
     d->control = (struct control){.vfs = d->vfs,
+                                  .grants = d->grants,
                                   .engine = d->engine,
                                   .state = d->state,
                                   .rpc = d->rpc,
@@ -281,6 +327,7 @@ static int listen_init(struct daemon *d)
                                   .listen = d->addrs,
                                   .epoch = statedb_epoch(d->db)};
     control_program(&d->control, &d->control_prog);
+    say_who_may(d);
     if (asprintf(&path, "%s/control.sock", d->store) < 0) {
         path = NULL;
         err = -ENOMEM;
@@ -349,9 +396,9 @@ static const struct step {
     void (*fini)(struct daemon *d); /* may be NULL */
 } steps[] = {
     {process_init, NULL},       {metrics_init, metrics_fini}, {store_init, store_fini},
-    {engine_init, engine_fini}, {vfs_init, vfs_fini},         {rpc_init, rpc_fini},
-    {state_init, state_fini},   {web_bind, web_fini},         {listen_init, listen_fini},
-    {serve_init, serve_fini},   {web_init, web_fini},
+    {grants_init, grants_fini}, {engine_init, engine_fini},   {vfs_init, vfs_fini},
+    {rpc_init, rpc_fini},       {state_init, state_fini},     {web_bind, web_fini},
+    {listen_init, listen_fini}, {serve_init, serve_fini},     {web_init, web_fini},
 };
 #define NSTEPS (sizeof(steps) / sizeof(steps[0]))
 
@@ -373,6 +420,8 @@ static void reload(struct daemon *d)
     limits = limits_of(&d->opt);
     rpcserver_set_limits(d->rpc, &limits);
     state_set_limits(d->state, d->opt.max.client_opens, d->opt.max.client_locks);
+    if (fix_grants(d) || vfs_set_grants(d->vfs, d->grants))
+        log_error("out of memory: not all grants of the configuration hold");
     log_info("the configuration was read again");
 }
 

@@ -75,6 +75,8 @@ void grants_object_gone(struct grants *g, uint64_t user, uint64_t volume);
 /* A grant from the server's start options: on names, in memory only, has an id of its text. object as in grant_text.h. Takes
  * effect with the next grants_resolve(). */
 int grants_add_fixed(struct grants *g, const struct grant_row *row, const char *object);
+/* Forgets those there are; takes effect likewise. */
+void grants_drop_fixed(struct grants *g);
 /* Fills object and ids of the row from the text of an object. 0, or -errno: there is no such thing (now). */
 typedef int (*grants_resolver)(void *arg, const char *object, struct grant_row *row);
 /* Looks the names of the fixed grants up. Cheap when there are none. Call it again when users or volumes got a name. */

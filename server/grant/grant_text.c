@@ -149,6 +149,19 @@ bool grant_path_ok(const char *path)
     }
 }
 
+/* As snapshots are called. */
+static bool snapshot_ok(const char *name, size_t len)
+{
+    static const char first[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+    if (!len || !strchr(first, name[0]))
+        return false;
+    for (size_t i = 1; i < len; i++)
+        if (!name[i] || (!strchr(first, name[i]) && !strchr("._-:", name[i])))
+            return false;
+    return true;
+}
+
 int grant_parse_object(const char *text, struct grant_names *out)
 {
     const char *rest = strchr(text, '/'), *at;
@@ -171,7 +184,7 @@ int grant_parse_object(const char *text, struct grant_names *out)
     if (at) {
         size_t snap = len - (size_t)(at + 1 - text);
 
-        if (rest || statedb_check_volume_name(at + 1, snap))
+        if (rest || snap > STORE_SNAP_NAME_MAX || !snapshot_ok(at + 1, snap))
             return -EINVAL;
         memcpy(out->snapshot, at + 1, snap);
         len = (size_t)(at - text);

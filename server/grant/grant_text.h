@@ -18,7 +18,7 @@ const char *grant_squash_name(enum grant_squash s);
  * text. -EINVAL: not of these forms, names too long, "." or "..", an empty part. */
 struct grant_names {
     enum grant_object object;
-    char user[USER_NAME_MAX + 1], volume[VOLUME_NAME_MAX + 1], snapshot[VOLUME_NAME_MAX + 1];
+    char user[USER_NAME_MAX + 1], volume[VOLUME_NAME_MAX + 1], snapshot[STORE_SNAP_NAME_MAX + 1];
     char path[GRANT_PATH_MAX + 1];
 };
 int grant_parse_object(const char *text, struct grant_names *out);

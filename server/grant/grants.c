@@ -35,6 +35,7 @@ struct grants {
     struct guesses *guesses;
     struct held **held; /* those of the table by id, then the fixed ones */
     unsigned count, room;
+    bool dropped; /* fixed ones, and the set does not know it yet */
     struct ruleset *current;
     uint64_t generation; /* atomic; of current */
 };
@@ -438,6 +439,16 @@ int grants_add_fixed(struct grants *g, const struct grant_row *row, const char *
     return err;
 }
 
+void grants_drop_fixed(struct grants *g)
+{
+    pthread_mutex_lock(&g->lock);
+    while (g->count && g->held[g->count - 1]->object) {
+        held_free(g->held[--g->count]);
+        g->dropped = true;
+    }
+    pthread_mutex_unlock(&g->lock);
+}
+
 static void resolve_one(struct held *h, grants_resolver fn, void *arg)
 {
     struct grant_row row;
@@ -469,18 +480,21 @@ static void resolve_one(struct held *h, grants_resolver fn, void *arg)
 int grants_resolve(struct grants *g, grants_resolver fn, void *arg)
 {
     struct ruleset *set;
-    bool any = false;
+    bool any;
     int err = 0;
 
     pthread_mutex_lock(&g->lock);
+    any = g->dropped;
     for (unsigned i = g->count; i && g->held[i - 1]->object; i--) {
         resolve_one(g->held[i - 1], fn, arg);
         any = true;
     }
     if (any) {
         err = compile_locked(g, NULL, &set);
-        if (!err)
+        if (!err) {
             publish_locked(g, set);
+            g->dropped = false;
+        }
     }
     pthread_mutex_unlock(&g->lock);
     return err;

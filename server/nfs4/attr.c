@@ -116,7 +116,10 @@ int attr_source_of(struct compound *c, const struct vobj *o, const xbitmap *want
     s->lease = c->srv->state ? state_lease_seconds(c->srv->state) : 0;
     s->handle_key = c->srv->handle_key;
     fh_parts_of(o, &s->fh);
+    s->fh.grant = c->cur.acc.grant;
     err = vfs_getattr(c->srv->vfs, &c->call, o, &s->va);
+    if (!err && !o->vol && c->view && !c->cur.acc.rule)
+        s->va.a.nlink = 1; /* how many there are that the client does not see is not told */
     if (!err && attr_needs_stat(want))
         err = vfs_statfs(c->srv->vfs, &c->call, o, &s->st);
     return err;

@@ -37,10 +37,10 @@ size_t compound_room(const struct compound *c)
     return left > 8 ? left - 8 : 0; /* operation and status */
 }
 
-void compound_set_cur(struct compound *c, struct vobj *o)
+void compound_set_cur(struct compound *c, struct vobj *o, const struct access *acc)
 {
     vobj_release(&c->cur.obj);
-    c->cur = (struct compound_fh){.set = true, .obj = *o};
+    c->cur = (struct compound_fh){.set = true, .obj = *o, .acc = *acc};
     *o = (struct vobj){0};
 }
 
@@ -185,6 +185,7 @@ static void compound_finish(struct request *req)
     settle(c, NULL);
     vobj_release(&c->cur.obj);
     vobj_release(&c->saved.obj);
+    access_end(c);
     store_call_release(&c->call);
     arena_release(&c->scratch);
 }
@@ -258,7 +259,7 @@ static nfsstat4 check_place(const struct compound *c)
 
 static nfsstat4 check_handles(const struct compound *c)
 {
-    uint8_t flags = c->row->flags;
+    unsigned flags = c->row->flags;
 
     if ((flags & OPF_NEED_FH) && !c->cur.set)
         return NFS4ERR_NOFILEHANDLE;
@@ -296,8 +297,11 @@ static nfsstat4 prepare_op(struct compound *c)
             return NFS4ERR_BADXDR;
     }
     st = check_handles(c);
+    if (st == NFS4_OK)
+        st = access_check(c);
     if (st != NFS4_OK)
         return st;
+    access_cred(c);
     if ((c->row->flags & OPF_CHANGES) && xdrout_left(c->req->out) < 8 + c->row->reply_bound)
         return too_big(c);
     if (!(c->row->flags & OPF_KEEP_VERIFY))
@@ -433,16 +437,6 @@ static bool utf8_ok(const char *s, size_t len)
     return true;
 }
 
-static void set_cred(struct compound *c)
-{
-    const struct cred *cr = &c->req->cred;
-
-    c->cred.uid = cr->uid;
-    c->cred.gid = cr->gid;
-    c->cred.ngroups = cr->flavor == CRED_SYS ? cr->ngroups : 0;
-    c->cred.groups = cr->groups;
-}
-
 enum req_result compound_dispatch(struct request *req, struct nfs4_server *srv)
 {
     struct compound *c = req->priv;
@@ -466,7 +460,6 @@ enum req_result compound_dispatch(struct request *req, struct nfs4_server *srv)
     c->op_count = head.numops;
     store_call_init(&c->call, req->may_block);
     arena_init(&c->scratch, SCRATCH_LIMIT);
-    set_cred(c);
     account_begin(c);
 
     c->head_pos = xdrout_len(req->out);
@@ -477,6 +470,9 @@ enum req_result compound_dispatch(struct request *req, struct nfs4_server *srv)
     c->numres_pos = xdrout_len(req->out) - 4;
     req->priv = c;
     req->finish = compound_finish;
+    if (access_begin(c))
+        return REQ_DROP;
+    access_cred(c);
 
     if (c->minor > 2)
         c->status = NFS4ERR_MINOR_VERS_MISMATCH;

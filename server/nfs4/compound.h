@@ -22,6 +22,7 @@
 #define VOLNFS_NFS4_COMPOUND_H
 
 #include "proto/nfs4_gen.h"
+#include "server/nfs4/access.h"
 #include "server/nfs4/server.h"
 #include "server/rpc/request.h"
 #include "server/state/session.h"
@@ -38,6 +39,7 @@ struct drc_entry;
 struct compound_fh {
     bool set;
     struct vobj obj;
+    struct access acc;
     bool has_stateid;
     stateid4 stateid;
 };
@@ -48,7 +50,9 @@ struct compound {
     struct nfs4_server *srv;
     struct request *req;
     struct store_call call;
-    struct vcred cred;
+    struct grant_view *view; /* what the client may reach; NULL: everything */
+    struct vcred cred;       /* of this operation: as the current filehandle's grant has it */
+    uint32_t groups[CRED_GROUPS_MAX]; /* cred's, when they are not the request's */
     uint32_t minor;
     unsigned op_index, op_count;
     struct compound_fh cur, saved;
@@ -94,11 +98,16 @@ enum {
     OPF_NO_SESSION = 8,/* may be first or only in a 4.1 compound without SEQUENCE */
     OPF_NEED_FILE = 16,/* the object must be in a volume (not the pseudo tree): else NFS4ERR_ROFS/ISDIR */
     OPF_KEEP_VERIFY = 32, /* leaves verified_size as it is */
+    /* What a grant has to allow on the current filehandle (and on the saved one if OPF_NEED_SAVED): to read unless */
+    OPF_ANY_GRANT = 64,   /* nothing: it only gives back what the client has */
+    OPF_ON_WAY = 128,     /* to go through to a folder */
+    OPF_WRITES = 256,     /* to write */
+    OPF_WRITES_SAVED = 512, /* to write, on the saved one too */
 };
 struct op_row {
     const char *name;
     uint8_t minor_min, minor_max; /* in which minor versions it exists; others: NFS4ERR_OP_ILLEGAL */
-    uint8_t flags;
+    uint16_t flags;
     bool notsupp;                 /* known, answered NFS4ERR_NOTSUPP after decoding nothing */
     xdrproc_t args, res;          /* codecs; NULL = void */
     uint16_t args_size, res_size; /* of the C types; at most COMPOUND_ARGS_MAX/RES_MAX */
@@ -118,8 +127,8 @@ void *compound_scratch(struct compound *c, size_t size);
 /* Bytes an operation's result body may still have; a little less than the room there is, so that an error of
  * the next operation fits. */
 size_t compound_room(const struct compound *c);
-/* Makes o (taken over, o is empty afterwards) the current object; its stateid is forgotten. */
-void compound_set_cur(struct compound *c, struct vobj *o);
+/* Makes o (taken over, o is empty afterwards) the current object with this access; its stateid is forgotten. */
+void compound_set_cur(struct compound *c, struct vobj *o, const struct access *acc);
 /* Checks a component name: NFS4ERR_INVAL (empty), BADNAME ("." and ".."), BADCHAR ('/' or NUL),
  * NAMETOOLONG, or NFS4_OK. */
 nfsstat4 compound_name(const xslice *name);

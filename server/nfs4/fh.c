@@ -12,7 +12,7 @@
 #define FH_SIGNED_1 24u
 #define FH_SIGNED_2 40u
 
-enum { FH_ROOT, FH_USER, FH_INODE };
+enum { FH_ROOT, FH_USER, FH_INODE, FH_TOKENS };
 
 static void put64(char *p, uint64_t v)
 {
@@ -56,7 +56,8 @@ uint64_t fh_volume(const struct fh_parts *p)
 
 uint32_t fh_encode(const uint8_t key[16], const struct fh_parts *p, char out[FH_SIZE_MAX])
 {
-    static const char kinds[] = {[VOBJ_ROOT] = FH_ROOT, [VOBJ_USER] = FH_USER, [VOBJ_FILE] = FH_INODE};
+    static const char kinds[] = {[VOBJ_ROOT] = FH_ROOT, [VOBJ_USER] = FH_USER, [VOBJ_FILE] = FH_INODE,
+                                 [VOBJ_TOKENS] = FH_TOKENS};
     bool more = p->snap || p->grant;
     uint32_t n = more ? FH_SIGNED_2 : FH_SIGNED_1;
 
@@ -109,6 +110,9 @@ nfsstat4 fh_decode(const uint8_t key[16], const xhandle *h, struct fh_parts *p)
     switch (h->data[1]) {
     case FH_ROOT:
         p->kind = VOBJ_ROOT;
+        return NFS4_OK;
+    case FH_TOKENS:
+        p->kind = VOBJ_TOKENS;
         return NFS4_OK;
     case FH_USER:
         p->kind = VOBJ_USER;

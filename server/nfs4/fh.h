@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * fh: file handles. Big-endian, of one of two forms:
- *   0  format        1  kind: 0 root, 1 user, 2 inode     2  zero (2 bytes)
+ *   0  format        1  kind: 0 root, 1 user, 2 inode, 3 tokens     2  zero (2 bytes)
  *   4  generation                      8  volume id, or the user's id       16 inode
  *   format 1: 24 MAC
  *   format 2: 24 snapshot       32 grant       40 MAC

@@ -1,5 +1,6 @@
 noinst_LIBRARIES += libnfs4.a
 libnfs4_a_SOURCES = \
+    server/nfs4/access.c server/nfs4/access.h \
     server/nfs4/account.c server/nfs4/account.h \
     server/nfs4/acl.c server/nfs4/acl.h \
     server/nfs4/callback.c server/nfs4/callback.h server/nfs4/cbaddr.c \

@@ -341,6 +341,7 @@ static struct copy *copy_new(struct nfs4_server *srv, const struct offload_reque
     vobj_copy(&k->src, r->src);
     vobj_copy(&k->dst, r->dst);
     k->cred = *r->cred;
+    k->cred.view = NULL; /* it goes with the request; both objects are in volumes */
     if (r->cred->ngroups)
         memcpy(k->groups, r->cred->groups, r->cred->ngroups * sizeof(uint32_t));
     k->cred.groups = k->groups;

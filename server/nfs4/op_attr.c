@@ -100,6 +100,8 @@ nfsstat4 op_access(struct compound *c, ACCESS4args *args, ACCESS4res *res)
                          VMAY_EXEC | VMAY_WRITE | VMAY_READ, &got);
     if (err)
         return nfs4_status(err);
+    if (!access_may_write(c))
+        got &= ~(unsigned)VMAY_WRITE;
     for (size_t i = 0; i < NACCESS; i++) {
         unsigned need = va.a.type == IT_DIR ? access_bits[i].dir : access_bits[i].file;
 

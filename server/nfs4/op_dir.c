@@ -69,8 +69,15 @@ nfsstat4 op_create(struct compound *c, CREATE4args *args, CREATE4res *res)
     st = nfs4_status(
         vfs_create(c->srv->vfs, &c->call, &c->cur.obj, &c->cred, &a, &o, &va, &created, &dc));
     if (st == NFS4_OK) {
+        struct access acc;
+
         ok->cinfo = compound_cinfo(&dc);
-        compound_set_cur(c, &o);
+        /* It was made: from here on waiting is right, and hardly ever needed. */
+        c->call.may_block = true;
+        st = nfs4_status(access_from_cur(c, &o, &acc));
+        c->call.may_block = c->req->may_block;
+        if (st == NFS4_OK)
+            compound_set_cur(c, &o, &acc);
     }
     vobj_release(&o);
     return st;

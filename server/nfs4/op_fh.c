@@ -8,26 +8,25 @@
 
 nfsstat4 op_putfh(struct compound *c, PUTFH4args *args, PUTFH4res *res)
 {
+    struct compound_fh fh = {0};
     struct fh_parts p;
-    struct vobj o = {0};
     nfsstat4 st = fh_decode(c->srv->handle_key, &args->object, &p);
-    int err;
 
-    if (st != NFS4_OK)
-        return st;
-    err = vfs_object(c->srv->vfs, &c->call, p.user, fh_volume(&p), p.ino, p.gen, &o);
-    if (err)
-        return nfs4_status(err);
-    compound_set_cur(c, &o);
-    return NFS4_OK;
+    if (st == NFS4_OK)
+        st = access_object(c, &p, &fh);
+    if (st == NFS4_OK)
+        compound_set_cur(c, &fh.obj, &fh.acc);
+    return st;
 }
 
 nfsstat4 op_putrootfh(struct compound *c, void *args, PUTROOTFH4res *res)
 {
     struct vobj o = {0};
+    struct access acc;
 
     vfs_root(c->srv->vfs, &o);
-    compound_set_cur(c, &o);
+    (void)access_of(c, &o, 0, &acc); /* of the root it cannot fail */
+    compound_set_cur(c, &o, &acc);
     return NFS4_OK;
 }
 
@@ -43,7 +42,7 @@ nfsstat4 op_getfh(struct compound *c, void *args, GETFH4res *res)
 
     if (!fh)
         return NFS4ERR_DELAY;
-    fh_parts_of(&c->cur.obj, &p);
+    access_fh_parts(&c->cur, &p);
     res->GETFH4res_u.resok4.object = (xhandle){fh_encode(c->srv->handle_key, &p, fh), fh};
     return NFS4_OK;
 }
@@ -52,6 +51,7 @@ static void copy_fh(struct compound_fh *to, const struct compound_fh *from)
 {
     vobj_copy(&to->obj, &from->obj);
     to->set = from->set;
+    to->acc = from->acc;
     to->has_stateid = from->has_stateid;
     to->stateid = from->stateid;
 }
@@ -79,41 +79,41 @@ static nfsstat4 not_a_directory(struct compound *c)
     return va.a.type == IT_LNK ? NFS4ERR_SYMLINK : NFS4ERR_NOTDIR;
 }
 
-static nfsstat4 lookup(struct compound *c, const xname *name, struct vobj *out)
+static nfsstat4 lookup(struct compound *c, const xname *name, struct vobj *out, struct access *acc)
 {
     nfsstat4 st = compound_name(name);
-    int err;
 
-    if (st != NFS4_OK)
-        return st;
-    err = vfs_lookup(c->srv->vfs, &c->call, &c->cur.obj, &c->cred, name->data, name->len, out, NULL);
-    return err == -ENOTDIR ? not_a_directory(c) : nfs4_status(err);
+    if (st == NFS4_OK)
+        st = access_lookup(c, name, out, acc);
+    return st == NFS4ERR_NOTDIR ? not_a_directory(c) : st;
 }
 
-static nfsstat4 lookup_parent(struct compound *c, struct vobj *out)
+static nfsstat4 lookup_parent(struct compound *c, struct vobj *out, struct access *acc)
 {
-    int err = vfs_lookup_parent(c->srv->vfs, &c->call, &c->cur.obj, &c->cred, out);
+    nfsstat4 st = access_lookup_parent(c, out, acc);
 
-    return err == -ENOTDIR ? not_a_directory(c) : nfs4_status(err);
+    return st == NFS4ERR_NOTDIR ? not_a_directory(c) : st;
 }
 
 nfsstat4 op_lookup(struct compound *c, LOOKUP4args *args, LOOKUP4res *res)
 {
     struct vobj o = {0};
-    nfsstat4 st = lookup(c, &args->objname, &o);
+    struct access acc;
+    nfsstat4 st = lookup(c, &args->objname, &o, &acc);
 
     if (st == NFS4_OK)
-        compound_set_cur(c, &o);
+        compound_set_cur(c, &o, &acc);
     return st;
 }
 
 nfsstat4 op_lookupp(struct compound *c, void *args, LOOKUPP4res *res)
 {
     struct vobj o = {0};
-    nfsstat4 st = lookup_parent(c, &o);
+    struct access acc;
+    nfsstat4 st = lookup_parent(c, &o, &acc);
 
     if (st == NFS4_OK)
-        compound_set_cur(c, &o);
+        compound_set_cur(c, &o, &acc);
     return st;
 }
 
@@ -134,7 +134,8 @@ static nfsstat4 flavors(struct compound *c, SECINFO4res *res)
 nfsstat4 op_secinfo(struct compound *c, SECINFO4args *args, SECINFO4res *res)
 {
     struct vobj o = {0};
-    nfsstat4 st = lookup(c, &args->name, &o);
+    struct access acc;
+    nfsstat4 st = lookup(c, &args->name, &o, &acc);
 
     vobj_release(&o);
     return st == NFS4_OK ? flavors(c, res) : st;
@@ -143,13 +144,14 @@ nfsstat4 op_secinfo(struct compound *c, SECINFO4args *args, SECINFO4res *res)
 nfsstat4 op_secinfo_no_name(struct compound *c, SECINFO_NO_NAME4args *args, SECINFO_NO_NAME4res *res)
 {
     struct vobj o = {0};
+    struct access acc;
     nfsstat4 st;
 
     switch (args->style) {
     case SECINFO_STYLE4_CURRENT_FH:
         return flavors(c, res);
     case SECINFO_STYLE4_PARENT:
-        st = lookup_parent(c, &o);
+        st = lookup_parent(c, &o, &acc);
         vobj_release(&o);
         return st == NFS4_OK ? flavors(c, res) : st;
     }

@@ -70,7 +70,7 @@ static nfsstat4 run_lock(struct compound *c, LOCK4args *args, struct lock_reques
     r->reclaim = args->reclaim;
     r->wait = c->minor && fh && (args->locktype == READW_LT || args->locktype == WRITEW_LT);
     if (r->wait) {
-        fh_parts_of(&c->cur.obj, &parts);
+        access_fh_parts(&c->cur, &parts);
         r->fh = fh;
         r->fh_len = fh_encode(c->srv->handle_key, &parts, fh);
     }

@@ -29,6 +29,7 @@ struct opening {
     struct open_request req;
     struct owner_call oc;
     struct vobj obj;
+    struct access acc; /* of obj */
     struct vfs_attr attr;
     struct vset set;
     xbitmap applied;
@@ -218,6 +219,23 @@ static nfsstat4 by_name(struct opening *o)
     return nfs4_status(err);
 }
 
+/* Without the right to write a file that exists is opened, and none is made. */
+static nfsstat4 by_no_creation(struct opening *o)
+{
+    const createhow4 *how = &o->args->openhow.openflag4_u.how;
+    nfsstat4 status = by_name(o);
+
+    if (status == NFS4ERR_NOENT)
+        return NFS4ERR_ROFS;
+    if (status)
+        return status;
+    if (how->mode != UNCHECKED4)
+        return NFS4ERR_EXIST;
+    o->truncate = (o->set.mask & VSET_SIZE) && o->set.size == 0;
+    memset(&o->applied, 0, sizeof o->applied);
+    return NFS4_OK;
+}
+
 static nfsstat4 by_creation(struct opening *o)
 {
     const createhow4 *how = &o->args->openhow.openflag4_u.how;
@@ -268,7 +286,7 @@ static nfsstat4 check_rights(struct opening *o)
         return NFS4ERR_ISDIR;
     if ((o->req.access & SHARE_WRITE) || o->truncate) {
         volume_get_props(o->obj.vol, &props);
-        if (props.readonly)
+        if (props.readonly || !access_may_write(c))
             return NFS4ERR_ROFS;
     }
     if (o->created || o->req.reclaim)
@@ -309,6 +327,7 @@ static nfsstat4 reserve(struct opening *o)
     o->req.truncate = o->truncate;
     o->req.change = o->attr.a.change;
     fh_parts_of(&o->obj, &fh);
+    fh.grant = c->cur.acc.grant;
     o->req.fh = o->fh;
     o->req.fh_len = fh_encode(c->srv->handle_key, &fh, o->fh);
     o->req.hold = hold;
@@ -408,7 +427,10 @@ static nfsstat4 run_open(struct opening *o, OPEN4resok *ok)
     if (!status)
         status = client_record(c->srv->state, o->req.clientid, may_block);
     if (!status)
-        status = !claim_name(o) ? by_handle(o) : o->create ? by_creation(o) : by_name(o);
+        status = !claim_name(o)              ? by_handle(o)
+                 : !o->create                ? by_name(o)
+                 : c->cur.acc.level < GRANT_WRITE ? by_no_creation(o)
+                                             : by_creation(o);
     if (!status)
         status = check_rights(o);
     if (!status)
@@ -431,6 +453,7 @@ static nfsstat4 run_open(struct opening *o, OPEN4resok *ok)
 /* A repeated 4.0 OPEN: the result of the first time, and its object becomes current again. */
 static nfsstat4 replay_open(struct opening *o, struct kept *kept)
 {
+    struct compound_fh fh = {0};
     struct compound *c = o->c;
     nfsstat4 status;
 
@@ -439,8 +462,9 @@ static nfsstat4 replay_open(struct opening *o, struct kept *kept)
     if (o->oc.reply_len != sizeof *kept)
         return NFS4ERR_SERVERFAULT;
     memcpy(kept, o->oc.reply, sizeof *kept);
-    status = nfs4_status(vfs_object(c->srv->vfs, &c->call, kept->obj.user, kept->obj.volume, kept->obj.ino,
-                                    kept->obj.gen, &o->obj));
+    status = access_object(c, &kept->obj, &fh);
+    o->obj = fh.obj;
+    o->acc = fh.acc;
     if (!status && kept->mark && o->obj.vol)
         volume_call_after(&c->call, o->obj.vol, kept->mark);
     return status;
@@ -474,6 +498,8 @@ nfsstat4 op_open(struct compound *c, OPEN4args *args, OPEN4res *res)
         status = run_open(o, &kept->ok);
         if (!status) {
             fh_parts_of(&o->obj, &kept->obj);
+            kept->obj.grant = c->cur.acc.grant;
+            o->acc = c->cur.acc; /* a file in the directory */
             kept->mark = o->obj.vol ? volume_call_mark(&c->call, o->obj.vol) : 0;
         }
     }
@@ -481,7 +507,7 @@ nfsstat4 op_open(struct compound *c, OPEN4args *args, OPEN4res *res)
         owner_end(c->srv->state, &o->oc, status, kept, sizeof *kept);
     if (!status) {
         res->OPEN4res_u.resok4 = kept->ok;
-        compound_set_cur(c, &o->obj);
+        compound_set_cur(c, &o->obj, &o->acc);
         compound_stateid_out(c, &kept->ok.stateid);
     }
     vobj_release(&o->obj);

@@ -13,6 +13,7 @@
 #define BUFFER_MAX  65536u
 #define RESOK_FIXED 16u /* verifier, end of list, eof */
 #define ENTRY_FIXED 16u /* "there is one more", cookie, length of the name */
+#define WAY_COOKIE  8u
 #define ENTRY_MIN   28u /* with a short name and no attributes: bounds how many entries are fetched */
 
 struct listing {
@@ -23,6 +24,7 @@ struct listing {
     size_t len, size;
     size_t names, names_max; /* bytes of cookies and names: what dircount limits */
     unsigned count;
+    uint64_t grant; /* of the entries' handles */
     bool full;
     nfsstat4 status;
 };
@@ -73,6 +75,7 @@ static bool entry_source(struct listing *l, const struct vfs_dirent *de)
     }
     s->va = de->attr;
     fh_parts_of(&de->obj, &s->fh);
+    s->fh.grant = l->grant;
     if (s->fh.kind == VOBJ_FILE && !de->obj.vol)
         fh_set_volume(&s->fh, de->attr.fsid); /* a volume that is not open */
     return true;
@@ -106,6 +109,42 @@ static bool add_entry(void *arg, const struct vfs_dirent *de)
     l->names += 12 + de->len;
     l->count++;
     return true;
+}
+
+/* Only what leads to folders: entry i has the cookie WAY_COOKIE + i. -errno. */
+static int list_way(struct listing *l, uint64_t after, bool *eof)
+{
+    const struct grant_rule *rule, *other;
+    struct compound *c = l->c;
+    const char *name, *before;
+    size_t len, blen;
+    int err;
+
+    for (unsigned i = 0; (err = access_way(c, i, &name, &len, &rule)) != -ENOENT; i++) {
+        struct vfs_dirent de = {.cookie = WAY_COOKIE + i, .name = name, .len = len};
+        bool again = false, more;
+
+        if (err < 0)
+            return err;
+        for (unsigned j = 0; !err && !again && j < i; j++)
+            again = access_way(c, j, &before, &blen, &other) == 0 && blen == len && !memcmp(before, name, len);
+        if (err || again || de.cookie <= after)
+            continue;
+        err = vfs_lookup(c->srv->vfs, &c->call, &c->cur.obj, &c->cred, name, len, &de.obj, &de.attr);
+        if (err == -ENOENT || (!err && de.attr.a.type != IT_DIR)) {
+            vobj_release(&de.obj);
+            continue;
+        }
+        if (err)
+            return err;
+        l->grant = rule ? rule->id : 0;
+        more = add_entry(l, &de);
+        vobj_release(&de.obj);
+        if (!more)
+            return 0;
+    }
+    *eof = true;
+    return 0;
 }
 
 static nfsstat4 check_args(const READDIR4args *a)
@@ -157,8 +196,12 @@ nfsstat4 op_readdir(struct compound *c, READDIR4args *args, READDIR4res *res)
     l.buf = compound_scratch(c, l.size + 4);
     if (!l.buf)
         return NFS4ERR_DELAY;
-    err = vfs_readdir(c->srv->vfs, &c->call, &c->cur.obj, &c->cred, args->cookie,
-                      (unsigned)(l.size / ENTRY_MIN + 1), add_entry, &l, &eof);
+    l.grant = c->cur.acc.grant;
+    if (c->view && c->cur.acc.level == GRANT_WAY)
+        err = list_way(&l, args->cookie, &eof);
+    else
+        err = vfs_readdir(c->srv->vfs, &c->call, &c->cur.obj, &c->cred, args->cookie,
+                          (unsigned)(l.size / ENTRY_MIN + 1), add_entry, &l, &eof);
     if (err < 0)
         return nfs4_status(err);
     if (l.status != NFS4_OK && !l.count)

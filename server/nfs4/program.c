@@ -41,6 +41,7 @@ void nfs4_program(struct nfs4_server *srv, struct oncrpc_program *out)
         .dispatch = dispatch,
         .arg = srv,
         .conn_closed = conn_closed,
+        .slot_free = access_slot_free,
     };
 }
 

@@ -15,6 +15,7 @@ struct offloads;
 struct nfs4_server {
     struct vfs *vfs;
     struct state *state;       /* server/state/state.h */
+    struct grants *grants;     /* server/grant/grant.h; NULL: everybody may everything (tests of other things) */
     uint8_t handle_key[16];
     uint64_t epoch;
     struct cb_hub *callbacks;  /* callback.c's */

@@ -30,6 +30,7 @@ static int open_child(struct volume *v, const struct index_snap *row, struct vol
         abort();
     c = volume_alloc(v->e, v->dir, label, snap_volume_id(v->id, row->id));
     c->parent = volume_ref(v);
+    c->user = v->user;
     r = fault_point("snap.open");
     if (r == 0)
         r = index_open_snapshot(path, shared, label, false, &c->ix);

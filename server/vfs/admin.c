@@ -2,10 +2,12 @@
  * admin: what the administration interface asks of users and volumes, by name.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/log.h"
+#include "server/grant/grant_text.h"
 #include "server/vfs/namespace.h"
 
 /* Splits "alice/mydata" and checks both parts. */
@@ -237,4 +239,110 @@ int vfs_purge_orphans(struct vfs *v)
     }
     free(l);
     return err;
+}
+
+/* --- objects of grants --- */
+
+static int grant_volume(struct vfs *v, const struct grant_names *names, struct grant_row *row)
+{
+    const struct nvol *n;
+    const struct nuser *u;
+    int err = 0;
+    pthread_rwlock_rdlock(&v->lock);
+    u = ns_user_by_name_locked(v, names->user, strlen(names->user));
+    n = u && names->object >= GRANT_VOLUME
+            ? ns_vol_by_name_locked(v, u->id, names->volume, strlen(names->volume))
+            : NULL;
+    if (!u || (names->object >= GRANT_VOLUME && !n))
+        err = -ENOENT;
+    row->user = u ? u->id : 0;
+    row->volume = n ? n->id : 0;
+    pthread_rwlock_unlock(&v->lock);
+    return err;
+}
+
+/* The open volume of a row, with a reference. */
+static int open_row(struct vfs *v, const struct grant_row *row, struct volume **out)
+{
+    struct nvol *n = NULL;
+    int err = ns_vol_get(v, row->volume, &n);
+    if (!err)
+        err = ns_vol_open(v, n, true, out);
+    ns_vol_put(n);
+    return err == -ESTALE ? -ENOENT : err;
+}
+
+static int grant_snapshot(struct vfs *v, const struct grant_names *names, struct grant_row *row)
+{
+    struct volume *vol = NULL;
+    struct snap_info s;
+    int err = open_row(v, row, &vol);
+    if (!err)
+        err = snap_find(vol, names->snapshot, strlen(names->snapshot), &s);
+    if (!err)
+        row->snapshot = s.id;
+    volume_unref(vol);
+    return err;
+}
+
+int vfs_grant_object(struct vfs *v, const char *text, struct grant_row *row)
+{
+    struct grant_names names;
+    int err = grant_parse_object(text, &names);
+    if (err)
+        return err;
+    row->object = names.object;
+    row->user = row->volume = row->snapshot = 0;
+    memcpy(row->path, names.path, sizeof(row->path));
+    if (names.object == GRANT_SERVER)
+        return 0;
+    err = grant_volume(v, &names, row);
+    if (!err && names.object == GRANT_SNAPSHOT)
+        err = grant_snapshot(v, &names, row);
+    return err;
+}
+
+int vfs_grant_folder(struct vfs *v, const struct grant_row *row)
+{
+    struct store_call call;
+    struct volume *vol = NULL;
+    struct vattr a = {.ino = STORE_ROOT_INO, .type = IT_DIR};
+    int err = open_row(v, row, &vol);
+    store_call_init(&call, true);
+    for (const char *p = row->path; !err && *p; p += *p == '/') {
+        size_t len = strcspn(p, "/");
+        err = a.type == IT_DIR ? volume_lookup(vol, &call, a.ino, p, len, &a) : -ENOTDIR;
+        p += len;
+    }
+    if (!err && a.type != IT_DIR)
+        err = -ENOTDIR;
+    volume_unref(vol);
+    store_call_release(&call);
+    return err == -ESTALE ? -ENOENT : err;
+}
+
+void vfs_grant_text(struct vfs *v, const struct grant_row *row, char *buf, size_t size)
+{
+    const struct nuser *u;
+    struct nvol *n = NULL;
+    struct volume *vol = NULL;
+    struct snap_info s = {.name = "?"};
+    if (row->object == GRANT_SERVER) {
+        snprintf(buf, size, "/");
+        return;
+    }
+    if (row->object == GRANT_SNAPSHOT && !open_row(v, row, &vol) &&
+        (snap_list(vol, row->snapshot - 1, &s, 1) != 1 || s.id != row->snapshot))
+        strcpy(s.name, "?");
+    volume_unref(vol);
+    if (row->volume)
+        (void)ns_vol_get(v, row->volume, &n);
+    pthread_rwlock_rdlock(&v->lock);
+    u = ns_user_locked(v, row->user);
+    snprintf(buf, size, "%s%s%s%s%s", u ? u->name : "?", row->volume ? "/" : "",
+             row->volume ? n && !n->dead ? n->name : "?" : "",
+             row->object == GRANT_SNAPSHOT ? "@" : row->path[0] ? "/" : "",
+             row->object == GRANT_SNAPSHOT ? s.name : row->path);
+    pthread_rwlock_unlock(&v->lock);
+    ns_vol_put(n);
 }

@@ -25,7 +25,7 @@ static int check_name(const char *name, size_t len)
 
 static bool is_pseudo(const struct vobj *o)
 {
-    return o->kind == VOBJ_ROOT || o->kind == VOBJ_USER || o->kind == VOBJ_SNAPDIR;
+    return o->kind == VOBJ_ROOT || o->kind == VOBJ_USER || o->kind == VOBJ_SNAPDIR || o->kind == VOBJ_TOKENS;
 }
 
 /* The attributes of a directory of a volume in which c has the rights `may`. */
@@ -68,7 +68,7 @@ int vfs_lookup(struct vfs *v, struct store_call *call, const struct vobj *dir, c
     struct volume *vol = dir->vol;
     int err = check_name(name, len);
     if (is_pseudo(dir))
-        return err ? err : pseudo_lookup(v, call, dir, name, len, out, attr);
+        return err ? err : pseudo_lookup(v, call, dir, c, name, len, out, attr);
     /* What dir is comes first: a bad name in a file is still not a directory. */
     int derr = dir_attr(call, dir, c, VMAY_EXEC, &d);
     if (derr || err)
@@ -110,7 +110,7 @@ int vfs_lookup_parent(struct vfs *v, struct store_call *call, const struct vobj 
         volume_unref(vol);
         return err;
     }
-    if (dir->kind == VOBJ_USER) {
+    if (dir->kind == VOBJ_USER || dir->kind == VOBJ_TOKENS) {
         struct vfs_attr attr;
         if ((err = pseudo_getattr(v, dir, &attr)))
             return err;
@@ -410,7 +410,7 @@ int vfs_readdir(struct vfs *v, struct store_call *call, const struct vobj *dir, 
     int err;
     *eof = false;
     if (is_pseudo(dir))
-        return pseudo_readdir(v, call, dir, after, max, fn, arg, eof);
+        return pseudo_readdir(v, call, dir, c, after, max, fn, arg, eof);
     if ((err = dir_attr(call, dir, c, VMAY_READ, &d)))
         return err;
     if (after < SNAPDIR_COOKIE && snapdir_is_name(dir, SNAPDIR_NAME, strlen(SNAPDIR_NAME)) &&

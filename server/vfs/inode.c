@@ -25,6 +25,11 @@ void vobj_release(struct vobj *o)
     memset(o, 0, sizeof(*o));
 }
 
+uint64_t vobj_user(const struct vobj *o)
+{
+    return o->kind == VOBJ_USER ? o->user : o->vol ? volume_user(o->vol) : 0;
+}
+
 bool vobj_same(const struct vobj *a, const struct vobj *b)
 {
     if (a->kind != b->kind)

@@ -335,6 +335,8 @@ static int open_cold(struct vfs *v, struct nvol *n)
     snprintf(label, sizeof(label), "%s/%s", n->owner->name, n->name);
     pthread_rwlock_unlock(&v->lock);
     err = volume_open(v->engine, path, label, n->id, &vol);
+    if (!err)
+        volume_set_user(vol, n->user);
     if (err) {
         log_error("cannot open volume %s: %s", label, strerror(-err));
         /* The names are there; it is the disk's part that is not. */
@@ -389,6 +391,24 @@ void ns_root_leave(struct vfs *v)
     pthread_rwlock_unlock(&v->roots);
 }
 
+/* Grants of the start options are on names. */
+static int resolve(void *arg, const char *object, struct grant_row *row)
+{
+    return vfs_grant_object(arg, object, row);
+}
+
+static void names_changed(struct vfs *v)
+{
+    if (v->grants && grants_resolve(v->grants, resolve, v))
+        log_warn("out of memory: a grant of the start options may not hold for a new name");
+}
+
+int vfs_set_grants(struct vfs *v, struct grants *g)
+{
+    v->grants = g;
+    return g ? grants_resolve(g, resolve, v) : 0;
+}
+
 /* --- users --- */
 
 int ns_user_add(struct vfs *v, const char *name, size_t len, uint64_t *id, struct dir_change *dc)
@@ -400,6 +420,8 @@ int ns_user_add(struct vfs *v, const char *name, size_t len, uint64_t *id, struc
     if (err)
         return err;
     memcpy(text, name, len);
+    if (!strcmp(text, VFS_TOKENS_NAME))
+        return -EPERM;
     pthread_mutex_lock(&v->admin);
     pthread_rwlock_rdlock(&v->lock);
     u = ns_user_by_name_locked(v, name, len);
@@ -429,12 +451,15 @@ int ns_user_add(struct vfs *v, const char *name, size_t len, uint64_t *id, struc
     log_info("user %s created", text);
 out:
     pthread_mutex_unlock(&v->admin);
+    if (!err)
+        names_changed(v);
     return err;
 }
 
 int ns_user_del(struct vfs *v, const char *name, size_t len, struct dir_change *dc)
 {
     int err = 0;
+    uint64_t id = 0;
     struct nuser *u;
     pthread_mutex_lock(&v->admin);
     /* Users and the lists of volumes change under admin only, so u stays what it is. */
@@ -455,9 +480,12 @@ int ns_user_del(struct vfs *v, const char *name, size_t len, struct dir_change *
     dir_changed(v, &v->root, dc);
     pthread_rwlock_unlock(&v->lock);
     log_info("user %s removed", u->name);
+    id = u->id;
     free(u);
 out:
     pthread_mutex_unlock(&v->admin);
+    if (!err && v->grants)
+        grants_object_gone(v->grants, id, 0);
     return err;
 }
 
@@ -528,6 +556,8 @@ out:
     pthread_mutex_unlock(&v->admin);
     if (made)
         (void)trash_remove_volume(v->store, row.id);
+    if (!err)
+        names_changed(v);
     ns_vol_put(n);
     free(path);
     return err;
@@ -599,6 +629,8 @@ out:
         return err;
     if (vol)
         volume_abandon(vol);
+    if (v->grants)
+        grants_object_gone(v->grants, 0, n->id);
     log_info("volume %s destroyed", label);
     (void)trash_remove_volume(v->store, n->id); /* it is gone for everybody; the next start retries */
     ns_vol_put(n);                              /* the table's */
@@ -631,5 +663,7 @@ int ns_vol_rename(struct vfs *v, struct nvol *n, const char *name, size_t len, s
     pthread_rwlock_unlock(&v->lock);
 out:
     pthread_mutex_unlock(&v->admin);
+    if (!err)
+        names_changed(v);
     return err;
 }

@@ -53,6 +53,7 @@ struct vfs {
     char *store;
     struct statedb *db;
     struct engine *engine;
+    struct grants *grants; /* NULL: none */
     pthread_mutex_t admin;
     pthread_rwlock_t roots, lock;
     struct htab users_by_id, users_by_name, vols_by_id, vols_by_name;

@@ -12,6 +12,20 @@
 
 #define PSEUDO_READDIR_MAX 1024u /* entries copied out of the tables at a time */
 
+/* Is it there for this client? volume 0: the user. */
+static bool is_visible(const struct vcred *c, uint64_t user, uint64_t volume, uint64_t snap)
+{
+    return !c->view || grant_eval(c->view, c->grant, user, volume, snap, NULL) != GRANT_NOTHING;
+}
+
+/* May it make, rename and remove names in dir? */
+static bool may_change(const struct vcred *c, const struct vobj *dir)
+{
+    if (dir->kind == VOBJ_TOKENS)
+        return false;
+    return !c->view || grant_may_create(c->view, c->grant, dir->kind == VOBJ_USER ? dir->user : 0);
+}
+
 static void fill_attr(const struct pseudo_dir *d, uint64_t fileid, unsigned children,
                       struct vfs_attr *out)
 {
@@ -48,6 +62,9 @@ int pseudo_getattr(struct vfs *v, const struct vobj *o, struct vfs_attr *out)
     pthread_rwlock_rdlock(&v->lock);
     if (o->kind == VOBJ_ROOT) {
         fill_attr(&v->root, 1, v->nusers, out);
+    } else if (o->kind == VOBJ_TOKENS) {
+        const struct pseudo_dir d = {.change = 1, .mtime = v->root.btime, .btime = v->root.btime};
+        fill_attr(&d, PSEUDO_TOKENS_FILEID, 0, out);
     } else {
         const struct nuser *u = ns_user_locked(v, o->user);
         if (u)
@@ -79,14 +96,14 @@ int pseudo_volume_root(struct vfs *v, struct store_call *call, struct nvol *n, s
     return 0;
 }
 
-static int lookup_user(struct vfs *v, const char *name, size_t len, struct vobj *out,
+static int lookup_user(struct vfs *v, const struct vcred *c, const char *name, size_t len, struct vobj *out,
                        struct vfs_attr *attr)
 {
     int err = 0;
     const struct nuser *u;
     pthread_rwlock_rdlock(&v->lock);
     u = ns_user_by_name_locked(v, name, len);
-    if (u) {
+    if (u && is_visible(c, u->id, 0, 0)) {
         set_user(out, u->id);
         if (attr)
             user_attr(u, attr);
@@ -98,8 +115,8 @@ static int lookup_user(struct vfs *v, const char *name, size_t len, struct vobj 
 }
 
 /* name is "mydata@snapshot". */
-static int lookup_snapshot(struct vfs *v, struct store_call *call, uint64_t user, const char *name,
-                           size_t len, struct vobj *out, struct vfs_attr *attr)
+static int lookup_snapshot(struct vfs *v, struct store_call *call, uint64_t user, const struct vcred *c,
+                           const char *name, size_t len, struct vobj *out, struct vfs_attr *attr)
 {
     const char *at = memchr(name, '@', len);
     size_t vlen = (size_t)(at - name);
@@ -111,25 +128,47 @@ static int lookup_snapshot(struct vfs *v, struct store_call *call, uint64_t user
         return err;
     if (!(err = ns_vol_open(v, n, call->may_block, &vol)) &&
         !(err = snap_find(vol, at + 1, len - vlen - 1, &s)))
-        err = snapdir_root(call, vol, s.id, out, attr);
+        err = is_visible(c, n->user, n->id, s.id) ? snapdir_root(call, vol, s.id, out, attr) : -ENOENT;
     volume_unref(vol);
     ns_vol_put(n);
     return err == -ESTALE ? -ENOENT : err;
 }
 
-int pseudo_lookup(struct vfs *v, struct store_call *call, const struct vobj *dir, const char *name,
-                  size_t len, struct vobj *out, struct vfs_attr *attr)
+/* By name, if it is there for this client; with a reference. -ENOENT. */
+static int find_volume(struct vfs *v, const struct vobj *dir, const struct vcred *c, const char *name, size_t len,
+                       struct nvol **out)
+{
+    int err = ns_vol_get_name(v, dir->user, name, len, out);
+    if (!err && !is_visible(c, (*out)->user, (*out)->id, 0)) {
+        ns_vol_put(*out);
+        *out = NULL;
+        err = -ENOENT;
+    }
+    return err;
+}
+
+int pseudo_lookup(struct vfs *v, struct store_call *call, const struct vobj *dir, const struct vcred *c,
+                  const char *name, size_t len, struct vobj *out, struct vfs_attr *attr)
 {
     struct nvol *n = NULL;
     struct vfs_attr da;
     int err;
-    if (dir->kind == VOBJ_ROOT)
-        return lookup_user(v, name, len, out, attr);
+    if (dir->kind == VOBJ_TOKENS)
+        return -ENOENT;
     if (dir->kind == VOBJ_SNAPDIR)
         return snapdir_lookup(call, dir, name, len, out, attr);
+    if (dir->kind == VOBJ_ROOT) {
+        err = lookup_user(v, c, name, len, out, attr);
+        if (err == -ENOENT && v->grants && len == strlen(VFS_TOKENS_NAME) && !memcmp(name, VFS_TOKENS_NAME, len)) {
+            vobj_release(out);
+            out->kind = VOBJ_TOKENS;
+            return attr ? pseudo_getattr(v, out, attr) : 0;
+        }
+        return err;
+    }
     if (memchr(name, '@', len))
-        return lookup_snapshot(v, call, dir->user, name, len, out, attr);
-    if ((err = ns_vol_get_name(v, dir->user, name, len, &n))) {
+        return lookup_snapshot(v, call, dir->user, c, name, len, out, attr);
+    if ((err = find_volume(v, dir, c, name, len, &n))) {
         int stale = pseudo_getattr(v, dir, &da);
         return stale ? stale : err;
     }
@@ -177,12 +216,12 @@ int pseudo_create(struct vfs *v, struct store_call *call, const struct vobj *dir
     if (err)
         return err;
     *dc = (struct dir_change){da.a.change, da.a.change};
-    err = pseudo_lookup(v, call, dir, a->name, a->len, out, attr);
+    err = pseudo_lookup(v, call, dir, c, a->name, a->len, out, attr);
     if (err != -ENOENT)
         return err ? err : -EEXIST;
     if (dir->kind == VOBJ_SNAPDIR)
         return -EROFS;
-    if (a->type != IT_DIR)
+    if (a->type != IT_DIR || !may_change(c, dir))
         return -EACCES; /* only users and volumes live here, and they are directories */
     if ((err = check_new_name(dir, a->name, a->len)))
         return err;
@@ -212,9 +251,15 @@ int pseudo_remove(struct vfs *v, struct store_call *call, const struct vobj *dir
         return -EROFS;
     if (!call->may_block)
         return -EAGAIN;
+    if (!may_change(c, dir)) {
+        struct vobj o = {0};
+        err = pseudo_lookup(v, call, dir, c, name, len, &o, NULL);
+        vobj_release(&o);
+        return err ? err : -EACCES;
+    }
     if (dir->kind == VOBJ_ROOT)
         return ns_user_del(v, name, len, dc);
-    if ((err = ns_vol_get_name(v, dir->user, name, len, &n)))
+    if ((err = find_volume(v, dir, c, name, len, &n)))
         return err;
     err = ns_vol_destroy(v, n, true, c, dc);
     ns_vol_put(n);
@@ -231,12 +276,16 @@ int pseudo_rename(struct vfs *v, struct store_call *call, const struct vobj *dir
     int err;
     if (dir->kind == VOBJ_SNAPDIR)
         return -EROFS;
-    if (dir->kind == VOBJ_ROOT)
+    if (dir->kind != VOBJ_USER)
         return -EPERM; /* a user keeps its name */
     if (!call->may_block)
         return -EAGAIN;
-    if ((err = ns_vol_get_name(v, dir->user, sname, slen, &n)))
+    if ((err = find_volume(v, dir, c, sname, slen, &n)))
         return err;
+    if (!may_change(c, dir)) {
+        err = -EACCES;
+        goto out;
+    }
     if ((err = pseudo_volume_root(v, call, n, &root, &attr)))
         goto out;
     if (!perm_is_owner(&attr.a, c))
@@ -279,8 +328,8 @@ struct entry {
     struct vfs_attr attr; /* of a user */
 };
 
-/* Up to max entries after the cookie; *more: there are others. */
-static int copy_entries(struct vfs *v, const struct vobj *dir, uint64_t after, unsigned max,
+/* Up to max entries after the cookie that are there for the client; *more: there are others. */
+static int copy_entries(struct vfs *v, const struct vobj *dir, const struct vcred *c, uint64_t after, unsigned max,
                         struct entry *e, unsigned *count, bool *more)
 {
     unsigned n = 0;
@@ -301,7 +350,7 @@ static int copy_entries(struct vfs *v, const struct vobj *dir, uint64_t after, u
         struct nvol *vol = u ? list_entry(it, struct nvol, link) : NULL;
         struct nuser *user = u ? NULL : list_entry(it, struct nuser, link);
         uint64_t id = u ? vol->id : user->id;
-        if (id + PSEUDO_COOKIE_BASE <= after)
+        if (id + PSEUDO_COOKIE_BASE <= after || !is_visible(c, u ? u->id : id, u ? id : 0, 0))
             continue;
         if (n == max) {
             *more = true;
@@ -347,15 +396,17 @@ out:
     return more;
 }
 
-int pseudo_readdir(struct vfs *v, struct store_call *call, const struct vobj *dir, uint64_t after,
-                   unsigned max, bool (*fn)(void *arg, const struct vfs_dirent *de), void *arg,
+int pseudo_readdir(struct vfs *v, struct store_call *call, const struct vobj *dir, const struct vcred *c,
+                   uint64_t after, unsigned max, bool (*fn)(void *arg, const struct vfs_dirent *de), void *arg,
                    bool *eof)
 {
     struct entry *e;
     unsigned n = 0;
     bool more = false, wanted = true;
     int err;
-    *eof = false;
+    *eof = dir->kind == VOBJ_TOKENS;
+    if (*eof)
+        return 0;
     if (dir->kind == VOBJ_SNAPDIR)
         return snapdir_readdir(call, dir, after, max, fn, arg, eof);
     if (dir->kind == VOBJ_USER && !call->may_block)
@@ -365,7 +416,7 @@ int pseudo_readdir(struct vfs *v, struct store_call *call, const struct vobj *di
     e = calloc(max, sizeof(*e));
     if (!e)
         return -ENOMEM;
-    err = copy_entries(v, dir, after, max, e, &n, &more);
+    err = copy_entries(v, dir, c, after, max, e, &n, &more);
     for (unsigned i = 0; i < n; i++) {
         if (wanted)
             wanted = give_entry(v, call, &e[i], fn, arg);

@@ -9,18 +9,24 @@
 #ifndef VOLNFS_VFS_VFS_H
 #define VOLNFS_VFS_VFS_H
 
+#include "server/grant/grant.h"
 #include "server/store/snap.h"
 #include "server/store/statedb.h"
 #include "server/store/volume.h"
 
-/* Who asks. uid 0 may everything (squashing is done before). */
+/* Who asks. uid 0 may everything (squashing is done before). view and grant decide which users and volumes there are and
+ * where some may be made; what may be done in a volume is the caller's to decide. */
 struct vcred {
     uint32_t uid, gid;
     unsigned ngroups;
     const uint32_t *groups;
+    const struct grant_view *view; /* NULL: everything is there */
+    uint64_t grant;                /* under which the directory was reached, 0 none */
 };
 
-enum vobj_kind { VOBJ_NONE, VOBJ_ROOT, VOBJ_USER, VOBJ_FILE, VOBJ_SNAPDIR };
+/* VOBJ_TOKENS is the directory of the root in which tokens can be looked up, by the caller: to the vfs it is empty. */
+enum vobj_kind { VOBJ_NONE, VOBJ_ROOT, VOBJ_USER, VOBJ_FILE, VOBJ_SNAPDIR, VOBJ_TOKENS };
+#define VFS_TOKENS_NAME "token" /* no user can have this name */
 /* A reference to an object. Copy with vobj_copy, drop with vobj_release; zero is the empty one. */
 struct vobj {
     enum vobj_kind kind;
@@ -37,6 +43,8 @@ struct vfs;
 /* store: the directory. Removes what a crash left of half-made or half-destroyed volumes. Volumes are
  * opened at first use. */
 int vfs_new(const char *store, struct statedb *db, struct engine *engine, struct vfs **out);
+/* The grants that are to hear of users and volumes that come and go (borrowed; NULL: none). Before anything is served. */
+int vfs_set_grants(struct vfs *v, struct grants *g);
 /* Closes all volumes (everything durable). Returns the first error. */
 int vfs_free(struct vfs *v);
 
@@ -49,6 +57,9 @@ void vfs_root(struct vfs *v, struct vobj *out);
  * here: a dead ino or generation shows (-ESTALE) at the first use. */
 int vfs_object(struct vfs *v, struct store_call *call, uint64_t user, uint64_t volume, uint64_t ino,
                uint32_t gen, struct vobj *out);
+
+/* The user that an object belongs to, 0 above users. */
+uint64_t vobj_user(const struct vobj *o);
 
 /* Attributes with the tree's part. */
 struct vfs_attr {
@@ -180,6 +191,13 @@ int vfs_snap_rename(struct vfs *v, const char *full, const char *to);
 /* Calls fn for each snapshot of the volume `name`, oldest first, with the volume's id. */
 int vfs_snap_list(struct vfs *v, const char *name,
                   int (*fn)(void *arg, uint64_t volume, const struct snap_info *s), void *arg);
+/* The object of a grant from its text (server/grant/grant_text.h): sets object and what belongs to it. -EINVAL, -ENOENT. */
+int vfs_grant_object(struct vfs *v, const char *text, struct grant_row *row);
+/* Is the folder of a row of GRANT_SUBPATH a directory now? 0, -ENOENT, -ENOTDIR, … */
+int vfs_grant_folder(struct vfs *v, const struct grant_row *row);
+/* The opposite; "?" for what is gone. At least VFS_OBJECT_TEXT bytes. */
+#define VFS_OBJECT_TEXT (USER_NAME_MAX + VOLUME_NAME_MAX + GRANT_PATH_MAX + 8)
+void vfs_grant_text(struct vfs *v, const struct grant_row *row, char *buf, size_t size);
 /* All open volumes: after grace. */
 int vfs_purge_orphans(struct vfs *v);
 

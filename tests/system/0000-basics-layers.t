@@ -12,9 +12,9 @@ server/store ^(common/|server/store/|config\.h$)
 server/grant ^(common/|server/store/statedb\.h$|server/grant/|config\.h$)
 server/vfs ^(common/|server/store/(types|volume|snap|statedb)\.h$|server/grant/grant(_text)?\.h$|server/vfs/|config\.h$)
 server/state ^(common/|proto/|server/state/|server/store/statedb\.h$|server/rpc/request\.h$|config\.h$)
-server/nfs4 ^(common/|proto/|server/nfs4/|server/state/|server/vfs/vfs\.h$|server/store/(types|volume|snap|statedb)\.h$|server/rpc/(request|rpcserver)\.h$|server/metrics/metrics\.h$|config\.h$)
+server/nfs4 ^(common/|proto/|server/nfs4/|server/state/|server/grant/grant\.h$|server/vfs/vfs\.h$|server/store/(types|volume|snap|statedb)\.h$|server/rpc/(request|rpcserver)\.h$|server/metrics/metrics\.h$|config\.h$)
 server/rpc ^(common/|proto/|server/rpc/|config\.h$)
-server/control ^(common/|proto/|server/control/|server/rpc/|server/vfs/vfs\.h$|server/state/(state|client|report)\.h$|server/metrics/metrics\.h$|server/nfs4/server\.h$|server/store/(types|volume|snap|statedb)\.h$|config\.h$)'
+server/control ^(common/|proto/|server/control/|server/grant/grant(_text)?\.h$|server/rpc/|server/vfs/vfs\.h$|server/state/(state|client|report)\.h$|server/metrics/metrics\.h$|server/nfs4/server\.h$|server/store/(types|volume|snap|statedb)\.h$|config\.h$)'
 
 n=0
 failed=0
