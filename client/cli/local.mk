@@ -11,6 +11,7 @@ volnfs_SOURCES = \
     client/cli/cmd_doctor.c \
     client/cli/cmd_du.c \
     client/cli/cmd_get.c \
+    client/cli/cmd_grant.c \
     client/cli/cmd_list.c \
     client/cli/cmd_ls.c \
     client/cli/cmd_mkdir.c \

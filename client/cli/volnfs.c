@@ -34,6 +34,27 @@ static const struct verb verbs[] = {
     {"snapshot", "create|destroy USER/VOLUME@NAME... | rename USER/VOLUME@NAME NEW | list [USER[/VOLUME]] [--json]",
      "keep what a volume holds at a moment", cmd_snapshot,
      "\nA snapshot is read at USER/VOLUME@NAME, like a volume, and in .snapshots/NAME of the volume.\n"},
+    {"grant",
+     "NETWORK OBJECT [--ro] [--create] [--squash none|root|all] [--anon UID:GID] [--expires TIME] [--label TEXT]",
+     "let a network reach the server, a user, a volume or a folder", cmd_grant,
+     "\n  NETWORK             10.0.0.0/8, 192.0.2.7, 2001:db8::/32 or any\n"
+     "  OBJECT              / or USER or USER/VOLUME or USER/VOLUME@SNAPSHOT or USER/VOLUME/FOLDER\n"
+     "  -r, --ro            only to read\n"
+     "  -w, --rw            also to write (it is so)\n"
+     "  -c, --create        volumes and users may be made and removed\n"
+     "  -q, --squash WHO    root: uid 0 is nobody; all: everybody is the volume's owner (none)\n"
+     "  -a, --anon UID:GID  whom --squash makes of users instead\n"
+     "  -e, --expires TIME  ends after so long: 90s, 30m, 2h, 7d\n"
+     "  -p, --subpath FOLDER  only this folder of the volume\n"
+     "  -l, --label TEXT    for you\n"
+     "\nWhat no grant gives does not exist for a client. The closest object counts, then the longest network.\n"},
+    {"token", "OBJECT [--ro] [--subpath FOLDER] [--expires TIME] [--squash none|root|all] [--anon UID:GID] [--label TEXT]",
+     "make a secret that lets its bearer reach something", cmd_token,
+     "\nPrints the secret, once. Mount SERVER:/token/SECRET, or give it to 'volnfs run' in a file.\n"
+     "  -p, --subpath FOLDER  only this folder of the volume\n"
+     "  -r, --ro, -w, --rw, -c, --create, -q, --squash, -a, --anon, -e, --expires, -l, --label  as in grant\n"},
+    {"revoke", "ID...|NETWORK OBJECT", "take grants and tokens back", cmd_revoke, NULL},
+    {"grants", "[OBJECT] [--json]", "show grants and tokens", cmd_grants, NULL},
     {"status", "[--json]", "show the server of the store and what it does", cmd_status, NULL},
     {"top", "[-n COUNT] [-d SECONDS]", "watch what the server does", cmd_top,
      "\n  -n, --count COUNT    end after so many pictures (when q is pressed)\n"

@@ -11,11 +11,13 @@
 #include "server/vfs/vfs.h"
 
 struct engine;
+struct grants;
 struct metrics;
 struct state;
 
 struct control {
     struct vfs *vfs;
+    struct grants *grants;
     struct engine *engine;
     struct state *state;
     struct rpcserver *rpc;
