@@ -144,6 +144,17 @@ static int apply_map(struct batch *b, const struct rowop *op, struct index_delta
     return index_map(v->ix, op->ino, op->off, &c, rowop_payload(op), d);
 }
 
+static int apply_repack(struct index *ix, const struct rowop *op, struct index_delta *d)
+{
+    struct index_piece *p = vol_alloc(op->dlen); /* the op's payload is not aligned */
+    int r;
+
+    memcpy(p, rowop_payload(op), op->dlen);
+    r = index_repack(ix, p, op->dlen / sizeof(*p), &op->chunk, d);
+    free(p);
+    return r < 0 ? r : 0;
+}
+
 static int apply_op(struct batch *b, struct txg *t, struct rowop *op)
 {
     struct index *ix = b->vol->ix;
@@ -168,6 +179,9 @@ static int apply_op(struct batch *b, struct txg *t, struct rowop *op)
     case OP_MOVE:
         r = index_replace_payload(ix, &op->chunk, (uint32_t)op->src, op->src_off, &d);
         r = r < 0 ? r : 0;
+        break;
+    case OP_REPACK:
+        r = apply_repack(ix, op, &d);
         break;
     case OP_SNAP:
     case OP_SNAP_FREE:

@@ -30,6 +30,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "server/store/repack.h"
 
 #define IDLE_MS      1000u /* between looks for something to do */
 #define WAIT_MS      50u   /* for a commit */
@@ -41,7 +42,8 @@
 #define BUSY_RATE    (16u << 20)  /* else, */
 #define BUSY_RATE_2  (64u << 20)  /* from 1.5 times the live bytes on; from 1.8 times on there is no limit */
 #define LOOK_SHARE   50u          /* looking takes at most 1/50 of the time */
-#define SLACK        2u           /* packs full of dead bytes that nobody minds */
+#define SHRINK_PAGES 256u
+#define SLACK        1u           /* packs full of dead bytes that nobody minds */
 
 struct gc {
     struct volume *vol;
@@ -49,6 +51,7 @@ struct gc {
     uint64_t due;         /* ms; with engine.qlock */
     pthread_mutex_t lock; /* one step at a time; all below */
     uint64_t done;        /* what was committed when a look at the quiet volume found nothing to do */
+    uint64_t shrunk;      /* the same, when the index had no pages to give back */
     uint64_t live, size;  /* of settled packs at the last look */
     uint64_t txg, own;    /* what was committed at the last step; txgs that only we made, about */
     uint64_t changed_ms;  /* when others changed something */
@@ -56,6 +59,8 @@ struct gc {
     struct pack_entry *entries;
     size_t count, pos;
     uint64_t wait;        /* txg with the last of the victim's moves */
+    struct repack *repack;
+    bool swept;           /* the last step was one of repacking */
     uint32_t *skip;       /* victims that could not be emptied */
     size_t nskip;
     atomic_uint_fast64_t copied, freed, packs;
@@ -415,8 +420,8 @@ static bool is_quiet(struct gc *g, uint64_t committed)
 }
 
 /* One step: milliseconds until the next, or -errno. *idle: there is nothing to do. hard: as if the volume were quiet.
- * g->lock is held. */
-static int step(struct gc *g, bool hard, bool *idle)
+ * all: repack what is not cold, too. g->lock is held. */
+static int step(struct gc *g, bool hard, bool all, bool *idle)
 {
     struct volume *v = g->vol;
     bool quiet, large, failed;
@@ -432,8 +437,26 @@ static int step(struct gc *g, bool hard, bool *idle)
         *idle = failed;
         return failed ? (int)TROUBLE_MS : (int)WAIT_MS;
     }
-    if (!g->victim)
-        return look_at_packs(g, quiet, idle);
+    g->swept = !g->swept && repack_due(g->repack, quiet, all);
+    if (g->swept) {
+        r = repack_step(g->repack, all);
+        return r < 0 ? r : (int)pace(g, quiet, (uint64_t)r) + 1;
+    }
+    if (!g->victim && g->done == v->committed) {
+        r = g->shrunk == g->done ? 0 : index_shrink(v->ix, SHRINK_PAGES);
+        if (r == 0)
+            g->shrunk = g->done;
+        *idle = r == 0 && !repack_due(g->repack, quiet, all);
+        return r < 0 ? r : *idle ? (int)IDLE_MS : 1;
+    }
+    if (!g->victim) {
+        r = look_at_packs(g, quiet, idle);
+        if (r > 0 && repack_due(g->repack, quiet, all)) {
+            *idle = false;
+            r = 1;
+        }
+        return r;
+    }
     if (g->pos < g->count) {
         r = copy_batch(g);
         if (r < 0) /* the rest stays for another time */
@@ -453,7 +476,7 @@ static unsigned step_paced(struct volume *v)
 
     if (pthread_mutex_trylock(&g->lock) != 0)
         return IDLE_MS; /* volume_gc is at it */
-    r = !g->victim && g->done == v->committed ? (int)IDLE_MS : step(g, false, &idle);
+    r = step(g, false, false, &idle);
     pthread_mutex_unlock(&g->lock);
     if (r < 0 && r != -ENOSPC)
         log_warn("%s: compaction: %s", v->label, strerrordesc_np(-r));
@@ -463,8 +486,8 @@ static unsigned step_paced(struct volume *v)
 int volume_gc(struct volume *v)
 {
     struct gc *g;
-    uint64_t all;
-    bool idle = false;
+    uint64_t all, sweeps;
+    bool idle = false, again = false;
     int r = vol_enter(v);
 
     if (r < 0)
@@ -481,6 +504,7 @@ int volume_gc(struct volume *v)
     }
     pthread_mutex_unlock(&v->lock);
     pthread_mutex_lock(&g->lock);
+    sweeps = repack_sweeps(g->repack);
     for (;;) {
         pthread_mutex_lock(&v->lock);
         if (v->closing || v->failed)
@@ -489,10 +513,17 @@ int volume_gc(struct volume *v)
             txg_want_committed(v, g->wait);
             vol_wait(v, WAIT_MS);
         }
+        while (idle && repack_txg(g->repack) > v->committed && !v->closing && !v->failed) {
+            txg_want_committed(v, repack_txg(g->repack));
+            vol_wait(v, WAIT_MS);
+            again = true;
+        }
         pthread_mutex_unlock(&v->lock);
-        if (r >= 0)
-            r = step(g, true, &idle);
-        if (r < 0 || idle)
+        if (r < 0 || (idle && !again))
+            break;
+        again = false;
+        r = step(g, true, repack_sweeps(g->repack) < sweeps + 2, &idle);
+        if (r < 0)
             break;
     }
     pthread_mutex_unlock(&g->lock);
@@ -583,6 +614,7 @@ void gc_attach(struct volume *v)
     g->vol = v;
     g->due = clock_mono_ms() + IDLE_MS;
     g->txg = v->committed;
+    g->repack = repack_new(v);
     pthread_mutex_init(&g->lock, NULL);
     v->gc = g;
     pthread_mutex_lock(&v->e->qlock);
@@ -610,6 +642,7 @@ void gc_free(struct gc *g)
     if (!g)
         return;
     end_victim(g);
+    repack_free(g->repack);
     free(g->skip);
     pthread_mutex_destroy(&g->lock);
     free(g);

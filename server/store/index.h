@@ -108,6 +108,15 @@ int index_move_chunk(struct index *ix, const struct chunk *c);
  * differ. -EINVAL: blobs, or a payload for another number of bytes. */
 int index_replace_payload(struct index *ix, const struct chunk *to, uint32_t from, uint64_t from_off,
                           struct index_delta *d);
+/* A piece of a file as one extent has it. */
+struct index_piece {
+    uint64_t ino, off, chunk;
+    uint32_t len, chunk_off;
+};
+/* Makes the pieces, which are whole extents, share the new chunk c, which has their bytes one after the other: 1; nothing
+ * changes if any of them is not just so any more: 0. Pieces that follow one another in a slot become one extent. */
+int index_repack(struct index *ix, const struct index_piece *p, size_t n, const struct chunk *c,
+                 struct index_delta *d);
 /* Deletes a pack's row if it has no live bytes; unlink its file after the commit, and only if no transaction that is
  * not committed yet may refer to it. */
 int index_del_pack(struct index *ix, uint32_t pack);
@@ -156,6 +165,9 @@ int index_open_snapshot(const char *path, const char *shared, const char *label,
 /* All snapshots by ascending id, committed state; fn returns false to stop. */
 int index_list_snaps(struct index *ix, bool (*fn)(void *arg, const struct index_snap *s), void *arg);
 
+/* Gives up to `pages` unused pages of the database back to the file system, if there are many; in a transaction of its own. The
+ * number of pages given back, or -errno. */
+int index_shrink(struct index *ix, unsigned pages);
 /* Copies the WAL into the database, beside a writer; call from a thread of its own now and then.
  * Returns the number of WAL frames left, or -errno. */
 int index_checkpoint(struct index *ix);
@@ -199,6 +211,14 @@ int index_read_blob(struct index *ix, const struct chunk *c, void *buf);
 /* The first mapped (want_data) or unmapped byte at or after off and below end; -ENXIO if none. */
 int index_seek(struct index *ix, uint64_t ino, uint64_t off, uint64_t end, bool want_data,
                uint64_t *out);
+/* Extents from (ino, off) on, ascending, at most max; the count. */
+struct index_swept {
+    struct index_piece p;
+    struct chunk chunk;
+    uint64_t refs;
+    bool fresh; /* no snapshot holds the chunk */
+};
+int index_sweep(struct index *ix, uint64_t ino, uint64_t off, struct index_swept *out, unsigned max);
 /* The chunk's row, without its references. -ENOENT. */
 int index_find_chunk(struct index *ix, uint64_t id, struct chunk *out);
 /* Packs that have a row, ascending, with their live bytes; fn returns false to stop. */

@@ -14,11 +14,6 @@
 
 #define PUNCH_BATCH 64
 
-struct extent_row {
-    uint64_t off, chunk;
-    uint32_t len, chunk_off;
-};
-
 /* --- live bytes of packs and of blobs --- */
 
 int index_flush_live(struct index *ix)
@@ -90,7 +85,7 @@ int index_free_chunk(struct index *ix, const struct chunk *c)
 }
 
 /* One extent less names the chunk. */
-static int unref_chunk(struct index *ix, uint64_t id, struct index_delta *d)
+int index_unref_chunk(struct index *ix, uint64_t id, struct index_delta *d)
 {
     struct chunk c;
     uint64_t refs, birth;
@@ -135,7 +130,7 @@ int index_move_chunk(struct index *ix, const struct chunk *c)
 
 /* --- extents --- */
 
-static int put_extent(struct index *ix, uint64_t ino, const struct extent_row *e)
+int index_put_extent(struct index *ix, uint64_t ino, const struct extent_row *e)
 {
     int rc;
     sqlite3_stmt *st = writer_prepare(ix, SQL_PUT_EXTENT, &rc);
@@ -210,7 +205,7 @@ static int cut_extent(struct index *ix, uint64_t ino, const struct extent_row *e
     else
         rc = writer_run_keys(ix, SQL_DEL_EXTENT, ino, (int64_t)e->off, 2, "delete extent");
     if (!rc && tail)
-        rc = put_extent(ix, ino,
+        rc = index_put_extent(ix, ino,
                         &(struct extent_row){.off = end,
                                              .len = (uint32_t)(e_end - end),
                                              .chunk = e->chunk,
@@ -218,7 +213,7 @@ static int cut_extent(struct index *ix, uint64_t ino, const struct extent_row *e
     if (!rc && head && tail)
         rc = writer_run_keys(ix, SQL_CHUNK_REFS, e->chunk, 1, 2, "chunk.refs");
     else if (!rc && !head && !tail)
-        rc = unref_chunk(ix, e->chunk, d);
+        rc = index_unref_chunk(ix, e->chunk, d);
     if (!rc)
         d->logical -= (int64_t)((tail ? end : e_end) - (head ? off : e->off));
     return rc;
@@ -265,7 +260,7 @@ static int share_extent(struct index *ix, uint64_t dst, uint64_t off, struct ext
     for (uint32_t n; !rc && e.len; e.len -= n, e.chunk_off += n, off += n) {
         n = SLOT_SIZE - (uint32_t)(off % SLOT_SIZE);
         n = n < e.len ? n : e.len;
-        rc = put_extent(ix, dst, &(struct extent_row){.off = off, .len = n, .chunk = e.chunk,
+        rc = index_put_extent(ix, dst, &(struct extent_row){.off = off, .len = n, .chunk = e.chunk,
                                                       .chunk_off = e.chunk_off});
         if (!rc)
             d->logical += n;
@@ -306,16 +301,11 @@ int index_clone(struct index *ix, uint64_t src, uint64_t soff, uint64_t dst, uin
     return rc;
 }
 
-int index_map(struct index *ix, uint64_t ino, uint64_t off, const struct chunk *c, const void *blob,
-              struct index_delta *d)
+int index_put_chunk(struct index *ix, const struct chunk *c, uint64_t refs, struct index_delta *d)
 {
-    if (c->len == 0 || off >= STORE_FILE_MAX || off % SLOT_SIZE + c->len > SLOT_SIZE ||
-        (c->pack == 0) != (blob != NULL))
-        return -EINVAL;
-    int rc = index_punch(ix, ino, off, c->len, 0, d);
-    if (rc)
-        return rc;
+    int rc;
     sqlite3_stmt *st = writer_prepare(ix, SQL_PUT_CHUNK, &rc);
+
     if (!st)
         return rc;
     bind_u64(st, 1, c->id);
@@ -326,9 +316,27 @@ int index_map(struct index *ix, uint64_t ino, uint64_t off, const struct chunk *
     bind_u64(st, 6, c->codec);
     bind_u64(st, 7, c->checksum);
     bind_u64(st, 8, ix->snap_seq + 1);
+    bind_u64(st, 9, refs);
     rc = writer_run(ix, st, "put chunk");
+    if (!rc)
+        rc = index_add_live(ix, c->pack, c->stored_len);
+    if (!rc)
+        d->stored += c->stored_len;
+    return rc;
+}
+
+int index_map(struct index *ix, uint64_t ino, uint64_t off, const struct chunk *c, const void *blob,
+              struct index_delta *d)
+{
+    if (c->len == 0 || off >= STORE_FILE_MAX || off % SLOT_SIZE + c->len > SLOT_SIZE ||
+        (c->pack == 0) != (blob != NULL))
+        return -EINVAL;
+    int rc = index_punch(ix, ino, off, c->len, 0, d);
+    if (rc)
+        return rc;
+    rc = index_put_chunk(ix, c, 1, d);
     if (!rc && blob) {
-        st = writer_prepare(ix, SQL_PUT_BLOB, &rc);
+        sqlite3_stmt *st = writer_prepare(ix, SQL_PUT_BLOB, &rc);
         if (!st)
             return rc;
         bind_u64(st, 1, c->id);
@@ -336,13 +344,9 @@ int index_map(struct index *ix, uint64_t ino, uint64_t off, const struct chunk *
         rc = writer_run(ix, st, "put blob");
     }
     if (!rc)
-        rc = index_add_live(ix, c->pack, c->stored_len);
+        rc = index_put_extent(ix, ino, &(struct extent_row){.off = off, .len = c->len, .chunk = c->id});
     if (!rc)
-        rc = put_extent(ix, ino, &(struct extent_row){.off = off, .len = c->len, .chunk = c->id});
-    if (!rc) {
         d->logical += c->len;
-        d->stored += c->stored_len;
-    }
     return rc;
 }
 

@@ -42,6 +42,8 @@ enum index_sql {
     SQL_PUT_BLOB,
     SQL_DEL_BLOB,
     SQL_ADD_LIVE,
+    SQL_SWEEP,
+    SQL_GET_EXTENT,
     SQL_LIST_PACKS,
     SQL_REPLACE_PAYLOAD,
     SQL_DEL_PACK,
@@ -121,6 +123,15 @@ void index_reader_put(struct index *ix, struct index_conn *c);
 /* Runs a bound statement that returns no rows, and resets it. */
 int index_run(struct index *ix, struct index_conn *c, sqlite3_stmt *st, const char *what);
 int index_flush_live(struct index *ix);
+struct extent_row {
+    uint64_t off, chunk;
+    uint32_t len, chunk_off;
+};
+/* Changes of single rows, on the writer: index_extent.c. */
+int index_put_extent(struct index *ix, uint64_t ino, const struct extent_row *e);
+int index_put_chunk(struct index *ix, const struct chunk *c, uint64_t refs, struct index_delta *d);
+/* One extent less names the chunk. */
+int index_unref_chunk(struct index *ix, uint64_t id, struct index_delta *d);
 /* Adds to pack.live, or to the bytes of blobs (pack 0); in the database with index_flush_live. */
 int index_add_live(struct index *ix, uint32_t pack, int64_t delta);
 struct index *index_alloc(const char *path, const char *label);

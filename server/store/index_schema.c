@@ -68,7 +68,7 @@ static const char *const sql[SQL_COUNT] = {
     [SQL_PUT_EXTENT] = "INSERT INTO extent VALUES(?1,?2,?3,?4,?5)",
     [SQL_DEL_EXTENT] = "DELETE FROM extent WHERE ino = ?1 AND off = ?2",
     [SQL_SET_EXTENT] = "UPDATE extent SET len = ?3 WHERE ino = ?1 AND off = ?2",
-    [SQL_PUT_CHUNK] = "INSERT INTO chunk VALUES(?1,?2,?3,?4,?5,?6,?7,1,?8,0)",
+    [SQL_PUT_CHUNK] = "INSERT INTO chunk VALUES(?1,?2,?3,?4,?5,?6,?7,?9,?8,0)",
     [SQL_CHUNK_USE] = "SELECT " CHUNK_COLUMNS ", c.refs, c.birth FROM chunk c WHERE c.id = ?1",
     [SQL_CHUNK_REFS] = "UPDATE chunk SET refs = refs + ?2 WHERE id = ?1",
     [SQL_DEL_CHUNK] = "DELETE FROM chunk WHERE id = ?1",
@@ -77,6 +77,10 @@ static const char *const sql[SQL_COUNT] = {
     [SQL_DEL_BLOB] = "DELETE FROM blob WHERE chunk = ?1",
     [SQL_ADD_LIVE] = "INSERT INTO pack VALUES(?1,?2,0,0)"
                      " ON CONFLICT(id) DO UPDATE SET live = live + excluded.live",
+    [SQL_SWEEP] = "SELECT " CHUNK_COLUMNS ", e.ino, e.off, e.len, e.chunk_off, c.refs, c.birth > (SELECT"
+                  " coalesce(max(id), 0) FROM snapshot WHERE state < 2) FROM extent e JOIN chunk c ON"
+                  " c.id = e.chunk WHERE (e.ino, e.off) >= (?1, ?2) ORDER BY e.ino, e.off LIMIT ?3",
+    [SQL_GET_EXTENT] = "SELECT len, chunk, chunk_off FROM extent WHERE ino = ?1 AND off = ?2",
     [SQL_LIST_PACKS] = "SELECT id, live FROM pack ORDER BY id",
     [SQL_REPLACE_PAYLOAD] = "UPDATE chunk SET pack = ?2, pack_off = ?3, stored_len = ?4, codec = ?5,"
                             " checksum = ?6, flags = 0 WHERE id = ?1",
@@ -441,7 +445,7 @@ int index_open_readonly(const char *path, const char *label, struct index **out)
 int index_create(const char *path, const struct index_meta *meta, const struct vattr *root)
 {
     struct index *ix;
-    char pragma[128];
+    char pragma[160];
 
     if (access(path, F_OK) == 0)
         return -EEXIST;
@@ -449,7 +453,7 @@ int index_create(const char *path, const struct index_meta *meta, const struct v
     if (!ix)
         return -ENOMEM;
     snprintf(pragma, sizeof(pragma),
-             "PRAGMA journal_mode = WAL; PRAGMA application_id = %d; PRAGMA user_version = %d",
+             "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA application_id = %d; PRAGMA user_version = %d",
              APPLICATION_ID, INDEX_FORMAT);
     int rc = index_conn_open(ix, &ix->writer, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, 2048);
     if (!rc)

@@ -22,6 +22,7 @@ libstore_a_SOURCES = \
     server/store/inode.c \
     server/store/journal.c server/store/journal.h \
     server/store/load.c \
+    server/store/repack.c server/store/repack.h \
     server/store/pack.c server/store/pack.h \
     server/store/pack_format.c server/store/pack_format.h \
     server/store/pack_impl.h \

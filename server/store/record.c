@@ -56,6 +56,8 @@ static unsigned op_fields(enum op_type type)
         return F_OFF | F_LEN | F_SRC;
     case OP_MOVE:
         return F_CHUNK | F_SRC;
+    case OP_REPACK:
+        return F_CHUNK | F_DATA;
     case OP_SNAP:
         return F_OFF | F_LEN | F_NAME | F_DATA;
     case OP_SNAP_FREE:
@@ -237,6 +239,8 @@ static bool op_sane(const struct rowop *op, uint32_t nlen, uint32_t dlen)
         return op->attr.ino == op->ino;
     case OP_MOVE:
         return op->chunk.pack && op->src && op->src <= UINT32_MAX;
+    case OP_REPACK:
+        return op->chunk.pack && dlen && dlen % sizeof(struct index_piece) == 0;
     case OP_SNAP:
         return op->ino && op->len <= SNAP_DESTROYING && nlen <= STORE_SNAP_NAME_MAX && dlen == 3 * sizeof(uint64_t);
     case OP_SNAP_FREE:

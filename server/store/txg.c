@@ -171,6 +171,7 @@ void txg_add(struct volume *v, struct rowop *op)
         t->packs = true;
     else if (op->type == OP_MAP)
         t->blob_bytes += op->chunk.stored_len;
+    v->pieces += (op->type == OP_MAP && op->len < SLOT_SIZE / 2) || op->type == OP_PUNCH || op->type == OP_REAP;
     txg_touch(v);
     if (txg_large(t))
         txg_kick(v, 0);

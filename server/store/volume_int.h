@@ -151,6 +151,7 @@ enum op_type { /* in the journal: never renumber. record.c and apply.c do not co
     OP_MOVE = 11, /* chunk.id, if it is at src, src_off still, is where chunk says, payload and all */
     OP_SNAP = 12,      /* off: the time, len: the state, ino: the id, name: the name, data: files, logical, stored */
     OP_SNAP_FREE = 13, /* ino: the id; at most `max` chunks */
+    OP_REPACK = 14, /* data: an array of struct index_piece; they share chunk from now on, if they all are just so still */
 };
 struct rowop {
     struct rowop *next;
@@ -501,6 +502,7 @@ struct volume {
     bool blob_stuck;
     struct list ckpt_link; /* engine.qlock */
     struct gc *gc;         /* gc.c */
+    uint64_t pieces;       /* small maps and punches so far: what repacking may undo */
 
     struct list snaps;
     struct snap_request *snap_request; /* for the open txg */

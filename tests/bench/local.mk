@@ -26,6 +26,7 @@ tests_bench_growth_LDADD = $(STORE_LIBS) $(COMMON_LIBS)
 growth: tests/bench/growth
 	./tests/bench/growth $(GROWTH_FILES) $(GROWTH_GIB)
 .PHONY: growth
+
 # What random overwrites cost in space: `make bench-overwrite MIB=1024 SECONDS=600`.
 noinst_PROGRAMS += tests/bench/overwrite
 tests_bench_overwrite_SOURCES = tests/bench/overwrite.c

@@ -86,7 +86,8 @@ int main(int argc, char **argv)
         MUST(nftw(argv[i], add, 32, FTW_PHYS));
     MUST(volume_call_wait(&call));
     store_call_release(&call);
-    sleep(5); /* small data moves to packs */
+    sleep(3); /* small data moves to packs */
+    MUST(volume_gc(v)); /* what else the background does in its own time */
     MUST(volume_close(v));
     MUST(volume_open(e, argv[1], "sizes", 1, &v));
     volume_stat(v, &st);

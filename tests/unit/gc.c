@@ -284,8 +284,8 @@ static void dies_at_each_point(void **state)
     assert_true(dies_at("gc.record", 1));
     assert_true(dies_at("gc.unlink", 1) && dies_at("gc.unlink", 2));
     while (dies_at("", n))
-        n += n < 6 ? 1 : n / 3;
-    assert_true(n > 10);
+        n += n < 4 ? 1 : n;
+    assert_true(n > 8);
 }
 
 /* Readers and writers go on while packs are copied out and removed below them. */
