@@ -391,15 +391,20 @@ static void compare(struct fix *f, struct model *m)
     }
 }
 
+static unsigned blobs_moved;
+
 static int move_blob(void *arg, const struct chunk *c, const void *blob)
 {
     struct fix *f = arg;
     struct chunk to = *c;
+    int rc;
 
     assert_int_equal(XXH3_64bits(blob, c->stored_len), c->checksum);
     to.pack = 77;
     to.pack_off = 64 + c->id;
-    assert_int_equal(index_move_chunk(f->ix, &to), 1);
+    rc = index_move_chunk(f->ix, &to);
+    assert_true(rc == 1 || rc == 0); /* 0: freed by this transaction, which the walk does not see */
+    blobs_moved += (unsigned)rc;
     return 0;
 }
 
@@ -493,7 +498,7 @@ static void extents_follow_a_model(void **state)
             assert_int_equal(index_open(f->path, "test", &f->ix), 0);
         }
     }
-    assert_true(d.stored > 0 && raw(f, "SELECT max(refs) FROM chunk") > 1);
+    assert_true(d.stored > 0 && raw(f, "SELECT max(refs) FROM chunk") > 1 && blobs_moved > 10);
     /* everything away: no pack has live bytes */
     assert_int_equal(index_begin(f->ix), 0);
     for (uint64_t i = 0; i < FILES; i++)
