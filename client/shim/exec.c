@@ -173,6 +173,7 @@ static long exec_now(int dirfd, const char *path, char **argv, char **envp, int 
 {
     long ret;
 
+    unserved_say(dirfd, path, argv);
     ofd_exec(false);
     shim_inside = 0;
     ret = flags == 0 && dirfd == AT_FDCWD ? sys3(SYS_execve, path, argv, envp)

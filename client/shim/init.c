@@ -7,6 +7,7 @@
  * VOLNFS_RUN      the run directory, made by `volnfs run`; without it one is made per user, server and volumes
  * VOLNFS_SOFT     seconds after which calls fail with EIO while the server is away; default: wait
  * VOLNFS_DEBUG    say on stderr what is refused and why
+ * VOLNFS_QUIET    do not say that a program that is started will see no volumes
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -209,6 +210,7 @@ __attribute__((constructor(101))) static void shim_init(void)
 
     if (volumes == NULL || volumes[0] == 0 || server == NULL)
         return;
+    shim.quiet = getenv("VOLNFS_QUIET") != NULL && getenv("VOLNFS_QUIET")[0] != 0;
     shim.debug = debug != NULL && debug[0] != 0 && debug[0] != '0';
     shim.pid = (pid_t)sys0(SYS_getpid);
     shim.alive = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -35,6 +35,7 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/spare.c \
     client/shim/stat.c \
     client/shim/store.c client/shim/store.h \
+    client/shim/unserved.c \
     client/shim/vnode.c
 EXTRA_DIST += client/shim/preload.map
 libvolnfs_preload_so_SOURCES =

@@ -92,6 +92,7 @@ struct shim {
     int proc;             /* its row among the holds; -1: not asked for yet; -2: there is none */
     volatile int *alive;  /* 1; a page that reads 0 in a forked child */
     int debug;
+    bool quiet;   /* VOLNFS_QUIET */
     bool own_run; /* not one of `volnfs run` */
     bool counts;  /* door_made sees every clone, fork and vfork of the C library */
     char host[64];
@@ -330,6 +331,9 @@ extern struct vlock lock_opening;      /* around hold_owners and the open it is 
 void lock_start(void);                 /* at the start of a program */
 void lock_exit(void);
 void lock_after_fork(void);
+/* Before an exec: says on stderr when the program will not see the volumes that argv or the working directory name.
+ * path "": the program is dirfd itself. */
+void unserved_say(int dirfd, const char *path, char *const *argv);
 int vol_error(int err); /* -ESTALE and such as programs expect them */
 extern uint32_t shim_umask;
 int memfd_of(const struct nfs_fh *fh, const char *name, uint64_t size); /* a kernel copy of a file, or -errno */

@@ -53,6 +53,12 @@ says "another machine" "not a 64-bit x86 program" "$T/other"
 says "a damaged file" "damaged|neither" "$T/short"
 cp /bin/true "$T/suid" && chmod 4755 "$T/suid"
 says "set-user-id" "set-user-id" "$T/suid"
+run() { "$VOLNFS" run -s "127.0.0.1:$PORT" -v alice/mydata -- "$@"; }
+run sh -c "'$T/static' /volumes/mydata/x; '$T/musl' /elsewhere; cd /volumes/mydata; '$T/static'" >"$T/out" 2>&1
+result "$(($(grep -c 'static sees no volumes: it is statically linked' "$T/out") - 2 + $(grep -c musl.sees "$T/out")))" \
+    "a program that will see no volumes is said to, when a volume is named"
+VOLNFS_QUIET=1 run sh -c "'$T/static' /volumes/mydata/x" >"$T/out" 2>&1
+result "$(grep -c 'sees no volumes' "$T/out")" "and nothing with VOLNFS_QUIET"
 printf '#!%s\n' "$T/static" >"$T/script" && chmod 755 "$T/script"
 says "a script for one that cannot be served" "statically linked" "$T/script"
 printf '#!%s\n' "$T/loop" >"$T/loop" && chmod 755 "$T/loop"
