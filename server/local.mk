@@ -10,10 +10,10 @@ include $(top_srcdir)/server/control/local.mk
 include $(top_srcdir)/server/web/local.mk
 
 sbin_PROGRAMS += volnfsd
-volnfsd_CFLAGS = $(AM_CFLAGS) $(INIH_CFLAGS)
-volnfsd_SOURCES = server/options.c server/options.h server/volnfsd.c
+volnfsd_CFLAGS = $(AM_CFLAGS) $(INIH_CFLAGS) $(SECCOMP_CFLAGS)
+volnfsd_SOURCES = server/options.c server/options.h server/sandbox.c server/sandbox.h server/volnfsd.c
 volnfsd_LDADD = libweb.a libcontrol.a libnfs4.a libstate.a libvfs.a $(GRANT_LIBS) $(STORE_LIBS) librpc.a libmetrics.a \
-    $(PROTO_LIBS) $(COMMON_LIBS) $(INIH_LIBS) $(MICROHTTPD_LIBS) -lm
+    $(PROTO_LIBS) $(COMMON_LIBS) $(INIH_LIBS) $(MICROHTTPD_LIBS) $(SECCOMP_LIBS) -lm
 
 # The service. Its configuration file is not installed here, where it could replace one that is in use.
 systemdunitdir = $(prefix)/lib/systemd/system

@@ -20,6 +20,12 @@
 #define CACHE_MIN      (UINT64_C(16) << 20)
 #define CACHE_DEFAULT_MAX (UINT64_C(4) << 30)
 #define SECONDS_MAX    3600u
+/* The sanitizers need calls of their own. */
+#ifdef HAVE_SANITIZER
+#define SANDBOX_DEFAULT false
+#else
+#define SANDBOX_DEFAULT true
+#endif
 #define COUNT_MAX      1000000u
 
 enum { EXIT_USAGE = 2 };
@@ -172,8 +178,9 @@ static const char *set_debug(unsigned *to, const char *value)
 /* --- keys --- */
 
 enum key_kind {
-    KEY_STORE, KEY_LISTEN, KEY_GRANT, KEY_METRICS, KEY_LEASE, KEY_GRACE, KEY_CACHE, KEY_DELEGATIONS,
-    KEY_CONNS, KEY_CLIENT_CONNS, KEY_CLIENT_REQUESTS, KEY_CLIENT_OPENS, KEY_CLIENT_LOCKS, KEY_SLOW, KEY_LOG_FORMAT,
+    KEY_STORE, KEY_LISTEN, KEY_GRANT, KEY_METRICS, KEY_LEASE, KEY_GRACE, KEY_CACHE, KEY_DELEGATIONS, KEY_USER,
+    KEY_SANDBOX, KEY_CONNS, KEY_CLIENT_CONNS, KEY_CLIENT_REQUESTS, KEY_CLIENT_OPENS, KEY_CLIENT_LOCKS, KEY_SLOW,
+    KEY_LOG_FORMAT,
     KEY_DEBUG,
 };
 static const struct key {
@@ -188,6 +195,8 @@ static const struct key {
     {"grace-time", KEY_GRACE},
     {"cache-size", KEY_CACHE},
     {"delegations", KEY_DELEGATIONS},
+    {"user", KEY_USER},
+    {"sandbox", KEY_SANDBOX},
     {"max-connections", KEY_CONNS},
     {"max-client-connections", KEY_CLIENT_CONNS},
     {"max-client-requests", KEY_CLIENT_REQUESTS},
@@ -225,6 +234,10 @@ static const char *set_key(struct options *o, const char *name, const char *valu
         return set_cache(&o->cache_size, value);
     case KEY_DELEGATIONS:
         return set_switch(&o->delegations, value);
+    case KEY_USER:
+        return set_text(&o->user, value);
+    case KEY_SANDBOX:
+        return set_switch(&o->sandbox, value);
     case KEY_CONNS:
         return set_count(&o->max.conns, value);
     case KEY_CLIENT_CONNS:
@@ -341,6 +354,8 @@ static void print_help(FILE *to)
           "      --config FILE         lines 'KEY = VALUE' with the options above as keys\n"
           "      --check-config        only see that the options and the file are right\n"
           "      --metrics [ADDR:]PORT serve metrics and a status page over HTTP (on the loopback address)\n"
+          "      --user NAME           become this user, as root, once the ports are bound\n"
+          "      --sandbox on|off      keep to the store's files and to harmless calls (on)\n"
           "      --max-connections N   in all (10000)\n"
           "      --max-client-connections N, --max-client-requests N\n"
           "                            of one address: connections (half of all), requests under way (4096)\n"
@@ -361,6 +376,8 @@ static const struct option longs[] = {{"store", required_argument, NULL, 'k'},
                                       {"grace-time", required_argument, NULL, 'k'},
                                       {"cache-size", required_argument, NULL, 'k'},
                                       {"delegations", required_argument, NULL, 'k'},
+                                      {"user", required_argument, NULL, 'k'},
+                                      {"sandbox", required_argument, NULL, 'k'},
                                       {"max-connections", required_argument, NULL, 'k'},
                                       {"max-client-connections", required_argument, NULL, 'k'},
                                       {"max-client-requests", required_argument, NULL, 'k'},
@@ -386,7 +403,7 @@ static int parse_pass(struct options *o, int argc, char **argv, bool second)
 {
     bool known, own_listen = false;
     const char *wrong;
-    int opt, which = 0, status;
+    int opt, which = 0, status = EXIT_USAGE;
     optind = 0;
     opterr = !second;
     while ((opt = getopt_long(argc, argv, "", longs, &which)) != -1) {
@@ -408,8 +425,10 @@ static int parse_pass(struct options *o, int argc, char **argv, bool second)
             }
             break;
         case 'c':
-            if (!second && (status = read_config(o, optarg)) != -1)
-                return status;
+            if (second)
+                break;
+            if (set_text(&o->config, optarg) || (status = read_config(o, optarg)) != -1)
+                return o->config ? status : EXIT_USAGE;
             break;
         case 'C':
             o->check_config = true;
@@ -440,6 +459,7 @@ int options_parse(struct options *o, int argc, char **argv)
     o->delegations = true;
     o->cache_size = default_cache();
     o->slow_time = 60;
+    o->sandbox = SANDBOX_DEFAULT;
     if ((status = parse_pass(o, argc, argv, false)) != -1 ||
         (status = parse_pass(o, argc, argv, true)) != -1)
         return status;
@@ -489,6 +509,10 @@ static bool take_over(struct options *o, const struct options *n, enum key_kind 
         return o->cache_size == n->cache_size;
     case KEY_DELEGATIONS:
         return o->delegations == n->delegations;
+    case KEY_USER:
+        return same_text(o->user, n->user);
+    case KEY_SANDBOX:
+        return o->sandbox == n->sandbox;
     case KEY_CONNS:
     case KEY_CLIENT_CONNS:
     case KEY_CLIENT_REQUESTS:
@@ -535,5 +559,7 @@ void options_release(struct options *o)
     o->ngrants = 0;
     free(o->store);
     free(o->metrics);
-    o->store = o->metrics = NULL;
+    free(o->user);
+    free(o->config);
+    o->store = o->metrics = o->user = o->config = NULL;
 }

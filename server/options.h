@@ -28,6 +28,9 @@ struct options {
     uint32_t lease_time, grace_time; /* seconds; grace 0: as the lease */
     uint64_t cache_size;             /* bytes */
     bool delegations;
+    char *user;    /* to become; NULL: who started it */
+    bool sandbox;
+    char *config;  /* the file, NULL: none */
     bool log_json;
     unsigned debug; /* LOG_RPC | ... */
     struct {                        /* 0: the layers' own */

@@ -15,10 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
 #include "config.h"
-#include "common/clock.h"
 #include "server/control/control.h"
 #include "server/metrics/metrics.h"
 #include "server/grant/grant.h"
@@ -26,6 +26,7 @@
 #include "server/nfs4/server.h"
 #include "server/options.h"
 #include "server/rpc/rpcserver.h"
+#include "server/sandbox.h"
 #include "server/state/state.h"
 #include "server/store/statedb.h"
 #include "server/store/volume.h"
@@ -41,6 +42,7 @@ struct daemon {
     int argc; /* of main, for reading the options again */
     char **argv;
     char *store; /* absolute */
+    int listen[OPTIONS_LISTEN_MAX]; /* sockets that are bound and not served yet; -1: none */
     sigset_t signals;
     struct statedb *db;
     struct metrics *metrics;
@@ -104,6 +106,42 @@ static int metrics_init(struct daemon *d)
 static void metrics_fini(struct daemon *d)
 {
     metrics_free(d->metrics);
+}
+
+/* --- before anything comes from outside --- */
+
+static void close_sockets(struct daemon *d)
+{
+    for (unsigned i = 0; i < d->opt.nlisten; i++) {
+        if (d->listen[i] >= 0)
+            close(d->listen[i]);
+        d->listen[i] = -1;
+    }
+    web_free(d->web);
+    d->web = NULL;
+}
+
+static int bind_init(struct daemon *d)
+{
+    int err = 0;
+    for (unsigned i = 0; i < d->opt.nlisten; i++)
+        d->listen[i] = -1;
+    for (unsigned i = 0; !err && i < d->opt.nlisten; i++) {
+        d->listen[i] = rpcserver_bind(d->opt.listen[i]);
+        err = d->listen[i] < 0 ? d->listen[i] : 0;
+    }
+    if (!err && d->opt.metrics)
+        err = web_new(d->opt.metrics, &d->web);
+    if (!err && d->opt.user)
+        err = sandbox_user(d->opt.user, d->opt.store);
+    if (err)
+        close_sockets(d);
+    return err;
+}
+
+static int sandbox_init(struct daemon *d)
+{
+    return d->opt.sandbox ? sandbox_enter(d->store, d->opt.config) : 0;
 }
 
 /* --- store --- */
@@ -312,10 +350,12 @@ static int listen_init(struct daemon *d)
         return err;
     }
     nfs4_program(&d->nfs, &d->nfs_prog);
-    for (unsigned i = 0; i < d->opt.nlisten; i++)
-        if ((err = rpcserver_listen(d->rpc, d->opt.listen[i], &d->nfs_prog)) ||
-            (err = add_address(d, i)))
+    for (unsigned i = 0; i < d->opt.nlisten; i++) {
+        int fd = d->listen[i];
+        d->listen[i] = -1;
+        if ((err = rpcserver_listen_fd(d->rpc, fd, &d->nfs_prog)) || (err = add_address(d, i)))
             goto out;
+    }
     d->control = (struct control){.vfs = d->vfs,
                                   .grants = d->grants,
                                   .engine = d->engine,
@@ -373,11 +413,6 @@ static void serve_fini(struct daemon *d)
 
 /* --- metrics and status page --- */
 
-static int web_bind(struct daemon *d)
-{
-    return d->opt.metrics ? web_new(d->opt.metrics, &d->web) : 0;
-}
-
 static int web_init(struct daemon *d)
 {
     return d->web ? web_start(d->web, &d->control) : 0;
@@ -395,9 +430,10 @@ static const struct step {
     int (*init)(struct daemon *d);
     void (*fini)(struct daemon *d); /* may be NULL */
 } steps[] = {
-    {process_init, NULL},       {metrics_init, metrics_fini}, {store_init, store_fini},
-    {grants_init, grants_fini}, {engine_init, engine_fini},   {vfs_init, vfs_fini},
-    {rpc_init, rpc_fini},       {state_init, state_fini},     {web_bind, web_fini},
+    {process_init, NULL},       {metrics_init, metrics_fini}, {bind_init, close_sockets},
+    {store_init, store_fini},   {sandbox_init, NULL},         {grants_init, grants_fini},
+    {engine_init, engine_fini}, {vfs_init, vfs_fini},         {rpc_init, rpc_fini},
+    {state_init, state_fini},
     {listen_init, listen_fini}, {serve_init, serve_fini},     {web_init, web_fini},
 };
 #define NSTEPS (sizeof(steps) / sizeof(steps[0]))

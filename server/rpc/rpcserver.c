@@ -83,17 +83,12 @@ fail:
     return err;
 }
 
-int rpcserver_listen(struct rpcserver *s, const char *addr, const struct oncrpc_program *prog)
+/* l, which is the next of s->listeners, is open. */
+static int add_listener(struct rpcserver *s, struct listener *l, const struct oncrpc_program *prog)
 {
-    struct listener *l = &s->listeners[s->nlisteners];
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = l};
     int err;
 
-    if (s->started || s->nlisteners == LISTENERS_MAX)
-        return -EBUSY;
-    err = listener_open(addr, l);
-    if (err)
-        return err;
     l->server = s;
     l->prog = prog;
     if (epoll_ctl(s->loops[0].epfd, EPOLL_CTL_ADD, l->fd, &ev) != 0) {
@@ -103,6 +98,37 @@ int rpcserver_listen(struct rpcserver *s, const char *addr, const struct oncrpc_
     }
     s->nlisteners++;
     return 0;
+}
+
+int rpcserver_listen(struct rpcserver *s, const char *addr, const struct oncrpc_program *prog)
+{
+    struct listener *l = &s->listeners[s->nlisteners];
+    int err;
+
+    if (s->started || s->nlisteners == LISTENERS_MAX)
+        return -EBUSY;
+    err = listener_open(addr, l);
+    return err ? err : add_listener(s, l, prog);
+}
+
+int rpcserver_bind(const char *addr)
+{
+    struct listener l;
+    int err = *addr == '/' ? -EINVAL : listener_open(addr, &l);
+
+    return err ? err : l.fd;
+}
+
+int rpcserver_listen_fd(struct rpcserver *s, int fd, const struct oncrpc_program *prog)
+{
+    struct listener *l = &s->listeners[s->nlisteners];
+
+    if (s->started || s->nlisteners == LISTENERS_MAX) {
+        close(fd);
+        return -EBUSY;
+    }
+    *l = (struct listener){.source = SOURCE_LISTENER, .fd = fd};
+    return add_listener(s, l, prog);
 }
 
 int rpcserver_port(const struct rpcserver *s, unsigned n)

@@ -30,6 +30,10 @@ int rpcserver_new(const struct rpcserver_conf *conf, struct rpcserver **out);
  * '/', on a Unix socket of mode 0666 (an old socket file is replaced). prog is borrowed.
  * -errno, with a log line that says what to do. */
 int rpcserver_listen(struct rpcserver *s, const char *addr, const struct oncrpc_program *prog);
+/* The same in two steps, so that rights to bind can be given up in between: a TCP socket that listens, or -errno after
+ * a log line; and serving on it, which takes fd over in any case. */
+int rpcserver_bind(const char *addr);
+int rpcserver_listen_fd(struct rpcserver *s, int fd, const struct oncrpc_program *prog);
 /* Changes the limits of a running server: those in conf but loops, workers and max_memory. */
 void rpcserver_set_limits(struct rpcserver *s, const struct rpcserver_conf *conf);
 /* The port a listener really has (for ":0"), n in the order of rpcserver_listen. */

@@ -42,9 +42,11 @@ done
 like "cache-size" "$(summary cache-size)" "^A size from 16M to 64T; a quarter of the machine's memory, at most 4G and at least 16M"
 for value in 16M 16777216 512MB 512MiB 64T 1g; do with "cache-size = $value"; ok "cache-size $value" check; done
 for value in 16777215 15M 65T 1E 1.5G -1M M; do with "cache-size = $value"; not_ok "no cache-size $value" check; done
-like "delegations" "$(summary delegations)" "^on or off ; on\. "
-for value in on off; do with "delegations = $value"; ok "delegations $value" check; done
-for value in yes 1 ON; do with "delegations = $value"; not_ok "no delegations $value" check; done
+for key in delegations sandbox; do
+    like "$key" "$(summary $key)" "^on or off ; on\. "
+    for value in on off; do with "$key = $value"; ok "$key $value" check; done
+    for value in yes 1 ON; do with "$key = $value"; not_ok "no $key $value" check; done
+done
 like "debug" "$(summary debug)" "^on , off , or some of rpc,ops,state,store with commas between; off\. "
 for value in on off rpc ops,state rpc,ops,state,store; do with "debug = $value"; ok "debug $value" check; done
 for value in yes 1 ON rpc, ,rpc rpc,,ops on,rpc 'rpc, ops'; do with "debug = $value"; not_ok "no debug $value" check; done

@@ -32,7 +32,8 @@ SYSTEM_TESTS = \
     tests/system/0820-admin-completion.t \
     tests/system/0830-admin-page.t \
     tests/system/0840-admin-snapshots.t \
-    tests/system/0850-admin-reload.t
+    tests/system/0850-admin-reload.t \
+    tests/system/0860-admin-privileges.t
 KERNEL_TESTS = \
     tests/system/0400-kernel-workflow.t \
     tests/system/0410-kernel-names.t \
