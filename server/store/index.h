@@ -162,6 +162,14 @@ void index_copy_free(struct index_copy *c); /* NULL is fine */
  * readonly: the index may not be written to either (by a checkpoint when it is closed). */
 int index_open_snapshot(const char *path, const char *shared, const char *label, bool readonly,
                         struct index **out);
+/* Makes an index in path with the tree in `tree` (a snapshot's database) and its chunks, of the index in `shared`.
+ * Only packs are shared then: index_list_packs tells which. Durable (but not its name). The counters are at least
+ * the given ones. -EEXIST, -EUCLEAN. */
+int index_create_clone(const char *path, const char *tree, const char *shared, const char *label,
+                       uint64_t next_chunk, uint32_t next_pack);
+/* Replaces the tree of an index that nobody else uses by a snapshot's, in one durable transaction. Inodes get a
+ * change attribute above all that were given out until now; epoch: of the store. Inodes without names go. */
+int index_rollback_tree(struct index *ix, const char *tree, uint64_t epoch);
 /* All snapshots by ascending id, committed state; fn returns false to stop. */
 int index_list_snaps(struct index *ix, bool (*fn)(void *arg, const struct index_snap *s), void *arg);
 

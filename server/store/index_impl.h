@@ -142,6 +142,8 @@ void index_conn_close(struct index_conn *c);
 int index_attach(struct index *ix, sqlite3 *db, const char *path, const char *name);
 /* The tables of a tree in an empty database. */
 int index_create_tree(struct index *ix, struct index_conn *c);
+/* All tables of an index, likewise. */
+int index_create_all(struct index *ix, struct index_conn *c);
 /* Runs statements without results. */
 int index_exec(struct index *ix, sqlite3 *db, const char *text);
 /* The single integer that a query gives. */

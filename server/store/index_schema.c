@@ -487,6 +487,13 @@ int index_create_tree(struct index *ix, struct index_conn *c)
     return rc ? rc : index_exec(ix, c->db, tree_schema);
 }
 
+int index_create_all(struct index *ix, struct index_conn *c)
+{
+    int rc = index_create_tree(ix, c);
+
+    return rc ? rc : index_exec(ix, c->db, shared_schema);
+}
+
 /* --- checkpoints --- */
 
 static uint64_t file_bytes(const char *path, const char *suffix)

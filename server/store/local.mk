@@ -32,7 +32,7 @@ libstore_a_SOURCES = \
     server/store/record.c server/store/record.h \
     server/store/replay.c \
     server/store/slot.c \
-    server/store/snap.c server/store/snap.h server/store/snap_int.h server/store/snap_open.c \
+    server/store/snap.c server/store/snap.h server/store/snap_int.h server/store/snap_clone.c server/store/snap_open.c \
     server/store/statedb.c server/store/statedb.h server/store/statedb_grant.c server/store/statedb_int.h \
     server/store/tend.c server/store/txg.c \
     server/store/types.h \

@@ -79,6 +79,13 @@ struct snap *snap_find_id(struct volume *v, uint64_t id)
     return NULL;
 }
 
+struct snap *snap_find_name(struct volume *v, const char *name)
+{
+    struct snap *s = find_name(v, name, strlen(name));
+
+    return s && s->row.state == SNAP_READY ? s : NULL;
+}
+
 static struct snap *add_snap(struct volume *v, const struct index_snap *row)
 {
     struct snap *s = vol_alloc(sizeof(*s));
@@ -404,7 +411,7 @@ static int get_ready(struct volume *v, const char *name, struct snap **out)
             return -EROFS;
         if (!*out)
             return -ENOENT;
-        if ((*out)->row.state != SNAP_READY)
+        if ((*out)->row.state != SNAP_READY || (*out)->cloning)
             return -EBUSY;
         if (!(*out)->opening)
             return 0;

@@ -39,7 +39,7 @@ int snap_check_name(const char *name, size_t len);
 /* Makes a snapshot; durable on return. Blocks, for as long as the copy takes; one at a time per volume, others wait.
  * id may be NULL. -EINVAL, -EEXIST, -ENOSPC, -EROFS (v is a snapshot, or failed), -ESTALE. */
 int snap_create(struct volume *v, const char *name, uint64_t *id);
-/* -ENOENT; -EBUSY: it is just being made. Durable on return. Blocks. */
+/* -ENOENT; -EBUSY: it is just being made, or cloned. Durable on return. Blocks. */
 int snap_destroy(struct volume *v, const char *name);
 /* -ENOENT, -EEXIST, -EINVAL, -EBUSY. Durable on return. Blocks. */
 int snap_rename(struct volume *v, const char *name, const char *to);
@@ -54,6 +54,17 @@ uint64_t snap_list_change(struct volume *v, struct timespec *mtime);
  * when it is destroyed, or when many others are opened and nobody has a reference. -ESTALE: there is none with
  * that id. -EAGAIN: it has to be opened first and may_block is false. -EUCLEAN. */
 int snap_open(struct volume *v, uint64_t id, bool may_block, struct volume **out);
+
+/* Makes dir (must not exist) with a volume that has what the snapshot has and can be written, durably. They share packs, by
+ * hard links; everything else is the clone's own. It has the snapshot's properties, but readonly, and no
+ * snapshots. v goes on meanwhile; the snapshot cannot be destroyed. After a failure dir may be there in part. -ENOENT, -EEXIST
+ * (dir), -ENOSPC, -EMLINK, -EUCLEAN. Blocks. */
+int snap_clone(struct volume *v, const char *name, const char *dir);
+/* Makes the volume in dir, which must have been closed without an error, what the snapshot has: names, attributes, bytes.
+ * All snapshots stay, younger ones too. Inode numbers are the snapshot's; no change attribute is one that was seen
+ * before. One transaction: after a crash it has happened or not. epoch: of the store. -ENOENT, -EBUSY: the volume is
+ * open. -EUCLEAN. Blocks. */
+int snap_rollback(const char *dir, const char *label, const char *name, uint64_t epoch);
 
 /* Ids of volumes and snapshots in one number: what file systems, files and handles are told apart by. */
 #define SNAP_ID_SHIFT 40

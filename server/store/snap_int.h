@@ -11,6 +11,8 @@
 char *snap_path(const struct volume *v, uint64_t id, const char *suffix);
 /* Lock held. */
 struct snap *snap_find_id(struct volume *v, uint64_t id);
+/* One that is ready. */
+struct snap *snap_find_name(struct volume *v, const char *name);
 /* Ends a snapshot's volume and drops a reference to it: its users get -ESTALE from now on. NULL is fine. No
  * lock held. */
 void snap_shut(struct volume *c);

@@ -410,6 +410,7 @@ struct snap {
     struct volume *open; /* referenced */
     bool opening;
     uint64_t used_ms; /* when it was last asked for */
+    unsigned cloning; /* that many clones are being made of it */
 };
 struct snap_request; /* a snapshot to be made: of the thread in snap_create */
 

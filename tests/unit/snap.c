@@ -240,6 +240,215 @@ static void may_fail(void **state)
     }
 }
 
+/* --- clones and rollbacks --- */
+
+/* Another volume beside T. */
+static void other(struct vt *o, const char *name)
+{
+    *o = T;
+    snprintf(o->dir, sizeof(o->dir), "%.60s/%s", T.base, name);
+    store_call_init(&o->c, true);
+}
+
+static void open_other(struct vt *o)
+{
+    assert_int_equal(volume_open(o->e, o->dir, "test/other", 8, &o->v), 0);
+}
+
+static void steps(struct model *m, struct vt *t, int n)
+{
+    while (n--) {
+        model_step(m, t);
+        store_call_release(&t->c);
+    }
+}
+
+static void find_inodes(struct model *m, struct vt *t)
+{
+    struct vattr a;
+
+    for (int d = 0; d < MODEL_DIRS; d++) {
+        char name[16];
+        snprintf(name, sizeof(name), "d%d", d);
+        if (d)
+            assert_int_equal(vt_lookup(t, &t->c, ROOT, name, &a), 0);
+        m->dirs[d] = d ? a.ino : ROOT;
+        for (int n = 0; n < MODEL_NAMES; n++) {
+            if (m->names[d][n] < 0)
+                continue;
+            snprintf(name, sizeof(name), "f%d", n);
+            assert_int_equal(vt_lookup(t, &t->c, m->dirs[d], name, &a), 0);
+            m->files[m->names[d][n]].ino = a.ino;
+        }
+    }
+}
+
+static void clone_apart(void **state)
+{
+    struct model *m = malloc(sizeof(*m)), *c;
+    struct snap_info s;
+    char cmd[512];
+    struct vt o;
+
+    model_init(m, 5, false);
+    model_make_dirs(m, &T);
+    steps(m, &T, 200);
+    assert_int_equal(snap_create(T.v, "a", NULL), 0);
+    c = model_copy(m);
+    steps(m, &T, 100);
+    other(&o, "clone");
+    assert_int_equal(snap_clone(T.v, "none", o.dir), -ENOENT);
+    assert_int_equal(snap_clone(T.v, "a", T.dir), -EEXIST);
+    assert_int_equal(snap_clone(T.v, "a", o.dir), 0);
+    model_check_disk(&o);
+    open_other(&o);
+    assert_int_equal(model_compare(c, &o), 0);
+    assert_int_equal(snap_list(o.v, 0, &s, 1), 0);
+    /* both go their ways; a snapshot of the clone, too */
+    find_inodes(c, &o);
+    steps(c, &o, 150);
+    steps(m, &T, 150);
+    assert_int_equal(snap_create(o.v, "a", NULL), 0);
+    compare_snap(&o, c, "a");
+    assert_int_equal(snap_destroy(T.v, "a"), 0);
+    settle_held(&T, 0);
+    steps(c, &o, 50);
+    assert_int_equal(model_compare(c, &o), 0);
+    assert_int_equal(model_compare(m, &T), 0);
+    assert_int_equal(volume_close(o.v), 0);
+    model_check_disk(&o);
+    /* the clone needs nothing of what it came from */
+    vt_close(&T);
+    snprintf(cmd, sizeof(cmd), "rm -rf '%s' && mv '%s' '%s'", T.dir, o.dir, T.dir);
+    assert_int_equal(system(cmd), 0);
+    vt_open(&T);
+    assert_int_equal(model_compare(c, &T), 0);
+    model_drop(m);
+    model_drop(c);
+}
+
+static void clone_may_fail(void **state)
+{
+    static const char *const points[] = {"clone.index", "clone.sync", "clone.link", "clone.done"};
+    struct model *m = malloc(sizeof(*m));
+    char cmd[256];
+    struct vt o;
+
+    model_init(m, 6, false);
+    model_make_dirs(m, &T);
+    steps(m, &T, 100);
+    assert_int_equal(snap_create(T.v, "a", NULL), 0);
+    other(&o, "clone");
+    for (size_t i = 0; i < sizeof(points) / sizeof(*points); i++) {
+        fault_arm(points[i], 1, FAULT_FAIL);
+        assert_int_equal(snap_clone(T.v, "a", o.dir), -EIO);
+        fault_disarm();
+        snprintf(cmd, sizeof(cmd), "rm -rf '%s'", o.dir);
+        assert_int_equal(system(cmd), 0);
+    }
+    assert_int_equal(snap_clone(T.v, "a", o.dir), 0);
+    model_check_disk(&o);
+    assert_int_equal(snap_destroy(T.v, "a"), 0);
+    model_drop(m);
+}
+
+static void close_and_roll_back(const char *name, int want)
+{
+    assert_int_equal(snap_rollback(T.dir, "test/vol", name, T.epoch), -EBUSY); /* it is open */
+    vt_close(&T);
+    assert_int_equal(snap_rollback(T.dir, "test/vol", name, T.epoch), want);
+    model_check_disk(&T);
+    vt_open(&T);
+}
+
+static void roll_back(void **state)
+{
+    struct model *m = malloc(sizeof(*m)), *a, *b;
+    struct vattr dir, x;
+    uint64_t young, fresh, change = 0;
+
+    model_init(m, 7, false);
+    model_make_dirs(m, &T);
+    steps(m, &T, 200);
+    assert_int_equal(snap_create(T.v, "a", NULL), 0);
+    a = model_copy(m);
+    steps(m, &T, 200);
+    put(&T, "young", "x", 1, &young);
+    assert_int_equal(snap_create(T.v, "b", NULL), 0);
+    b = model_copy(m);
+    steps(m, &T, 200);
+    for (int i = 0; i < 4; i++) { /* back and forth */
+        struct model *to = i % 2 ? b : a;
+        assert_int_equal(volume_getattr(T.v, &T.c, ROOT, 0, &dir), 0);
+        change = dir.change > change ? dir.change : change;
+        close_and_roll_back(i % 2 ? "b" : "a", 0);
+        assert_int_equal(model_compare(to, &T), 0);
+        compare_snap(&T, a, "a");
+        compare_snap(&T, b, "b");
+        assert_int_equal(volume_getattr(T.v, &T.c, ROOT, 0, &dir), 0);
+        assert_true(dir.change > change);
+        assert_int_equal(volume_getattr(T.v, &T.c, young, 0, &x), i % 2 ? 0 : -ESTALE);
+        model_drop(m);
+        m = model_copy(to);
+        find_inodes(m, &T);
+        put(&T, "fresh", "y", 1, &fresh);
+        assert_true(fresh > young); /* numbers are not used again */
+        assert_int_equal(vt_unlink(&T, ROOT, "fresh"), 0);
+        steps(m, &T, 60);
+    }
+    close_and_roll_back("none", -ENOENT);
+    assert_int_equal(model_compare(m, &T), 0);
+    assert_int_equal(snap_destroy(T.v, "a"), 0);
+    compare_snap(&T, b, "b");
+    assert_int_equal(snap_destroy(T.v, "b"), 0);
+    settle_held(&T, 0);
+    assert_int_equal(model_compare(m, &T), 0);
+    model_drop(m);
+    model_drop(a);
+    model_drop(b);
+}
+
+/* A failure or a crash in a rollback: all of it or nothing. */
+static void roll_back_may_fail(void **state)
+{
+    static const char *const points[] = {"rollback.begin", "rollback.tree", "rollback.done"};
+    struct model *m = malloc(sizeof(*m)), *a;
+
+    model_init(m, 8, false);
+    model_make_dirs(m, &T);
+    steps(m, &T, 100);
+    assert_int_equal(snap_create(T.v, "a", NULL), 0);
+    a = model_copy(m);
+    steps(m, &T, 100);
+    vt_close(&T);
+    for (size_t i = 0; i < sizeof(points) / sizeof(*points); i++) {
+        bool last = i == sizeof(points) / sizeof(*points) - 1;
+        int status;
+        pid_t pid;
+        if (!last) {
+            fault_arm(points[i], 1, FAULT_FAIL);
+            assert_int_equal(snap_rollback(T.dir, "test/vol", "a", T.epoch), -EIO);
+            fault_disarm();
+            model_check_disk(&T);
+        }
+        pid = fork();
+        if (pid == 0) {
+            fault_arm(points[i], 1, FAULT_CRASH);
+            (void)snap_rollback(T.dir, "test/vol", "a", T.epoch);
+            _exit(0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 99);
+        model_check_disk(&T);
+        vt_open(&T);
+        assert_int_equal(model_compare(last ? a : m, &T), 0);
+        vt_close(&T);
+    }
+    vt_open(&T);
+    model_drop(m);
+    model_drop(a);
+}
+
 /* --- crashes --- */
 
 #define STEPS 60
@@ -522,6 +731,10 @@ int main(void)
         TF(may_fail),
         TF(hold_what_was),
         TF(beside_writers),
+        TF(clone_apart),
+        TF(clone_may_fail),
+        TF(roll_back),
+        TF(roll_back_may_fail),
         cmocka_unit_test(die_in_snapshots),
         cmocka_unit_test(die_at_each_point),
     };
