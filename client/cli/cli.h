@@ -39,6 +39,7 @@ bool cli_number(const char *text, int base, unsigned long long max, unsigned lon
 
 int cmd_cat(struct cli *cli, int argc, char **argv);
 int cmd_check(struct cli *cli, int argc, char **argv);
+int cmd_clone(struct cli *cli, int argc, char **argv);
 int cmd_cp(struct cli *cli, int argc, char **argv);
 int cmd_create(struct cli *cli, int argc, char **argv);
 int cmd_destroy(struct cli *cli, int argc, char **argv);
@@ -57,8 +58,6 @@ int cmd_mv(struct cli *cli, int argc, char **argv);
 int cmd_rm(struct cli *cli, int argc, char **argv);
 int cmd_set(struct cli *cli, int argc, char **argv);
 int cmd_snapshot(struct cli *cli, int argc, char **argv);
-/* Calls a control procedure that takes a snapshot's name, another name and flags. */
-int snapshot_pair(struct cli *cli, char *name, char *to, unsigned flags, unsigned long proc);
 int cmd_status(struct cli *cli, int argc, char **argv);
 int cmd_top(struct cli *cli, int argc, char **argv);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * cmd_snapshot: volnfs snapshot create|list|destroy|rename.
+ * cmd_snapshot: volnfs snapshot create|list|destroy|rename|rollback, volnfs clone.
  */
 #include <stdio.h>
 #include <string.h>
@@ -7,6 +7,10 @@
 
 #include "client/cli/connect.h"
 #include "client/cli/format.h"
+
+enum { ROLLBACK_DESTROY = 1, ROLLBACK_KEEP = 2 }; /* control.x */
+
+static unsigned younger; /* what a rollback does with younger snapshots */
 
 /* Calls proc, which takes a name and answers with a result, for each argument. */
 static int each_name(struct cli *cli, int argc, char **argv, rpcproc_t proc)
@@ -44,7 +48,7 @@ static int do_destroy(struct cli *cli, int argc, char **argv)
     return each_name(cli, argc, argv, CONTROL_SNAP_DESTROY);
 }
 
-int snapshot_pair(struct cli *cli, char *name, char *to, unsigned flags, unsigned long proc)
+static int snapshot_pair(struct cli *cli, char *name, char *to, unsigned flags, unsigned long proc)
 {
     control_pair_args args = {.name = name, .to = to, .flags = flags};
     control_result r;
@@ -71,6 +75,13 @@ static int do_rename(struct cli *cli, int argc, char **argv)
     if (argc != 2)
         return cli_usage(cli, "a snapshot and its new name are needed");
     return snapshot_pair(cli, argv[0], argv[1], 0, CONTROL_SNAP_RENAME);
+}
+
+static int do_rollback(struct cli *cli, int argc, char **argv)
+{
+    if (argc != 1)
+        return cli_usage(cli, "one snapshot to go back to is needed");
+    return snapshot_pair(cli, argv[0], (char *)"", younger, CONTROL_SNAP_ROLLBACK);
 }
 
 /* --- list --- */
@@ -137,15 +148,39 @@ int cmd_snapshot(struct cli *cli, int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(struct cli *cli, int argc, char **argv);
-    } actions[] = {{"create", do_create}, {"destroy", do_destroy}, {"list", do_list}, {"rename", do_rename}};
+    } actions[] = {{"create", do_create},
+                   {"destroy", do_destroy},
+                   {"list", do_list},
+                   {"rename", do_rename},
+                   {"rollback", do_rollback}};
+    static const struct option longs[] = {{"destroy-younger", no_argument, NULL, 'r'},
+                                          {"keep-younger", no_argument, NULL, 'k'},
+                                          {0}};
     int opt, status = 0;
-    while ((opt = cli_getopt(cli, argc, argv, NULL, NULL, &status)) != -1)
-        return status;
+    while ((opt = cli_getopt(cli, argc, argv, "rk", longs, &status)) != -1) {
+        if (opt == '?')
+            return status;
+        younger |= opt == 'r' ? ROLLBACK_DESTROY : ROLLBACK_KEEP;
+    }
     if (optind == argc)
-        return cli_usage(cli, "create, list, destroy or rename?");
+        return cli_usage(cli, "create, list, destroy, rename or rollback?");
+    if (younger && strcmp(argv[optind], "rollback"))
+        return cli_usage(cli, "only rollback minds younger snapshots");
+    if (younger == (ROLLBACK_DESTROY | ROLLBACK_KEEP))
+        return cli_usage(cli, "destroy younger snapshots or keep them?");
     for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
         if (!strcmp(argv[optind], actions[i].name))
             return actions[i].run(cli, argc - optind - 1, argv + optind + 1);
-    return cli_usage(cli, "'%.40s' is nothing to do with a snapshot: use create, list, destroy or rename",
+    return cli_usage(cli, "'%.40s' is nothing to do with a snapshot: use create, list, destroy, rename or rollback",
                      argv[optind]);
+}
+
+int cmd_clone(struct cli *cli, int argc, char **argv)
+{
+    int opt, status = 0;
+    while ((opt = cli_getopt(cli, argc, argv, NULL, NULL, &status)) != -1)
+        return status;
+    if (argc - optind != 2)
+        return cli_usage(cli, "a snapshot and the name of a new volume are needed");
+    return snapshot_pair(cli, argv[optind], argv[optind + 1], 0, CONTROL_SNAP_CLONE);
 }

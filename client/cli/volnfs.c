@@ -31,9 +31,13 @@ static const struct verb verbs[] = {
      "  quota-files=none|NUMBER               the most files and directories\n"
      "  readonly=on|off                       refuse changes\n"
      "  snapdir=hidden|visible                list .snapshots in the root directory\n"},
-    {"snapshot", "create|destroy USER/VOLUME@NAME... | rename USER/VOLUME@NAME NEW | list [USER[/VOLUME]] [--json]",
+    {"snapshot", "create|destroy USER/VOLUME@NAME... | rename USER/VOLUME@NAME NEW | rollback [-r|-k] USER/VOLUME@NAME | "
+     "list [USER[/VOLUME]] [--json]",
      "keep what a volume holds at a moment", cmd_snapshot,
+     "\n  -r, --destroy-younger  rollback destroys the snapshots made since then\n"
+     "  -k, --keep-younger     rollback keeps them\n"
      "\nA snapshot is read at USER/VOLUME@NAME, like a volume, and in .snapshots/NAME of the volume.\n"},
+    {"clone", "USER/VOLUME@NAME USER/NEW", "make a volume that begins as a snapshot is", cmd_clone, NULL},
     {"grant",
      "NETWORK OBJECT [--ro] [--create] [--squash none|root|all] [--anon UID:GID] [--expires TIME] [--label TEXT]",
      "let a network reach the server, a user, a volume or a folder", cmd_grant,

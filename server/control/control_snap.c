@@ -66,6 +66,31 @@ static bool do_rename(struct proc_call *pc, void *args)
     return xdr_control_result(pc->out, &r);
 }
 
+static bool do_clone(struct proc_call *pc, void *args)
+{
+    const control_pair_args *a = args;
+    control_result r;
+    int err = vfs_snap_clone(pc->c->vfs, a->name, a->to);
+    if (err == -EEXIST || err == -EINVAL)
+        say_error(&r, pc->text, err, strchr(a->name, '@') ? a->to : a->name);
+    else
+        say_snap(&r, pc->text, err, a->name);
+    return xdr_control_result(pc->out, &r);
+}
+
+static bool do_rollback(struct proc_call *pc, void *args)
+{
+    const control_pair_args *a = args;
+    control_result r;
+    int err = vfs_snap_rollback(pc->c->vfs, a->name, a->flags);
+    if (err == -EEXIST)
+        say(&r, pc->text, err, "there are younger snapshots than '%s': --destroy-younger removes them, --keep-younger "
+            "keeps them", a->name);
+    else
+        say_snap(&r, pc->text, err, a->name);
+    return xdr_control_result(pc->out, &r);
+}
+
 /* --- listing --- */
 
 struct list {
@@ -151,5 +176,7 @@ const struct control_proc control_snap_procs[] = {
     {CONTROL_SNAP_DESTROY, false, true, do_destroy, CONTROL_ARGS(control_name_args), NULL},
     {CONTROL_SNAP_LIST, false, true, do_list, CONTROL_ARGS(control_name_args), refuse_list},
     {CONTROL_SNAP_RENAME, false, true, do_rename, CONTROL_ARGS(control_pair_args), NULL},
+    {CONTROL_SNAP_CLONE, false, true, do_clone, CONTROL_ARGS(control_pair_args), NULL},
+    {CONTROL_SNAP_ROLLBACK, false, true, do_rollback, CONTROL_ARGS(control_pair_args), NULL},
     {0},
 };

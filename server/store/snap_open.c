@@ -67,6 +67,7 @@ void snap_shut(struct volume *c)
         return;
     pthread_mutex_lock(&c->lock);
     c->closing = true;
+    c->comes_back = c->parent->comes_back;
     vol_wake(c);
     while (c->inside || c->work)
         vol_wait(c, 0);

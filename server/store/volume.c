@@ -62,8 +62,9 @@ int vol_enter(struct volume *v)
 {
     pthread_mutex_lock(&v->lock);
     if (v->closing) {
+        bool again = v->comes_back;
         pthread_mutex_unlock(&v->lock);
-        return -ESTALE;
+        return again ? -EBUSY : -ESTALE;
     }
     v->inside++;
     return 0;
@@ -550,6 +551,13 @@ static int volume_end(struct volume *v, bool keep)
     v->ix = NULL;
     volume_unref(v);
     return err;
+}
+
+void volume_comes_back(struct volume *v)
+{
+    pthread_mutex_lock(&v->lock);
+    v->comes_back = true;
+    pthread_mutex_unlock(&v->lock);
 }
 
 int volume_close(struct volume *v)

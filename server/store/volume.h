@@ -74,6 +74,8 @@ void volume_unref(struct volume *v);
 /* Makes everything durable (also unstable data), stops the volume's threads; later calls get -ESTALE.
  * Waits for callers inside. Drops the caller's reference. Returns the last flush error, if any. */
 int volume_close(struct volume *v);
+/* Before volume_close of a volume that is opened again soon: calls get -EBUSY from then on, not -ESTALE. */
+void volume_comes_back(struct volume *v);
 /* As volume_close, but throws memory away; dir may then be removed. */
 void volume_abandon(struct volume *v);
 /* The user it belongs to, as its opener says; 0 at first. */

@@ -447,6 +447,7 @@ struct volume {
     pthread_cond_t cond;        /* busy slots, loads, commits; callers leaving */
     pthread_cond_t commit_cond; /* the commit thread */
     bool closing, stop, closed;
+    bool comes_back; /* volume_comes_back */
     unsigned inside, work, waiting;
 
     struct htab inodes, dents, slots;

@@ -9,11 +9,10 @@
 #include "server/store/snap.h"
 #include "server/vfs/namespace.h"
 
-/* The open volume of "alice/mydata@name", with a reference, and the part behind the '@', which is checked. */
-static int open_of(struct vfs *v, const char *full, struct volume **out, const char **snap)
+/* The volume of "alice/mydata@name", with a reference, and the part behind the '@', which is checked. */
+static int find_of(struct vfs *v, const char *full, struct nvol **out, const char **snap)
 {
     const char *at = strchr(full, '@');
-    struct nvol *n;
     char *name;
     int err;
     *out = NULL;
@@ -23,8 +22,17 @@ static int open_of(struct vfs *v, const char *full, struct volume **out, const c
     name = strndup(full, (size_t)(at - full));
     if (!name)
         return -ENOMEM;
-    err = ns_vol_find(v, name, &n);
+    err = ns_vol_find(v, name, out);
     free(name);
+    return err;
+}
+
+/* The open volume of "alice/mydata@name", with a reference. */
+static int open_of(struct vfs *v, const char *full, struct volume **out, const char **snap)
+{
+    struct nvol *n;
+    int err = find_of(v, full, &n, snap);
+    *out = NULL;
     if (err)
         return err;
     err = ns_vol_open(v, n, true, out);
@@ -68,6 +76,47 @@ int vfs_snap_rename(struct vfs *v, const char *full, const char *to)
         log_info("snapshot %s renamed to %s", full, to);
     volume_unref(vol);
     return err;
+}
+
+int vfs_snap_clone(struct vfs *v, const char *full, const char *to)
+{
+    const char *slash = strchr(to, '/'), *snap;
+    struct nvol *src, *n = NULL;
+    uint64_t user = 0;
+    int err = find_of(v, full, &src, &snap);
+    if (err)
+        return err;
+    if (!slash || statedb_check_user_name(to, (size_t)(slash - to)) ||
+        statedb_check_volume_name(slash + 1, strlen(slash + 1)))
+        err = -EINVAL;
+    for (int i = 0; !err && i < 8; i++) { /* the user may be removed again in between */
+        err = ns_user_add(v, to, (size_t)(slash - to), &user, NULL);
+        if (err && err != -EEXIST)
+            break;
+        err = ns_vol_clone(v, src, snap, user, slash + 1, strlen(slash + 1), &n);
+        ns_vol_put(n);
+        if (err != -ESTALE)
+            break;
+        err = 0;
+    }
+    ns_vol_put(src);
+    if (!err)
+        log_info("snapshot %s cloned to %s", full, to);
+    return err;
+}
+
+int vfs_snap_rollback(struct vfs *v, const char *full, unsigned flags)
+{
+    const char *snap;
+    struct nvol *n;
+    int err = find_of(v, full, &n, &snap);
+    if (err)
+        return err;
+    err = ns_vol_rollback(v, n, snap, flags);
+    ns_vol_put(n);
+    if (!err)
+        log_info("volume rolled back to %s", full);
+    return err == -ESTALE ? -ENOENT : err;
 }
 
 int vfs_snap_list(struct vfs *v, const char *name,

@@ -491,9 +491,10 @@ out:
 
 /* --- volumes --- */
 
-int ns_vol_create(struct vfs *v, uint64_t user, const char *name, size_t len,
-                  const struct volume_props *props, const struct vset *root, struct nvol **out,
-                  struct dir_change *dc)
+/* Enters a new volume, whose folder make() makes. */
+static int add_volume(struct vfs *v, uint64_t user, const char *name, size_t len,
+                      int (*make)(const void *arg, const char *path), const void *arg, struct nvol **out,
+                      struct dir_change *dc)
 {
     int err = statedb_check_volume_name(name, len);
     struct volume_row row = {.user = user};
@@ -532,7 +533,7 @@ int ns_vol_create(struct vfs *v, uint64_t user, const char *name, size_t len,
             err = -ENOMEM;
             goto out;
         }
-        err = volume_create(path, props, root);
+        err = make(arg, path);
     } while (err == -EEXIST);
     made = true; /* maybe in part */
     if (err || (err = fault_point("namespace.row")))
@@ -559,6 +560,93 @@ out:
     if (!err)
         names_changed(v);
     ns_vol_put(n);
+    free(path);
+    return err;
+}
+
+struct fresh {
+    const struct volume_props *props;
+    const struct vset *root;
+};
+
+static int make_fresh(const void *arg, const char *path)
+{
+    const struct fresh *f = arg;
+    return volume_create(path, f->props, f->root);
+}
+
+int ns_vol_create(struct vfs *v, uint64_t user, const char *name, size_t len,
+                  const struct volume_props *props, const struct vset *root, struct nvol **out,
+                  struct dir_change *dc)
+{
+    const struct fresh f = {props, root};
+    return add_volume(v, user, name, len, make_fresh, &f, out, dc);
+}
+
+struct cloning {
+    struct volume *vol;
+    const char *snap;
+};
+
+static int make_clone(const void *arg, const char *path)
+{
+    const struct cloning *c = arg;
+    return snap_clone(c->vol, c->snap, path);
+}
+
+int ns_vol_clone(struct vfs *v, struct nvol *src, const char *snap, uint64_t user, const char *name, size_t len,
+                 struct nvol **out)
+{
+    struct cloning c = {.snap = snap};
+    int err = ns_vol_open(v, src, true, &c.vol);
+    *out = NULL;
+    if (err)
+        return err == -ESTALE ? -ENOENT : err;
+    err = add_volume(v, user, name, len, make_clone, &c, out, NULL);
+    volume_unref(c.vol);
+    return err;
+}
+
+/* Sees that the snapshot may be gone back to, or makes it so. */
+static int prepare_rollback(struct volume *vol, const char *snap, unsigned flags)
+{
+    struct snap_info s, younger;
+    int r, err = snap_find(vol, snap, strlen(snap), &s);
+    while (!err && !(flags & VFS_ROLLBACK_KEEP) && (r = snap_list(vol, s.id, &younger, 1)) != 0) {
+        if (r < 0)
+            return r;
+        err = flags & VFS_ROLLBACK_DESTROY ? snap_destroy(vol, younger.name) : -EEXIST;
+    }
+    return err;
+}
+
+int ns_vol_rollback(struct vfs *v, struct nvol *n, const char *snap, unsigned flags)
+{
+    char label[USER_NAME_MAX + VOLUME_NAME_MAX + 2];
+    char *path = trash_volume_path(v->store, n->id);
+    struct volume *vol;
+    int err = path ? 0 : -ENOMEM;
+    /* Whoever wants the volume meanwhile waits for life, or comes again (volume_comes_back). */
+    pthread_mutex_lock(&n->life);
+    if (!err && n->dead)
+        err = -ENOENT;
+    if (!err && !n->vol)
+        err = open_cold(v, n);
+    if (!err)
+        err = prepare_rollback(n->vol, snap, flags);
+    if (err)
+        goto out;
+    pthread_rwlock_wrlock(&v->lock);
+    snprintf(label, sizeof(label), "%s/%s", n->owner ? n->owner->name : "?", n->name);
+    vol = n->vol;
+    n->vol = NULL;
+    pthread_rwlock_unlock(&v->lock);
+    volume_comes_back(vol);
+    err = volume_close(vol);
+    if (!err)
+        err = snap_rollback(path, label, snap, statedb_epoch(v->db));
+out:
+    pthread_mutex_unlock(&n->life);
     free(path);
     return err;
 }

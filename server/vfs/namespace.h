@@ -91,6 +91,11 @@ int ns_user_del(struct vfs *v, const char *name, size_t len, struct dir_change *
 int ns_vol_create(struct vfs *v, uint64_t user, const char *name, size_t len,
                   const struct volume_props *props, const struct vset *root, struct nvol **out,
                   struct dir_change *dc);
+/* As ns_vol_create, with a clone of src's snapshot in it. -ENOENT: there is no such snapshot. */
+int ns_vol_clone(struct vfs *v, struct nvol *src, const char *snap, uint64_t user, const char *name, size_t len,
+                 struct nvol **out);
+/* Makes a volume what its snapshot has. -EEXIST: there are younger snapshots; flags: what to do with them then. */
+int ns_vol_rollback(struct vfs *v, struct nvol *n, const char *snap, unsigned flags);
 /* only_empty: -ENOTEMPTY if there is a name in it; -EPERM unless c (not NULL then) owns it. */
 int ns_vol_destroy(struct vfs *v, struct nvol *n, bool only_empty, const struct vcred *c,
                    struct dir_change *dc);

@@ -188,6 +188,13 @@ int vfs_snap_create(struct vfs *v, const char *full);
 int vfs_snap_destroy(struct vfs *v, const char *full);
 /* to: the new name, "name" alone or the whole with the same volume (else -EXDEV). */
 int vfs_snap_rename(struct vfs *v, const char *full, const char *to);
+/* Makes the volume `to` ("bob/new"; its user is made if missing) with what the snapshot has. -EEXIST. */
+int vfs_snap_clone(struct vfs *v, const char *full, const char *to);
+/* Makes the volume what the snapshot has. Its users go on with that: what they have open is the file of the same inode, or
+ * stale. -EEXIST: there are younger snapshots, and flags does not say what to do with them. Other errors after
+ * which the volume is as before: as volume_close, snap_rollback. */
+enum { VFS_ROLLBACK_DESTROY = 1, VFS_ROLLBACK_KEEP = 2 };
+int vfs_snap_rollback(struct vfs *v, const char *full, unsigned flags);
 /* Calls fn for each snapshot of the volume `name`, oldest first, with the volume's id. */
 int vfs_snap_list(struct vfs *v, const char *name,
                   int (*fn)(void *arg, uint64_t volume, const struct snap_info *s), void *arg);

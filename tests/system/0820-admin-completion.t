@@ -50,11 +50,12 @@ is "values that begin so" "$(complete_line set alice/mine compression = o)" "off
 is "properties to create with" "$(complete_line create alice/new -o r)" "readonly="
 is "a property to get" "$(complete_line get alice/mine c)" "compression"
 volnfs snapshot create alice/mydata@monday alice/mydata@tuesday
-is "what to do with snapshots" "$(complete_line snapshot '')" "create destroy list rename"
+is "what to do with snapshots" "$(complete_line snapshot '')" "create destroy list rename rollback"
 is "volumes to take snapshots of" "$(complete_line snapshot create b)" "bob/all@"
 is "volumes that have some" "$(complete_line snapshot destroy '')" "alice/mydata@"
 is "snapshots" "$(complete_line snapshot destroy alice/mydata @)" "monday tuesday"
 is "that begin so" "$(complete_line snapshot rename alice/mydata @ t)" "tuesday"
+is "one to clone" "$(complete_line clone alice/mydata @ m)" "monday"
 is "where @ is no word of its own" "$(complete_line snapshot destroy alice/mydata@m)" "alice/mydata@monday"
 # shellcheck disable=SC2016
 VOLNFS_STORE='$(touch '$T'/ran)'

@@ -42,6 +42,23 @@ ok "the server stops" server_stop
 ok "check, server down" volnfs check --data --all
 ok "the server starts again" server_start
 is "the snapshot is there, with its new name" "$(run_in -v alice/mydata@tuesday:ro=/snap -- cat /snap/f)" one
+ok "clone" volnfs clone alice/mydata@tuesday bob/copy
+not_ok "clone into what is there" volnfs clone alice/mydata@tuesday bob/copy
+not_ok "clone what is not there" volnfs clone alice/mydata@none bob/more
+is "it has what was" "$(run_in -v bob/copy=/c -- sh -c 'cat /c/f; tail -n1 /c/d/g' | tr '\n' ' ')" "one 20000 "
+ok "it can be written" run_in -v bob/copy=/c -- sh -c 'echo three >/c/f && seq 30000 >/c/d/g && sync'
+is "and is a volume of its own" "$(run_in -v alice/mydata -v alice/mydata@tuesday:ro=/snap -- cat /volumes/mydata/f /snap/f | tr '\n' ' ')" "two one "
+ok "another snapshot" volnfs snapshot create alice/mydata@wednesday
+not_ok "rollback with a younger one" volnfs snapshot rollback alice/mydata@tuesday
+not_ok "rollback, both ways" volnfs snapshot rollback -r -k alice/mydata@tuesday
+ok "rollback under a reader" run_in -v alice/mydata -- sh -c 'exec 3</volumes/mydata/f
+    "$1" --store "$2" snapshot rollback --keep-younger alice/mydata@tuesday >&2
+    test "$(cat /volumes/mydata/f)" = one && test "$(tail -n1 /volumes/mydata/d/g)" = 20000' - "$(realpath "$VOLNFS")" "$T/store"
+ok "and forward again" volnfs snapshot rollback alice/mydata@wednesday
+is "to what was" "$(run_in -v alice/mydata -- sh -c 'cat /volumes/mydata/f; ls /volumes/mydata/d' | tr '\n' ' ')" "two "
+ok "rollback that destroys" volnfs snapshot rollback -r alice/mydata@tuesday
+is "leaves one" "$(volnfs snapshot list --json | json '[s["name"] for s in d]')" "['alice/mydata@tuesday']"
+ok "check of both" volnfs check --data --all
 ok "destroy" volnfs snapshot destroy alice/mydata@tuesday
 not_ok "destroy it again" volnfs snapshot destroy alice/mydata@tuesday
 is "nothing is left" "$(run_in -v alice/mydata -- ls /volumes/mydata/.snapshots)" ""
@@ -53,5 +70,7 @@ freed() {
     return 1
 }
 ok "and its bytes are free again" freed
+ok "what was cloned can go" volnfs destroy alice/mydata
+is "the clone stays" "$(run_in -v bob/copy=/c -- sh -c 'cat /c/f; tail -n1 /c/d/g' | tr '\n' ' ')" "three 30000 "
 ok "check" volnfs check --data --all
 done_testing

@@ -303,11 +303,60 @@ static void handles_last(void **state)
     vobj_release(&dir);
 }
 
+static void clone_and_roll_back(void **state)
+{
+    struct env *e = *state;
+    struct vobj c = {0}, f = {0}, g = {0};
+    struct vfs_attr before, after;
+
+    put(e, "f", "one");
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@a"), 0);
+    put(e, "f", "two");
+    put(e, "g", "new");
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@b"), 0);
+    assert_int_equal(vfs_snap_clone(e->v, "alice/v@c", "alice/w"), -ENOENT);
+    assert_int_equal(vfs_snap_clone(e->v, "alice/v@a", "alice"), -EINVAL);
+    assert_int_equal(vfs_snap_clone(e->v, "alice/v@a", "alice/v@x"), -EINVAL);
+    assert_int_equal(vfs_snap_clone(e->v, "alice/v@a", "alice/v"), -EEXIST);
+    assert_int_equal(vfs_snap_clone(e->v, "alice/v@a", "bob/w"), 0);
+    vfs_root(e->v, &c);
+    assert_int_equal(lookup(e, &c, "bob", &c, NULL), 0);
+    assert_int_equal(lookup(e, &c, "w", &c, NULL), 0);
+    assert_true(holds(e, &c, "f", "one"));
+    assert_int_equal(make(e, &c, "h", IT_REG, &f), 0);
+    assert_int_equal(lookup(e, &e->vol, "h", &f, NULL), -ENOENT);
+
+    assert_int_equal(lookup(e, &e->vol, "f", &f, &before), 0);
+    assert_int_equal(lookup(e, &e->vol, "g", &g, NULL), 0);
+    assert_int_equal(vfs_snap_rollback(e->v, "alice/v@c", 0), -ENOENT);
+    assert_int_equal(vfs_snap_rollback(e->v, "alice/v@a", 0), -EEXIST);
+    assert_int_equal(vfs_snap_rollback(e->v, "alice/v@a", VFS_ROLLBACK_KEEP), 0);
+    /* who holds the old volume comes again; a handle finds the new one */
+    assert_int_equal(vfs_getattr(e->v, &e->call, &f, &after), -EBUSY);
+    assert_int_equal(vfs_object(e->v, &e->call, 0, before.fsid, before.a.ino, before.a.gen, &f), 0);
+    assert_int_equal(vfs_getattr(e->v, &e->call, &f, &after), 0);
+    assert_true(after.a.change > before.a.change && after.a.size == 3);
+    assert_int_equal(vfs_object(e->v, &e->call, 0, before.fsid, g.ino, g.gen, &g), 0);
+    assert_int_equal(vfs_getattr(e->v, &e->call, &g, &after), -ESTALE);
+    assert_int_equal(lookup(e, &e->user, "v", &e->vol, NULL), 0);
+    assert_true(holds(e, &e->vol, "f", "one"));
+    assert_int_equal(vfs_snap_rollback(e->v, "alice/v@b", 0), 0);
+    assert_int_equal(lookup(e, &e->user, "v", &e->vol, NULL), 0);
+    assert_true(holds(e, &e->vol, "f", "two") && holds(e, &e->vol, "g", "new"));
+    assert_int_equal(vfs_snap_rollback(e->v, "alice/v@a", VFS_ROLLBACK_DESTROY), 0);
+    assert_int_equal(lookup(e, &e->user, "v@b", &g, NULL), -ENOENT);
+    assert_int_equal(lookup(e, &e->user, "v", &e->vol, NULL), 0);
+    assert_true(holds(e, &c, "f", "one"));
+    vobj_release(&c);
+    vobj_release(&f);
+    vobj_release(&g);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(found_by_name), T(listed), T(read_only), T(handles_last)};
+    const struct CMUnitTest tests[] = {T(found_by_name), T(listed), T(read_only), T(handles_last), T(clone_and_roll_back)};
 
     return cmocka_run_group_tests_name("vfs_snap", tests, NULL, NULL);
 }

@@ -104,6 +104,53 @@ def over_a_restart(vers):
     umount(s)
 
 
+def cloned(vers):
+    name = "v" + vers.replace(".", "")
+    ctl("volnfs clone alice/mydata@%s alice/clone-%s" % (name, name))
+    c = mount(vers, "/alice/clone-" + name, "/mnt/c")
+    v = mount(vers)
+    d = "%s/%s" % (c, name)
+    assert read_file(d + "/big") == DATA and read_file(d + "/small") == b"before"
+    with open(d + "/big", "r+b") as f:
+        f.seek(200000)
+        f.write(b"in the clone")
+        os.fsync(f.fileno())
+    sh("rm -r %s/sub && cp -a %s/big %s/bigger && sync" % (d, d, d))
+    assert read_file(d + "/bigger") == DATA[:200000] + b"in the clone" + DATA[200012:]
+    assert read_file("%s/.snapshots/%s/%s/big" % (v, name, name)) == DATA
+    umount_under(v)
+    umount()
+    umount(c)
+    ctl("volnfs destroy alice/clone-" + name)
+
+
+def rolled_back(vers):
+    name = "v" + vers.replace(".", "")
+    v = mount(vers)
+    d = "%s/%s" % (v, name)
+    write_file(d + "/young", b"x", sync=True)
+    was = os.stat(d).st_mtime_ns
+    with open(d + "/big", "rb") as f, open(d + "/young", "rb") as g:
+        assert f.read() != DATA and g.read() == b"x"
+        ctl("volnfs snapshot rollback alice/mydata@" + name)
+        sh("echo 3 >/proc/sys/vm/drop_caches")
+        f.seek(0)
+        assert f.read() == DATA, "an open file goes on with what the snapshot has"
+        try:
+            g.seek(0)
+            g.read(1)
+            raise AssertionError("a file that is younger than the snapshot was read")
+        except OSError as e:
+            assert e.errno == errno.ESTALE, e
+    umount()
+    v = mount(vers)
+    assert tree(d) == tree("%s/.snapshots/%s/%s" % (v, name, name))
+    assert os.stat(d).st_mtime_ns != was
+    write_file(d + "/after", b"y", sync=True)
+    umount_under(v)
+    umount()
+
+
 def destroyed(vers):
     name = "v" + vers.replace(".", "")
     s = mount(vers, "/alice/mydata@" + name, "/mnt/s", "ro")
@@ -122,7 +169,7 @@ def destroyed(vers):
 
 
 for vers in VERS:
-    for func in (by_name, browsed, over_a_restart, destroyed):
+    for func in (by_name, browsed, over_a_restart, cloned, rolled_back, destroyed):
         attempt("vers=%s: %s" % (vers, func.__name__.replace("_", " ")), func, vers)
 attempt("check", ctl, "check")
 finish()
