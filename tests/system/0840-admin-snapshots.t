@@ -29,10 +29,9 @@ is "to be visible" "$(run_in -v alice/mydata -- ls -A /volumes/mydata | tr '\n' 
 not_ok "no writing there" run_in -v alice/mydata -- sh -c 'echo x >/volumes/mydata/.snapshots/monday/f'
 not_ok "no removing" run_in -v alice/mydata -- rm -r /volumes/mydata/.snapshots/monday
 is "cp takes it" "$(VOLNFS_SERVER=127.0.0.1:$PORT "$VOLNFS" cat alice/mydata@monday:/f)" one
-ok "what it holds is counted" sh -c "'$VOLNFS' --store '$T/store' list --json | python3 -c '
-import json, sys
-v = json.load(sys.stdin)[0]
-assert v[\"held\"] > 1000 and v[\"snapshots\"] == 1, v'"
+held() { volnfs list alice/mydata --json | json "$1"; }
+counted() { [ "$(held 'd[0]["held"] > 1000 and d[0]["snapshots"] == 1')" = True ]; }
+ok "what it holds is counted, soon" wait_for 10 counted
 is "list" "$(volnfs snapshot list --json | json '[s["name"] for s in d]')" "['alice/mydata@monday']"
 like "list of a volume" "$(volnfs snapshot list alice/mydata)" "^alice/mydata@monday "
 not_ok "list of one that is not there" volnfs snapshot list alice/none
@@ -62,14 +61,8 @@ ok "check of both" volnfs check --data --all
 ok "destroy" volnfs snapshot destroy alice/mydata@tuesday
 not_ok "destroy it again" volnfs snapshot destroy alice/mydata@tuesday
 is "nothing is left" "$(run_in -v alice/mydata -- ls /volumes/mydata/.snapshots)" ""
-freed() {
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-        [ "$(volnfs list --json | json 'd[0]["held"]')" = 0 ] && return
-        sleep 0.3
-    done
-    return 1
-}
-ok "and its bytes are free again" freed
+freed() { [ "$(held 'd[0]["held"]')" = 0 ]; }
+ok "and its bytes are free again" wait_for 10 freed
 ok "what was cloned can go" volnfs destroy alice/mydata
 is "the clone stays" "$(run_in -v bob/copy=/c -- sh -c 'cat /c/f; tail -n1 /c/d/g' | tr '\n' ' ')" "three 30000 "
 ok "check" volnfs check --data --all
