@@ -70,7 +70,7 @@ struct state {
     struct state_conf conf;
     uint64_t seed;
     uint32_t epoch;
-    struct htab clients, names, sessions, files, stids, owners;
+    struct htab clients, names, sessions, files, stids, owners, conns;
     struct list all; /* clients */
     uint32_t next_client;
     unsigned nranges; /* of all clients */
@@ -154,7 +154,9 @@ struct sfile {
 /* Session objects: session.c, and callback.c for the back channel. */
 struct conn_entry {
     struct trash trash;
+    struct hnode by_id; /* in state.conns while bound: a connection may be bound to several sessions */
     struct list node;
+    struct session *session;
     struct session_conn c;
     unsigned refs; /* of being bound, and one per callback under way */
 };

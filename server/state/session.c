@@ -70,6 +70,7 @@ void conn_unref_locked(struct state *s, struct conn_entry *ce)
 static void conn_drop_locked(struct session *se, struct conn_entry *ce)
 {
     list_del(&ce->node);
+    htab_del(&se->state->conns, &ce->by_id);
     se->nconns--;
     ce->c.back = false; /* callbacks under way keep it a while */
     conn_unref_locked(se->state, ce);
@@ -101,7 +102,9 @@ static void conn_add_locked(struct session *se, const struct session_conn *c)
     ce->c = *c;
     if (se->nconns >= SESSION_CONNS_MAX)
         conn_drop_locked(se, list_first(&se->conns, struct conn_entry, node));
+    ce->session = se;
     list_add_tail(&se->conns, &ce->node);
+    htab_add(&se->state->conns, &ce->by_id, htab_hash_u64(c->id));
     se->nconns++;
 }
 
@@ -130,17 +133,15 @@ void session_bind(struct session *se, const struct session_conn *conn, bool expl
 
 void state_conn_closed(struct state *s, uint64_t conn_id)
 {
+    uint64_t h = htab_hash_u64(conn_id);
+
     st_lock(s);
-    list_for_each (it, &s->all) {
-        struct client *cl = list_entry(it, struct client, in_all);
+    for (struct hnode *n = htab_first(&s->conns, h), *next; n; n = next) {
+        struct conn_entry *ce = container_of(n, struct conn_entry, by_id);
 
-        list_for_each (jt, &cl->sessions) {
-            struct session *se = session_of_node(jt);
-            struct conn_entry *ce = conn_find_locked(se, conn_id);
-
-            if (ce)
-                conn_drop_locked(se, ce);
-        }
+        next = htab_next(n, h);
+        if (ce->c.id == conn_id)
+            conn_drop_locked(ce->session, ce);
     }
     st_unlock(s);
 }

@@ -63,7 +63,8 @@ int state_new(const struct state_conf *conf, struct state **out)
     list_init(&s->notify);
     list_init(&s->told);
     if (htab_init(&s->clients, 64) || htab_init(&s->names, 64) || htab_init(&s->sessions, 64) ||
-        htab_init(&s->files, 256) || htab_init(&s->stids, 256) || htab_init(&s->owners, 256))
+        htab_init(&s->files, 256) || htab_init(&s->stids, 256) || htab_init(&s->owners, 256) ||
+        htab_init(&s->conns, 64))
         goto fail;
     err = grace_init(s);
     if (err)
@@ -88,6 +89,7 @@ void state_free(struct state *s)
     htab_release(&s->clients);
     htab_release(&s->names);
     htab_release(&s->sessions);
+    htab_release(&s->conns);
     htab_release(&s->files);
     htab_release(&s->stids);
     htab_release(&s->owners);
