@@ -506,7 +506,11 @@ def main():
         if not before and arbiter.end - now < period / 2:
             before = int(control("rss"))
         if now > at and arbiter.end - now > period * 0.6:
-            control("kill9" if kill else "restart")
+            try:
+                control("kill9" if kill else "restart")
+            except RuntimeError as e:
+                arbiter.fail(str(e))
+                break
             restarts, kill = restarts + 1, not kill
             at += period * (0.75 + rnd.random() / 2)
     for r in raws:

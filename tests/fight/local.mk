@@ -6,7 +6,7 @@ FIGHTSECONDS = 600
 FIGHTPERIOD = 60
 FIGHTSEED = $$(date +%s)
 FIGHTMEMORY = 10240
-EXTRA_DIST += tests/fight/beside.py tests/fight/run
+EXTRA_DIST += tests/fight/beside.py tests/fight/run tests/fight/tsan.supp
 fight: volnfsd volnfs
 	VOLNFS_BUILD='$(abs_top_builddir)' VOLNFS_SRC='$(abs_top_srcdir)' $(SHELL) $(srcdir)/tests/fight/run \
 	    $(FIGHTSECONDS) $(FIGHTSEED) $(FIGHTPERIOD) $(FIGHTMEMORY)
