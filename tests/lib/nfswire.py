@@ -164,8 +164,9 @@ class Reply:
 
 
 class Conn:
-    def __init__(self, addr, timeout=20):
-        self.s = socket.create_connection(addr, timeout) if isinstance(addr, tuple) else socket.socket(socket.AF_UNIX)
+    def __init__(self, addr, timeout=20, source=None):
+        """source: the address to come from, such as 127.0.0.2."""
+        self.s = socket.create_connection(addr, timeout, source and (source, 0)) if isinstance(addr, tuple) else socket.socket(socket.AF_UNIX)
         if not isinstance(addr, tuple):
             self.s.settimeout(timeout)
             self.s.connect(addr)
@@ -273,9 +274,9 @@ class Session:
             raise OSError("CREATE_SESSION %d" % r.status)
         self.id = r.results[8:24]
 
-    def compound(self, ops, slot=0, cache=0):
+    def compound(self, ops, slot=0, cache=0, **kw):
         self.seq[slot] = self.seq.get(slot, 0) + 1
-        return self.c.compound(self.minor, [sequence(self.id, self.seq[slot], slot, cache=cache)] + ops)
+        return self.c.compound(self.minor, [sequence(self.id, self.seq[slot], slot, cache=cache)] + ops, **kw)
 
 
 def rss_kb(pid):

@@ -33,7 +33,9 @@ SYSTEM_TESTS = \
     tests/system/0830-admin-page.t \
     tests/system/0840-admin-snapshots.t \
     tests/system/0850-admin-reload.t \
-    tests/system/0860-admin-privileges.t
+    tests/system/0860-admin-privileges.t \
+    tests/system/0870-admin-grants.t \
+    tests/system/0871-admin-grants-attacks.t
 KERNEL_TESTS = \
     tests/system/0400-kernel-workflow.t \
     tests/system/0410-kernel-names.t \
@@ -55,4 +57,5 @@ TESTS += $(SYSTEM_TESTS) $(KERNEL_TESTS)
 EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/nfswire.py tests/lib/servers.py tests/lib/summary.py \
     tests/uml/uml.py tests/uml/powered.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py tests/workflow/shim.py \
     tests/shim/programs.sh tests/shim/python.py
+EXTRA_DIST += tests/grants/attacks.py tests/grants/matrix.py tests/grants/wire.py
 EXTRA_DIST += tests/shim/badmem.py tests/shim/killed.py tests/shim/moved.py tests/shim/races.py tests/shim/recovery.py
