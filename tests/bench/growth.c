@@ -3,7 +3,8 @@
  *
  *     growth [FILES [GIB [DIR]]]
  *
- * The same work is timed on a volume that is empty and on one that has grown, in turns; of each the best round counts.
+ * The same work is timed on a volume that is empty and on one that has grown, in turns; of each the best round counts. The
+ * changes are judged together: the index follows them, so that one kind of change may wait for what another has left.
  * Each phase runs in a process of its own, so that nothing is left in memory. Prints each figure with the bound it has to
  * keep; status 1 if one does not.
  */
@@ -25,12 +26,13 @@
 #include "server/store/volume.h"
 
 #define CACHE     (256u << 20)
-#define WORK      5000u /* files of a round of the timed work */
-#define ROUNDS    6
+#define WORK      20000u /* files of a round of the timed work */
+#define ROUNDS    4
 #define GROUP     64u    /* changes that are waited for together */
 #define PER_DIR   1000u
 #define BIG_FILE  4u     /* GiB */
 #define OPS       7
+#define ALL       OPS /* all changes of a round */
 
 #define MUST(x)                                                                                    \
     do {                                                                                           \
@@ -41,11 +43,15 @@
         }                                                                                          \
     } while (0)
 
-static const char *const op_names[OPS] = {"create + 4 KiB", "look up", "read", "overwrite", "list", "rename", "remove"};
+static const struct {
+    const char *name;
+    bool change;
+} ops[OPS] = {{"create + 4 KiB", true}, {"look up", false}, {"read", false}, {"overwrite", true}, {"list", false},
+              {"rename", true}, {"remove", true}};
 
 /* What the phases leave for each other; shared memory. */
 struct results {
-    double base[OPS], grown[OPS], grow_s, open_clean_s, open_crash_s, snap_s, pause_s, longest_s, abandon_s;
+    double base[OPS + 1], grown[OPS + 1], grow_s, open_clean_s, open_crash_s, snap_s, pause_s, longest_s, abandon_s;
     uint64_t peak, files, logical, disk;
 };
 static struct results *R;
@@ -112,7 +118,7 @@ static void work(struct at *a, int round, double *took)
     struct vattr at;
     char name[32], to[32];
     bool eof = false;
-    double each;
+    double each, all = 0;
 
     snprintf(name, sizeof(name), "round%d", round);
     d = make(a, STORE_ROOT_INO, name, IT_DIR);
@@ -156,7 +162,10 @@ static void work(struct at *a, int round, double *took)
         each = seconds(t0) / WORK;
         if (took[op] == 0 || each < took[op])
             took[op] = each;
+        all += ops[op].change ? each : 0;
     }
+    if (took[ALL] == 0 || all < took[ALL])
+        took[ALL] = all;
     free(ino);
 }
 
@@ -362,10 +371,14 @@ int main(int argc, char **argv)
         return 1;
     printf("%llu files, %.1f GiB logical, %.2f GiB on the disk, filled in %.0f s\n", (unsigned long long)R->files,
            (double)R->logical / (1 << 30), (double)R->disk / (1 << 30), R->grow_s);
-    for (int i = 0; i < OPS; i++) {
+    for (int i = 0; i <= OPS; i++) {
         char what[64];
-        snprintf(what, sizeof(what), "%s: %.1f us, empty %.1f", op_names[i], R->grown[i] * 1e6, R->base[i] * 1e6);
-        judge(what, R->grown[i] / R->base[i], 1.5, "x");
+        snprintf(what, sizeof(what), "%s: %.1f us, empty %.1f", i == ALL ? "all changes" : ops[i].name, R->grown[i] * 1e6,
+                 R->base[i] * 1e6);
+        if (i == ALL || !ops[i].change)
+            judge(what, R->grown[i] / R->base[i], 1.5, "x");
+        else
+            printf("%s\n", what);
     }
     judge("opened after a clean stop", R->open_clean_s, 1, "s");
     judge("opened after a crash", R->open_crash_s, 5, "s");
