@@ -9,6 +9,7 @@ AM_TESTS_ENVIRONMENT = CMOCKA_MESSAGE_OUTPUT=tap; export CMOCKA_MESSAGE_OUTPUT; 
 include $(top_srcdir)/tests/unit/local.mk
 include $(top_srcdir)/tests/shim/local.mk
 include $(top_srcdir)/tests/system/local.mk
+include $(top_srcdir)/tests/attack/local.mk
 include $(top_srcdir)/tests/bench/local.mk
 include $(top_srcdir)/tests/conformance/local.mk
 include $(top_srcdir)/tests/crash/local.mk
