@@ -26,6 +26,9 @@
 #else
 #define SANDBOX_DEFAULT true
 #endif
+#define JOURNAL_DEFAULT (64u << 20)
+#define JOURNAL_MIN     (1u << 20)
+#define JOURNAL_MAX     (1u << 30)
 #define COUNT_MAX      1000000u
 
 enum { EXIT_USAGE = 2 };
@@ -124,6 +127,15 @@ static const char *set_cache(uint64_t *to, const char *value)
     return NULL;
 }
 
+static const char *set_journal(uint32_t *to, const char *value)
+{
+    uint64_t n;
+    if (props_parse_size(value, &n) || n < JOURNAL_MIN || n > JOURNAL_MAX)
+        return "it has to be a size from 1M to 1G";
+    *to = (uint32_t)n;
+    return NULL;
+}
+
 static const char *set_count(uint32_t *to, const char *value)
 {
     uint64_t n;
@@ -178,8 +190,8 @@ static const char *set_debug(unsigned *to, const char *value)
 /* --- keys --- */
 
 enum key_kind {
-    KEY_STORE, KEY_LISTEN, KEY_GRANT, KEY_METRICS, KEY_LEASE, KEY_GRACE, KEY_CACHE, KEY_DELEGATIONS, KEY_USER,
-    KEY_SANDBOX, KEY_CONNS, KEY_CLIENT_CONNS, KEY_CLIENT_REQUESTS, KEY_CLIENT_OPENS, KEY_CLIENT_LOCKS, KEY_SLOW,
+    KEY_STORE, KEY_LISTEN, KEY_GRANT, KEY_METRICS, KEY_LEASE, KEY_GRACE, KEY_CACHE, KEY_JOURNAL, KEY_DELEGATIONS,
+    KEY_USER, KEY_SANDBOX, KEY_CONNS, KEY_CLIENT_CONNS, KEY_CLIENT_REQUESTS, KEY_CLIENT_OPENS, KEY_CLIENT_LOCKS, KEY_SLOW,
     KEY_LOG_FORMAT,
     KEY_DEBUG,
 };
@@ -194,6 +206,7 @@ static const struct key {
     {"lease-time", KEY_LEASE},
     {"grace-time", KEY_GRACE},
     {"cache-size", KEY_CACHE},
+    {"journal-size", KEY_JOURNAL},
     {"delegations", KEY_DELEGATIONS},
     {"user", KEY_USER},
     {"sandbox", KEY_SANDBOX},
@@ -232,6 +245,8 @@ static const char *set_key(struct options *o, const char *name, const char *valu
         return set_seconds(&o->grace_time, value);
     case KEY_CACHE:
         return set_cache(&o->cache_size, value);
+    case KEY_JOURNAL:
+        return set_journal(&o->journal_size, value);
     case KEY_DELEGATIONS:
         return set_switch(&o->delegations, value);
     case KEY_USER:
@@ -350,6 +365,7 @@ static void print_help(FILE *to)
           "      --grace-time SECONDS  how long clients may reclaim after a restart (the lease time)\n"
           "      --cache-size BYTES    memory for file data, with K, M or G (a quarter of the machine's\n"
           "                            memory, at most 4 GiB)\n"
+          "      --journal-size BYTES  each volume's journal on disk grows to this (64M)\n"
           "      --delegations on|off  let clients keep files for themselves until others want them (on)\n"
           "      --config FILE         lines 'KEY = VALUE' with the options above as keys\n"
           "      --check-config        only see that the options and the file are right\n"
@@ -375,6 +391,7 @@ static const struct option longs[] = {{"store", required_argument, NULL, 'k'},
                                       {"lease-time", required_argument, NULL, 'k'},
                                       {"grace-time", required_argument, NULL, 'k'},
                                       {"cache-size", required_argument, NULL, 'k'},
+                                      {"journal-size", required_argument, NULL, 'k'},
                                       {"delegations", required_argument, NULL, 'k'},
                                       {"user", required_argument, NULL, 'k'},
                                       {"sandbox", required_argument, NULL, 'k'},
@@ -458,6 +475,7 @@ int options_parse(struct options *o, int argc, char **argv)
     o->lease_time = 90;
     o->delegations = true;
     o->cache_size = default_cache();
+    o->journal_size = JOURNAL_DEFAULT;
     o->slow_time = 60;
     o->sandbox = SANDBOX_DEFAULT;
     if ((status = parse_pass(o, argc, argv, false)) != -1 ||
@@ -507,6 +525,8 @@ static bool take_over(struct options *o, const struct options *n, enum key_kind 
         return o->grace_time == n->grace_time;
     case KEY_CACHE:
         return o->cache_size == n->cache_size;
+    case KEY_JOURNAL:
+        return o->journal_size == n->journal_size;
     case KEY_DELEGATIONS:
         return o->delegations == n->delegations;
     case KEY_USER:

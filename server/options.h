@@ -27,6 +27,7 @@ struct options {
     unsigned ngrants;
     uint32_t lease_time, grace_time; /* seconds; grace 0: as the lease */
     uint64_t cache_size;             /* bytes */
+    uint32_t journal_size;           /* bytes, of each volume */
     bool delegations;
     char *user;    /* to become; NULL: who started it */
     bool sandbox;

@@ -202,7 +202,7 @@ static void grants_fini(struct daemon *d)
 
 static int engine_init(struct daemon *d)
 {
-    struct engine_conf conf = {.cache_size = d->opt.cache_size, .epoch = statedb_epoch(d->db)};
+    struct engine_conf conf = {.cache_size = d->opt.cache_size, .journal_size = d->opt.journal_size, .epoch = statedb_epoch(d->db)};
     int err = engine_new(&conf, &d->engine);
     if (err)
         log_error("cannot set up a cache of %llu bytes: %s; try a smaller --cache-size",

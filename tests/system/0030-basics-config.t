@@ -42,6 +42,9 @@ done
 like "cache-size" "$(summary cache-size)" "^A size from 16M to 64T; a quarter of the machine's memory, at most 4G and at least 16M"
 for value in 16M 16777216 512MB 512MiB 64T 1g; do with "cache-size = $value"; ok "cache-size $value" check; done
 for value in 16777215 15M 65T 1E 1.5G -1M M; do with "cache-size = $value"; not_ok "no cache-size $value" check; done
+like "journal-size" "$(summary journal-size)" "^A size from 1M to 1G; 64M\. "
+for value in 1M 1G 65536K; do with "journal-size = $value"; ok "journal-size $value" check; done
+for value in 0 1023K 1025M x; do with "journal-size = $value"; not_ok "no journal-size $value" check; done
 for key in delegations sandbox; do
     like "$key" "$(summary $key)" "^on or off ; on\. "
     for value in on off; do with "$key = $value"; ok "$key $value" check; done
