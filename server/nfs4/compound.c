@@ -216,6 +216,8 @@ static void durable(struct volume_waiter *w, int err)
 static enum req_result end_compound(struct compound *c)
 {
     finish_reply(c);
+    if (volume_call_pending(&c->call) && request_alone(c->req))
+        volume_call_commit(&c->call);
     if (volume_call_pending(&c->call)) {
         c->waiter.done = durable;
         volume_call_wait_async(&c->call, &c->waiter);

@@ -38,6 +38,8 @@ struct loop {
     struct list free_requests;
     unsigned nfree_requests;
     unsigned requests; /* under way; read by others */
+    uint64_t asked;    /* the connection that the last one came from */
+    unsigned alone;    /* so many in a row came from it while no other was under way or received */
     size_t out_bytes;  /* of all its connections; atomic */
     size_t rx_held;    /* of all its connections */
     size_t large_bytes; /* of all large receive buffers, those of unfinished records too */

@@ -20,6 +20,7 @@
 #include "server/rpc/rpcserver_priv.h"
 
 #define ARENA_MAX     (256u * 1024u)
+#define ALONE_MIN     8u /* requests in a row */
 #define POOLED_MAX    (POOL_KEEPS ? 512u : 0u) /* free requests a loop keeps, 5 KiB each */
 
 struct call {
@@ -66,6 +67,8 @@ static struct call *call_new(struct conn *c)
     c->inflight++;
     __atomic_add_fetch(&c->entry->inflight, 1, __ATOMIC_RELAXED);
     c->requests++;
+    l->alone = l->requests == 0 && l->asked == c->id && c->rd == c->wr ? l->alone + 1 : 0;
+    l->asked = c->id;
     __atomic_store_n(&l->requests, l->requests + 1, __ATOMIC_RELEASE);
     return call;
 }
@@ -320,6 +323,11 @@ void request_reject(struct request *req, uint32_t accept_stat)
     xdrout_truncate(req->out, 0);
     xdrout_set_limit(req->out, REQUEST_REPLY_MAX);
     rpcmsg_put_accepted(xdrout_xdr(req->out), req->xid, accept_stat, prog->vers_min, prog->vers_max);
+}
+
+bool request_alone(const struct request *req)
+{
+    return !req->may_block && req->conn->loop->alone >= ALONE_MIN && req->conn->loop->requests == 1;
 }
 
 uint64_t request_conn_id(const struct request *req)

@@ -75,6 +75,9 @@ void request_peer(const struct request *req, struct sockaddr_storage *ss);
 /* A pointer of the program's own on the connection, NULL at first. Only for dispatch with may_block false: then one
  * thread at a time gets there. */
 void **request_conn_slot(struct request *req);
+/* On a loop thread: for some time one connection has asked its loop for one thing after another, and this is the only
+ * request there: while it is worked on the loop has nothing else to do. */
+bool request_alone(const struct request *req);
 /* The most bytes a reply may have (1 MiB + headers). */
 #define REQUEST_REPLY_MAX (1048576u + 65536u)
 #define REQUEST_CALL_MAX  (1048576u + 65536u)

@@ -131,6 +131,16 @@ void call_run_waiters(struct volume *v)
     pthread_mutex_lock(&v->lock);
 }
 
+void volume_call_commit(struct store_call *call)
+{
+    struct volume *v = call->deps[0].vol;
+
+    if (call->ndeps != 1 || call->deps[0].txg <= v->durable || vol_enter(v) < 0)
+        return;
+    txg_commit_here(v, call->deps[0].txg);
+    vol_leave(v);
+}
+
 int volume_call_wait(struct store_call *call)
 {
     int err = 0;

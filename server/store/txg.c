@@ -34,6 +34,9 @@
 #define GATHER_NS       500000u /* wait no longer for a group to become about as large as the last one */
 #define QUEUE_ROWS_MAX  50000u  /* not applied yet: then commits wait */
 #define QUEUE_BYTES_MAX (64u << 20)
+#define HERE_NS         1000000u /* commits of requests' own threads take no longer on average, */
+#define HERE_BYTES      (128u << 10) /* and are no larger */
+#define HERE_ROWS       500u
 #define JOURNAL_GROWTH  8u
 #define JOURNAL_SPACE   16u /* the journal takes no more than this part of the free space */
 
@@ -350,8 +353,6 @@ static int write_record(struct volume *v, struct txg *t)
     if (!v->journal)
         return 0;
     len = record_size(t);
-    while (r == 0 && (v->queue_rows > QUEUE_ROWS_MAX || v->queue_bytes > QUEUE_BYTES_MAX))
-        r = wait_applied(v, t->n);
     while (r == 0) {
         if (len > JOURNAL_SIZE_MAX / 2)
             return 0;
@@ -500,6 +501,10 @@ static void commit_one(struct volume *v)
     struct txg *t = close_txg(v);
     int r;
 
+    while (!v->failed && v->journal && (v->queue_rows > QUEUE_ROWS_MAX || v->queue_bytes > QUEUE_BYTES_MAX)) {
+        txg_want_committed(v, t->n - 1);
+        vol_wait(v, 0);
+    }
     pthread_mutex_unlock(&v->lock);
     r = fault_point("txg.close");
     if (r == 0 && t->packs)
@@ -522,6 +527,27 @@ static void commit_one(struct volume *v)
     call_run_waiters(v);
 }
 
+void txg_commit_here(struct volume *v, uint64_t n)
+{
+    const struct txg *t = v->open;
+    uint64_t before = v->durable;
+
+    /* here_ns sinks by itself, so that a disk that was slow gets another chance. */
+    if (v->here_ns > HERE_NS) {
+        v->here_ns -= v->here_ns / 64;
+        return;
+    }
+    if (t->n != n || v->committing || v->waiters || v->failed || v->stop || !v->journal || t->packs || t->snap ||
+        v->snap_request || t->blob_bytes > HERE_BYTES || t->rows > HERE_ROWS || v->queue_rows > QUEUE_ROWS_MAX / 2 ||
+        v->queue_bytes > QUEUE_BYTES_MAX / 2 || journal_used(v->journal) > journal_size(v->journal) / 4 * 3)
+        return;
+    commit_one(v);
+    if (v->durable > before)
+        v->here_ns += v->commit_ns / 8 - v->here_ns / 8;
+    if (v->want >= v->open->n || v->stop || v->failed) /* asked for meanwhile */
+        pthread_cond_signal(&v->commit_cond);
+}
+
 void *txg_main(void *arg)
 {
     struct volume *v = arg;
@@ -532,6 +558,10 @@ void *txg_main(void *arg)
         struct txg *t = v->open;
         unsigned ms;
 
+        if (v->committing) { /* in another thread: txg_commit_here */
+            commit_wait(v, 1);
+            continue;
+        }
         if (reap_due(v) || snap_due(v))
             txg_touch(v);
         if (t->nonempty && v->want >= t->n && v->nwaiters < v->group)

@@ -130,6 +130,10 @@ struct volume_waiter {
 /* Calls w->done once, when all of the call's changes are durable: at once from this thread if they
  * are, else from a commit thread (done must be short and must not call back into the volume). */
 void volume_call_wait_async(struct store_call *call, struct volume_waiter *w);
+/* If the call's changes can be made durable by one short write now, and nobody else waits for that volume, does it in this
+ * thread: blocks for about as long as the disk takes to sync a block. Else nothing. For a thread that would have nothing
+ * else to do meanwhile: it spares two changes of threads. */
+void volume_call_commit(struct store_call *call);
 /* The blocking form. */
 int volume_call_wait(struct store_call *call);
 

@@ -208,6 +208,9 @@ static inline const void *rowop_payload(const struct rowop *op)
 {
     return op->data + op->nlen + 1;
 }
+/* Makes the open txg durable in the calling thread, if it is n, small, and there is nothing to wait for. Lock held,
+ * dropped meanwhile. */
+void txg_commit_here(struct volume *v, uint64_t n);
 /* The commit thread. */
 void *txg_main(void *arg);
 /* Makes sure that the commit thread looks around at due (ms) at the latest. */
@@ -478,6 +481,7 @@ struct volume {
     unsigned nwaiters, group; /* waiters now; enough of them for a commit, judged by the last one */
     uint64_t commit_sleep;    /* ms until which the commit thread sleeps by itself; 0: it does not */
     uint64_t commit_ns;       /* how long the last commit took */
+    uint64_t here_ns;         /* and those of txg_commit_here, on average */
     bool gathering;           /* the commit thread waits for more waiters */
     pthread_t thread, apply_thread;
     pthread_cond_t apply_cond;

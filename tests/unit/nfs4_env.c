@@ -55,6 +55,11 @@ void request_drop(struct request *req)
     wake((struct fake *)req, true);
 }
 
+bool request_alone(const struct request *req)
+{
+    return false;
+}
+
 uint64_t request_conn_id(const struct request *req)
 {
     return 1;

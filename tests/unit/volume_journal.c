@@ -402,6 +402,56 @@ static void check_finds(const char *words)
     assert_non_null(strstr(text, words));
 }
 
+/* The asking thread does the commit itself, where that is one short write. */
+static void commit_here(void **state)
+{
+    struct vattr a, b;
+    struct store_call none;
+    unsigned char *w = malloc(200000);
+    uint64_t durable;
+
+    vt_fill(w, 200000, 3);
+    vt_open(&T);
+    store_call_init(&none, false);
+    volume_call_commit(&none);
+    /* not before there is a journal */
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "a", IT_REG, &a), 0);
+    vt_sync(&T);
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(volume_write(T.v, &T.c, a.ino, (uint64_t)i * 4096, w, 4096, true, NULL, NULL), 0);
+        T.v->here_ns = 0; /* however slow the disk is */
+        volume_call_commit(&T.c);
+        assert_false(volume_call_pending(&T.c));
+        volume_call_commit(&T.c);
+        store_call_release(&T.c);
+    }
+    /* a pack that has to be synced first, and a disk that is slow, are the commit thread's business */
+    durable = T.v->durable;
+    assert_int_equal(volume_write(T.v, &T.c, a.ino, 0, w, 200000, true, NULL, NULL), 0);
+    volume_call_commit(&T.c);
+    vt_sync(&T);
+    assert_true(T.v->durable > durable);
+    T.v->here_ns = UINT64_MAX / 2;
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "b", IT_REG, &b), 0);
+    volume_call_commit(&T.c);
+    vt_sync(&T);
+    T.v->here_ns = 0;
+    fault_arm("journal.write", 1, FAULT_FAIL);
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "c", IT_REG, &b), 0);
+    volume_call_commit(&T.c);
+    assert_int_equal(volume_call_wait(&T.c), -EIO);
+    store_call_release(&T.c);
+    fault_disarm();
+    assert_int_equal(volume_close(T.v), -EIO);
+    volume_call_commit(&T.c);
+    engine_free(T.e);
+    vt_open(&T);
+    assert_int_equal(vt_lookup(&T, &T.c, ROOT, "b", &b), 0);
+    assert_int_equal(vt_lookup(&T, &T.c, ROOT, "c", &b), -ENOENT);
+    assert_int_equal(vt_read(&T, &T.c, a.ino, 0, w, 200000), 200000);
+    free(w);
+}
+
 static int more(void)
 {
     struct vattr a;
@@ -552,6 +602,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(replay_fails, setup, teardown),
         cmocka_unit_test_setup_teardown(larger_than_the_ring, setup, teardown),
         cmocka_unit_test(full_ring),
+        cmocka_unit_test_setup_teardown(commit_here, setup, teardown),
         cmocka_unit_test_setup_teardown(without_a_journal, setup, teardown),
         cmocka_unit_test_setup_teardown(journal_of_another_time, setup, teardown),
         cmocka_unit_test_setup_teardown(mutated_records, setup, teardown),

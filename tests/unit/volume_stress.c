@@ -194,6 +194,8 @@ static void *meddler(void *arg)
         }
         assert_true(r >= 0 || r == -EAGAIN || r == -ESTALE || r == -EEXIST || r == -ENOENT ||
                     r == -ENXIO || r == -ENODATA);
+        if (i % 16 == 0)
+            volume_call_commit(&c);
         if (i % 64 == 0)
             assert_int_equal(volume_call_wait(&c), 0);
         store_call_release(&c);
