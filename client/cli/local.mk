@@ -19,6 +19,7 @@ volnfs_SOURCES = \
     client/cli/cmd_rm.c \
     client/cli/cmd_run.c \
     client/cli/cmd_set.c \
+    client/cli/cmd_scrub.c \
     client/cli/cmd_snapshot.c \
     client/cli/cmd_status.c \
     client/cli/cmd_top.c \

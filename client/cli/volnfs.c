@@ -67,6 +67,9 @@ static const struct verb verbs[] = {
      "\n  -d, --data  also read all data and verify its checksums\n"
      "  -a, --all   every volume of the store\n"
      "\nWorks with the server up or down.\n"},
+    {"scrub", "[--status] [--json] USER/VOLUME", "verify the checksums of a volume in the background", cmd_scrub,
+     "\n  -t, --status  how far it is, and which files are damaged\n"
+     "\nThe server reads all data of the volume slowly, beside its other work, and goes on after a restart.\n"},
     {"run", "[-s SERVER[:PORT]] [-u USER] [-v USER/VOLUME[@SNAPSHOT][:ro][=PATH]]... [--] COMMAND...",
      "run a command that sees volumes, without a mount", cmd_run,
      "\n  -s, --server HOST[:PORT]  the server (VOLNFS_SERVER, or 127.0.0.1:2049)\n"

@@ -33,6 +33,7 @@ struct control_proc {
 extern const struct control_proc control_status_procs[];
 extern const struct control_proc control_snap_procs[];
 extern const struct control_proc control_grant_procs[];
+extern const struct control_proc control_store_procs[];
 
 /* Fills r; its text is in buf (CONTROL_TEXT_MAX + 1 bytes). */
 void say(control_result *r, char *buf, int err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));

@@ -31,6 +31,7 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "server/store/repack.h"
+#include "server/store/scrub.h"
 
 #define IDLE_MS      1000u /* between looks for something to do */
 #define WAIT_MS      50u   /* for a commit */
@@ -51,6 +52,7 @@ struct gc {
     uint64_t due;         /* ms; with engine.qlock */
     pthread_mutex_t lock; /* one step at a time; all below */
     uint64_t done;        /* what was committed when a look at the quiet volume found nothing to do */
+    uint64_t look_ms;     /* not before */
     uint64_t shrunk;      /* the same, when the index had no pages to give back */
     uint64_t live, size;  /* of settled packs at the last look */
     uint64_t txg, own;    /* what was committed at the last step; txgs that only we made, about */
@@ -60,7 +62,8 @@ struct gc {
     size_t count, pos;
     uint64_t wait;        /* txg with the last of the victim's moves */
     struct repack *repack;
-    bool swept;           /* the last step was one of repacking */
+    struct scrub *scrub;
+    unsigned turn;        /* whose the last step was */
     uint32_t *skip;       /* victims that could not be emptied */
     size_t nskip;
     atomic_uint_fast64_t copied, freed, packs;
@@ -259,6 +262,7 @@ static int look_at_packs(struct gc *g, bool quiet, bool *idle)
     if (*idle) {
         g->done = quiet ? seen : 0;
         r = (int)(IDLE_MS + LOOK_SHARE * (clock_mono_ms() - t0));
+        g->look_ms = t0 + (uint64_t)r;
     }
     if (!g->victim)
         goto out;
@@ -437,10 +441,14 @@ static int step(struct gc *g, bool hard, bool all, bool *idle)
         *idle = failed;
         return failed ? (int)TROUBLE_MS : (int)WAIT_MS;
     }
-    g->swept = !g->swept && repack_due(g->repack, quiet, all);
-    if (g->swept) {
+    g->turn = (g->turn + 1) % 3;
+    if (g->turn == 1 && repack_due(g->repack, quiet, all)) {
         r = repack_step(g->repack, all);
         return r < 0 ? r : (int)pace(g, quiet, (uint64_t)r) + 1;
+    }
+    if (g->turn == 2 && !hard && scrub_running(g->scrub)) {
+        r = scrub_step(g->scrub);
+        return r < 0 ? r : (int)((uint64_t)r * 1000 / (quiet ? QUIET_RATE : BUSY_RATE));
     }
     if (!g->victim && g->done == v->committed) {
         r = g->shrunk == g->done ? 0 : index_shrink(v->ix, SHRINK_PAGES);
@@ -448,6 +456,10 @@ static int step(struct gc *g, bool hard, bool all, bool *idle)
             g->shrunk = g->done;
         *idle = r == 0 && !repack_due(g->repack, quiet, all);
         return r < 0 ? r : *idle ? (int)IDLE_MS : 1;
+    }
+    if (!g->victim && !hard && clock_mono_ms() < g->look_ms) {
+        *idle = true;
+        return repack_due(g->repack, quiet, all) ? 1 : (int)WAIT_MS;
     }
     if (!g->victim) {
         r = look_at_packs(g, quiet, idle);
@@ -477,6 +489,8 @@ static unsigned step_paced(struct volume *v)
     if (pthread_mutex_trylock(&g->lock) != 0)
         return IDLE_MS; /* volume_gc is at it */
     r = step(g, false, false, &idle);
+    if (idle && r > 0 && scrub_running(g->scrub))
+        r = 1;
     pthread_mutex_unlock(&g->lock);
     if (r < 0 && r != -ENOSPC)
         log_warn("%s: compaction: %s", v->label, strerrordesc_np(-r));
@@ -615,6 +629,7 @@ void gc_attach(struct volume *v)
     g->due = clock_mono_ms() + IDLE_MS;
     g->txg = v->committed;
     g->repack = repack_new(v);
+    g->scrub = scrub_new(v);
     pthread_mutex_init(&g->lock, NULL);
     v->gc = g;
     pthread_mutex_lock(&v->e->qlock);
@@ -637,12 +652,27 @@ void gc_detach(struct volume *v)
     pthread_mutex_unlock(&e->qlock);
 }
 
+struct scrub *gc_scrub(struct volume *v)
+{
+    return v->gc ? v->gc->scrub : NULL;
+}
+
+void gc_wake(struct volume *v)
+{
+    pthread_mutex_lock(&v->e->qlock);
+    if (v->gc)
+        v->gc->due = 0;
+    pthread_cond_signal(&v->e->gc_cond);
+    pthread_mutex_unlock(&v->e->qlock);
+}
+
 void gc_free(struct gc *g)
 {
     if (!g)
         return;
     end_victim(g);
     repack_free(g->repack);
+    scrub_free(g->scrub);
     free(g->skip);
     pthread_mutex_destroy(&g->lock);
     free(g);

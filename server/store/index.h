@@ -173,6 +173,9 @@ int index_rollback_tree(struct index *ix, const char *tree, uint64_t epoch);
 /* All snapshots by ascending id, committed state; fn returns false to stop. */
 int index_list_snaps(struct index *ix, bool (*fn)(void *arg, const struct index_snap *s), void *arg);
 
+/* Progress of background work, a text by key; put inside begin/commit. -ENOENT: none, or longer than buf. */
+int index_put_note(struct index *ix, const char *key, const char *value);
+int index_get_note(struct index *ix, const char *key, char *buf, size_t size);
 /* Gives up to `pages` unused pages of the database back to the file system, if there are many; in a transaction of its own. The
  * number of pages given back, or -errno. */
 int index_shrink(struct index *ix, unsigned pages);
@@ -227,6 +230,12 @@ struct index_swept {
     bool fresh; /* no snapshot holds the chunk */
 };
 int index_sweep(struct index *ix, uint64_t ino, uint64_t off, struct index_swept *out, unsigned max);
+/* Up to max chunks with ids above `after`, ascending; the count. */
+int index_next_chunks(struct index *ix, uint64_t after, struct chunk *out, unsigned max);
+/* Calls fn for (up to 16) extents that name the chunk, with a path of the file ("inode N" if it has none), until it returns
+ * non-zero (returned). Reads whole tables. */
+int index_chunk_users(struct index *ix, uint64_t chunk, int (*fn)(void *arg, const char *path, uint64_t off),
+                      void *arg);
 /* The chunk's row, without its references. -ENOENT. */
 int index_find_chunk(struct index *ix, uint64_t id, struct chunk *out);
 /* Packs that have a row, ascending, with their live bytes; fn returns false to stop. */

@@ -81,6 +81,12 @@ static const char *const sql[SQL_COUNT] = {
                   " coalesce(max(id), 0) FROM snapshot WHERE state < 2) FROM extent e JOIN chunk c ON"
                   " c.id = e.chunk WHERE (e.ino, e.off) >= (?1, ?2) ORDER BY e.ino, e.off LIMIT ?3",
     [SQL_GET_EXTENT] = "SELECT len, chunk, chunk_off FROM extent WHERE ino = ?1 AND off = ?2",
+    [SQL_PUT_NOTE] = "REPLACE INTO note VALUES(?1,?2)",
+    [SQL_GET_NOTE] = "SELECT value FROM note WHERE key = ?1",
+    [SQL_NEXT_CHUNKS] = "SELECT " CHUNK_COLUMNS " FROM chunk c WHERE c.id > ?1 ORDER BY c.id LIMIT ?2",
+    [SQL_CHUNK_USERS] = "SELECT ino, off FROM extent WHERE chunk = ?1",
+    [SQL_NAME_ANYWHERE] = "SELECT dir, name FROM dirent WHERE ino = ?1 LIMIT 1",
+    [SQL_NAME_IN_DIR] = "SELECT dir, name FROM dirent WHERE dir = ?2 AND ino = ?1 LIMIT 1",
     [SQL_LIST_PACKS] = "SELECT id, live FROM pack ORDER BY id",
     [SQL_REPLACE_PAYLOAD] = "UPDATE chunk SET pack = ?2, pack_off = ?3, stored_len = ?4, codec = ?5,"
                             " checksum = ?6, flags = 0 WHERE id = ?1",

@@ -14,6 +14,7 @@ libstore_a_SOURCES = \
     server/store/index_impl.h \
     server/store/index_read.c \
     server/store/index_schema.c \
+    server/store/index_scrub.c \
     server/store/index_snap.c \
     server/store/index_tree.c \
     server/store/index_upgrade.c \
@@ -31,6 +32,7 @@ libstore_a_SOURCES = \
     server/store/planes.c server/store/planes.h \
     server/store/record.c server/store/record.h \
     server/store/replay.c \
+    server/store/scrub.c server/store/scrub.h \
     server/store/slot.c \
     server/store/snap.c server/store/snap.h server/store/snap_int.h server/store/snap_clone.c server/store/snap_open.c \
     server/store/statedb.c server/store/statedb.h server/store/statedb_grant.c server/store/statedb_int.h \

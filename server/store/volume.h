@@ -100,6 +100,21 @@ void volume_stat(struct volume *v, struct volume_stat *st);
 /* Compacts packs until nothing is left that is worth it, without the pauses that are made in the background. Blocks.
  * -ESTALE, -EIO, -ENOSPC; -EROFS: a snapshot. */
 int volume_gc(struct volume *v);
+
+/* Scrub: all chunks are read in the background and their checksums verified. It goes on after a restart. */
+struct volume_scrub {
+    bool running;
+    int64_t started, finished; /* seconds since 1970; 0: never */
+    uint64_t chunks, bytes;    /* verified by this run, or the last one */
+    uint64_t total;            /* bytes that there are, about */
+    uint64_t damaged;          /* chunks that cannot be read as they were written */
+};
+/* Starts one from the beginning; nothing if one runs. -EROFS: a snapshot. */
+int volume_scrub_start(struct volume *v);
+int volume_scrub_stat(struct volume *v, struct volume_scrub *st);
+/* Calls fn with what is damaged: paths ("inode N" if there is none) and offsets, as far as files still use the chunks that
+ * were found; until fn returns non-zero (returned). Slow: may read all of the index. */
+int volume_scrub_damage(struct volume *v, int (*fn)(void *arg, const char *path, uint64_t off), void *arg);
 void volume_get_props(struct volume *v, struct volume_props *p);
 /* Durable on return. Blocks. */
 int volume_set_props(struct volume *v, const struct volume_props *p);

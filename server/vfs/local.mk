@@ -1,7 +1,7 @@
 # vfs: the tree /USER/VOLUME/... with POSIX permissions. No NFS, no RPC.
 noinst_LIBRARIES += libvfs.a
 libvfs_a_SOURCES = \
-    server/vfs/admin.c server/vfs/admin_snap.c \
+    server/vfs/admin.c server/vfs/admin_snap.c server/vfs/admin_store.c \
     server/vfs/dir.c \
     server/vfs/file.c \
     server/vfs/inode.c \

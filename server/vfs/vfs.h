@@ -183,6 +183,10 @@ int vfs_volume_list(struct vfs *v, const char *user,
 int vfs_volume_peek(struct vfs *v, int (*fn)(void *arg, const struct vfs_volume_info *info), void *arg);
 unsigned vfs_volume_count(struct vfs *v);
 int vfs_volume_set_props(struct vfs *v, const char *name, const struct volume_props *p);
+/* Scrub of one volume (volume.h); vfs_scrub_stat calls fn with what is damaged. */
+int vfs_scrub_start(struct vfs *v, const char *name);
+int vfs_scrub_stat(struct vfs *v, const char *name, struct volume_scrub *st,
+                   int (*fn)(void *arg, const char *path, uint64_t off), void *arg);
 /* Snapshots; full is "alice/mydata@name". Errors as snap.h has them. Durable on return. */
 int vfs_snap_create(struct vfs *v, const char *full);
 int vfs_snap_destroy(struct vfs *v, const char *full);
