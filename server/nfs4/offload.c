@@ -331,7 +331,6 @@ void offloads_free(struct offloads *o)
 static struct copy *copy_new(struct nfs4_server *srv, const struct offload_request *r)
 {
     struct copy *k = calloc(1, sizeof(*k) + r->cred->ngroups * sizeof(uint32_t));
-    struct fh_parts parts;
 
     if (!k)
         return NULL;
@@ -345,14 +344,14 @@ static struct copy *copy_new(struct nfs4_server *srv, const struct offload_reque
     if (r->cred->ngroups)
         memcpy(k->groups, r->cred->groups, r->cred->ngroups * sizeof(uint32_t));
     k->cred.groups = k->groups;
+    k->cred.view = NULL; /* the request's; only names need it */
     k->src_stateid = r->src_stateid;
     k->dst_stateid = r->dst_stateid;
     k->soff = r->soff;
     k->doff = r->doff;
     k->count = r->count;
     memcpy(k->verf, r->verf, sizeof(k->verf));
-    fh_parts_of(r->dst, &parts);
-    k->fh_len = fh_encode(srv->handle_key, &parts, k->fh);
+    k->fh_len = fh_encode(srv->handle_key, r->fh, k->fh);
     return k;
 }
 

@@ -17,6 +17,7 @@
 #define VOLNFS_NFS4_OFFLOAD_H
 
 #include "proto/nfs4_gen.h"
+#include "server/nfs4/fh.h"
 #include "server/nfs4/server.h"
 
 #define OFFLOADS_MAX    128
@@ -28,6 +29,7 @@ struct offload_request {
     uint64_t client;
     uint32_t minor;
     const struct vobj *src, *dst;
+    const struct fh_parts *fh; /* how the client calls dst */
     const struct vcred *cred;
     stateid4 src_stateid, dst_stateid; /* not special ones of a compound */
     uint64_t soff, doff, count;

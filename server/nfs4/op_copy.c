@@ -171,10 +171,12 @@ static int copy_run(struct copying *k)
 static bool copy_offload(struct copying *k, const COPY4args *args, write_response4 *w)
 {
     struct compound *c = k->c;
+    struct fh_parts fh;
     struct offload_request r = {.client = compound_client(c),
                                 .minor = c->minor,
                                 .src = &c->saved.obj,
                                 .dst = &c->cur.obj,
+                                .fh = &fh,
                                 .cred = &c->cred,
                                 .src_stateid = args->ca_src_stateid,
                                 .dst_stateid = args->ca_dst_stateid,
@@ -186,6 +188,7 @@ static bool copy_offload(struct copying *k, const COPY4args *args, write_respons
         !callback_way(c->srv->state, r.client))
         return false;
     memcpy(r.verf, w->wr_writeverf, sizeof(r.verf));
+    access_fh_parts(&c->cur, &fh);
     if (!offload_start(c->srv, &r, &w->wr_callback_id.stateid_opt4_u.stateid))
         return false;
     w->wr_callback_id.count = 1;

@@ -404,7 +404,8 @@ static void go_on_by_themselves(void **state)
     struct vcred cred = {.uid = 1000, .gid = 1000};
     stateid4 id, more[OFFLOADS_CLIENT], none = {.seqid = 1, .other = "none"};
     struct vobj from, to;
-    struct offload_request r = {.client = cl.clientid, .minor = 2, .src = &from, .dst = &to, .cred = &cred,
+    struct fh_parts fh = {.kind = VOBJ_FILE, .ino = 1};
+    struct offload_request r = {.client = cl.clientid, .minor = 2, .src = &from, .dst = &to, .fh = &fh, .cred = &cred,
                                 .src_stateid = src, .dst_stateid = dst};
     nfsstat4 how;
     bool complete;
