@@ -9,9 +9,9 @@
  *    delegation there: a client's own writing does not conflict.
  * 4. A client that does not ask for one gets one when it opens the same file again in the same way: for a file
  *    that is opened once, or written, read and removed, a delegation costs a request and saves none.
- * 5. A client that has the file open already gets none with a further OPEN. It may have pages from before others
- *    wrote: a Linux client takes a change that it sees while it has a file open for one of its own and keeps the
- *    pages, until the next lock throws them away, but that it leaves out when it has a delegation.
+ * 5. A client that has the file open already gets none with a further OPEN if the file has changed since. It may have
+ *    pages from before others wrote: a Linux client takes a change that it sees while it has a file open for one of
+ *    its own and keeps the pages, until the next lock throws them away, but that it leaves out when it has a delegation.
  * 6. A delegation that was recalled tells that the file is shared: for CONTENDED_MS there is no new one.
  */
 #include "server/state/deleg.h"
@@ -211,15 +211,13 @@ static bool shared_locked(const struct sfile *f, const struct client *cl, bool w
     return false;
 }
 
-/* Had the client the file open before the request r, which opened os? (5) */
-static bool open_before_locked(const struct sfile *f, const struct open_request *r, const struct open_state *os)
+/* Has the file changed since the client opened it before (5)? os: the open of the request r. */
+static bool changed_since_locked(const struct sfile *f, const struct open_request *r, const struct open_state *os)
 {
-    if (r->old_access)
-        return true;
     list_for_each (it, &f->opens) {
         const struct open_state *o = list_entry(it, struct open_state, in_file);
 
-        if (o != os && o->st.client == os->st.client)
+        if (o->st.client == os->st.client && (o != os || r->old_access) && o->change != r->change)
             return true;
     }
     return false;
@@ -280,7 +278,7 @@ void deleg_grant_locked(struct state *s, struct open_request *r, const struct op
         return;
     }
     if (!os->owner->confirmed || !cb_path_locked(cl) || (want && !(write ? r->want_write : r->want_read)) ||
-        open_before_locked(f, r, os))
+        changed_since_locked(f, r, os))
         return;
     if (seen_check(s->contended, seen_hash(s, &f->key, 0), CONTENDED_MS) || shared_locked(f, cl, write)) {
         r->deleg_contended = true;

@@ -210,6 +210,7 @@ struct open_state {
     uint32_t access, deny;
     uint32_t uid;     /* who opened; */
     bool many_users;  /* others did, too, as the same owner: all of them are checked at each READ and WRITE */
+    uint64_t change; /* the file's when it was opened first; 0: not known, it was reclaimed */
     uint16_t seen; /* bit (access * 4 + deny) of every OPEN since: what OPEN_DOWNGRADE may go to */
     void *hold;
     struct trash trash;

@@ -159,6 +159,7 @@ static nfsstat4 grant_locked(struct state *s, struct open_request *r, struct sta
         os->file = f;
         os->hold = r->hold;
         os->uid = r->uid;
+        os->change = r->reclaim ? 0 : r->change;
         r->hold = NULL;
         stid_add_locked(s, cl, &os->st, STID_OPEN);
         list_add_tail(&o->states, &os->in_owner);
