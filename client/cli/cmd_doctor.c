@@ -132,7 +132,56 @@ static void check_command(const char *name)
     bad(name, "scripts for scripts, too many in a row");
 }
 
-static void check_server(const char *text, const char *volume)
+static bool any_name(void *arg, uint64_t cookie, const char *name, size_t size, const struct nfs_attr *attr,
+                     const struct nfs_fh *fh)
+{
+    *(bool *)arg = true;
+    return false;
+}
+
+/* Why a volume may not be there. What no grant gives is not there at all, so a server without a name is a hint. */
+static const char *missing(struct nfs_client *client, const struct nfs_fh *root, const char *volume)
+{
+    static char why[256];
+    struct nfs_attr attr;
+    struct nfs_fh fh;
+    uint64_t verf = 0;
+    bool any = false;
+
+    (void)nfs_readdir(client, root, 0, &verf, any_name, &any);
+    if (!any)
+        return "no grant: the server shows this machine nothing; its operator says 'volnfs grant THIS-ADDRESS /'";
+    if (nfs_lookup(client, root, volume, strcspn(volume, "/"), &fh, &attr) == 0)
+        return "no such volume, or no grant on it; where a grant allows it, volnfs run makes it unless it is to be read only";
+    snprintf(why, sizeof(why), "no user '%.*s', or no grant; where a grant allows it, volnfs run makes both",
+             (int)strcspn(volume, "/"), volume);
+    return why;
+}
+
+static void check_token(struct nfs_client *client, const struct nfs_fh *root, const char *file)
+{
+    char remote[256];
+    struct nfs_attr attr;
+    struct nfs_fh fh;
+    size_t used;
+    int err = run_token(file, remote, sizeof(remote));
+
+    if (err == 0)
+        err = nfs_walk(client, root, remote, &fh, &attr, &used);
+    else {
+        bad(file, err == -EBADMSG ? "there is no token in this file" : strerror(-err));
+        return;
+    }
+    explicit_bzero(remote, sizeof(remote));
+    if (err == 0)
+        printf("ok    the token in %s is good\n", file);
+    else
+        bad(file, err == -ENOENT   ? "no such token: mistyped, revoked, or of something that is gone"
+                  : err == -EACCES ? "token expired"
+                                   : strerror(-err));
+}
+
+static void check_server(const char *text, const char *volume, const char *token)
 {
     struct nfs_client *client = NULL;
     struct nfs_attr attr;
@@ -159,10 +208,12 @@ static void check_server(const char *text, const char *volume)
         if (err == 0)
             printf("ok    the volume %s is there\n", volume);
         else
-            bad(volume, err == -ENOENT   ? "no such volume; volnfs run makes it unless it is to be read only"
-                        : err == -EACCES ? "this user may not read it"
+            bad(volume, err == -ENOENT   ? missing(client, &root, volume)
+                        : err == -EACCES ? "this user may not read it, or the grant was taken back"
                                          : strerror(-err));
     }
+    if (err == 0 && token != NULL)
+        check_token(client, &root, token);
     nfs_client_close(client);
 }
 
@@ -187,20 +238,23 @@ int cmd_doctor(struct cli *cli, int argc, char **argv)
 {
     static const struct option longs[] = {{"server", required_argument, NULL, 's'},
                                           {"volume", required_argument, NULL, 'v'},
+                                          {"token-file", required_argument, NULL, 't'},
                                           {0}};
-    const char *volume = NULL, *server = getenv("VOLNFS_SERVER");
+    const char *volume = NULL, *token = getenv("VOLNFS_TOKEN_FILE"), *server = getenv("VOLNFS_SERVER");
     int opt, status = 0;
 
-    while ((opt = cli_getopt(cli, argc, argv, "+s:v:", longs, &status)) != -1) {
+    while ((opt = cli_getopt(cli, argc, argv, "+s:v:t:", longs, &status)) != -1) {
         if (opt == 's')
             server = optarg;
         else if (opt == 'v')
             volume = optarg;
+        else if (opt == 't')
+            token = optarg;
         else
             return status;
     }
     check_place();
-    check_server(server != NULL ? server : "127.0.0.1:2049", volume);
+    check_server(server != NULL ? server : "127.0.0.1:2049", volume, token);
     if (optind < argc)
         check_command(argv[optind]);
     return problems == 0 ? 0 : 1;

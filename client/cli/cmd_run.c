@@ -103,7 +103,7 @@ static int make_volume(struct nfs_client *client, struct mount *mount)
     if (err != 0)
         return err;
     err = nfs_walk(client, &root, mount->remote, &fh, &attr, &used);
-    if (err != -ENOENT || mount->readonly)
+    if (err != -ENOENT || mount->readonly || mount_by_token(mount))
         return err;
     snprintf(path, sizeof(path), "%s", mount->remote);
     name = strchr(path, '/');
@@ -295,6 +295,17 @@ static int run_all(struct run_conf *conf, char **command)
         if (err == -EIO) {
             fprintf(stderr, "volnfs: no NFS server answers at %s: ", conf->address);
             err = -ECONNREFUSED;
+        } else if (err != 0 && mount_by_token(&run->mounts[i])) {
+            fprintf(stderr, "volnfs: the token for %s: %s at %s\n", run->mounts[i].path,
+                    err == -ENOENT   ? "mistyped, revoked, or of something that is gone,"
+                    : err == -EACCES ? "expired"
+                                     : strerror(-err),
+                    conf->address);
+            goto out;
+        } else if (err == -EACCES || (err == -ENOENT && run->mounts[i].readonly)) {
+            fprintf(stderr, "volnfs: %s at %s: not there for this machine: it does not exist, or no grant gives it (see "
+                    "'volnfs help grant')\n", run->mounts[i].remote, conf->address);
+            goto out;
         } else if (err != 0) {
             fprintf(stderr, "volnfs: %s at %s: ", run->mounts[i].remote, conf->address);
         }
@@ -328,11 +339,42 @@ static int add_volume(struct run_conf *conf, const char *text)
     return 0;
 }
 
+/* FILE[:ro][=PATH]; by itself it is shown at /volumes and the file's name up to a dot. */
+static int add_token(struct run_conf *conf, const char *text)
+{
+    size_t at = strlen(conf->volumes), len = strcspn(text, "="), room = sizeof(conf->volumes) - at;
+    const char *equal = text[len] != 0 ? text + len : NULL, *base;
+    char file[PATH_MAX], real[PATH_MAX];
+    bool ro = len > 3 && memcmp(text + len - 3, ":ro", 3) == 0;
+
+    len -= ro ? 3 : 0;
+    if (len == 0 || len >= sizeof(file)) {
+        fprintf(stderr, "volnfs: --token-file needs FILE[:ro][=PATH]\n");
+        return EXIT_USAGE;
+    }
+    memcpy(file, text, len);
+    file[len] = 0;
+    if (realpath(file, real) == NULL) {
+        fprintf(stderr, "volnfs: %s: %s\n", file, strerror(errno));
+        return EXIT_FAILURE;
+    }
+    base = strrchr(file, '/') != NULL ? strrchr(file, '/') + 1 : file;
+    if (strpbrk(real, "=;") != NULL ||
+        (size_t)snprintf(conf->volumes + at, room, "%s@%s%s%s%.*s", at > 0 ? ";" : "", real, ro ? ":ro" : "",
+                         equal != NULL ? equal : "=/volumes/",
+                         equal != NULL ? 0 : (int)strcspn(base, "."), base) >= room) {
+        fprintf(stderr, "volnfs: %s: this name cannot be used here\n", file);
+        return EXIT_USAGE;
+    }
+    return 0;
+}
+
 int cmd_run(struct cli *cli, int argc, char **argv)
 {
     static const struct option longs[] = {{"server", required_argument, NULL, 's'},
                                           {"volume", required_argument, NULL, 'v'},
                                           {"user", required_argument, NULL, 'u'},
+                                          {"token-file", required_argument, NULL, 't'},
                                           {0}};
     struct run_conf *conf = calloc(1, sizeof(*conf));
     int opt, status = 0;
@@ -340,13 +382,18 @@ int cmd_run(struct cli *cli, int argc, char **argv)
     if (conf == NULL)
         return cli_fail("out of memory");
     conf->server = getenv("VOLNFS_SERVER");
-    while ((opt = cli_getopt(cli, argc, argv, "+s:v:u:", longs, &status)) != -1) {
+    while ((opt = cli_getopt(cli, argc, argv, "+s:v:u:t:", longs, &status)) != -1) {
         switch (opt) {
         case 's':
             conf->server = optarg;
             break;
         case 'u':
             conf->user = optarg;
+            break;
+        case 't':
+            status = add_token(conf, optarg);
+            if (status != 0)
+                goto out;
             break;
         case 'v':
             status = add_volume(conf, optarg);
@@ -359,9 +406,12 @@ int cmd_run(struct cli *cli, int argc, char **argv)
     }
     if (conf->server == NULL)
         conf->server = "127.0.0.1:2049";
+    if (conf->volumes[0] == 0 && conf->user == NULL && getenv("VOLNFS_TOKEN_FILE") != NULL &&
+        (status = add_token(conf, getenv("VOLNFS_TOKEN_FILE"))) != 0)
+        goto out;
     status = EXIT_USAGE;
     if (optind >= argc || (conf->volumes[0] == 0 && conf->user == NULL)) {
-        fputs("volnfs: run needs a volume (-v USER/VOLUME) or a user (-u USER), and a command\n", stderr);
+        fputs("volnfs: run needs a volume (-v USER/VOLUME), a token (-t FILE) or a user (-u USER), and a command\n", stderr);
         goto out;
     }
     status = EXIT_FAILURE;

@@ -70,12 +70,15 @@ static const struct verb verbs[] = {
     {"scrub", "[--status] [--json] USER/VOLUME", "verify the checksums of a volume in the background", cmd_scrub,
      "\n  -t, --status  how far it is, and which files are damaged\n"
      "\nThe server reads all data of the volume slowly, beside its other work, and goes on after a restart.\n"},
-    {"run", "[-s SERVER[:PORT]] [-u USER] [-v USER/VOLUME[@SNAPSHOT][:ro][=PATH]]... [--] COMMAND...",
+    {"run", "[-s SERVER[:PORT]] [-u USER] [-v USER/VOLUME[@SNAPSHOT][:ro][=PATH]]... "
+     "[--token-file FILE[:ro][=PATH]]... [--] COMMAND...",
      "run a command that sees volumes, without a mount", cmd_run,
      "\n  -s, --server HOST[:PORT]  the server (VOLNFS_SERVER, or 127.0.0.1:2049)\n"
      "  -v, --volume VOLUME       shown at /volumes/VOLUME or at PATH; made if missing, unless :ro\n"
-     "  -u, --user USER           whose volumes; without -v all of them are shown\n"},
-    {"doctor", "[-s SERVER[:PORT]] [-v USER/VOLUME] [COMMAND]", "say whether programs can use volumes here", cmd_doctor, NULL},
+     "  -u, --user USER           whose volumes; without -v all of them are shown\n"
+     "  -t, --token-file FILE     what the token in it gives, at PATH or /volumes/ and the file's name up to a dot\n"
+     "                            (VOLNFS_TOKEN_FILE if nothing else is said)\n"},
+    {"doctor", "[-s SERVER[:PORT]] [-v USER/VOLUME] [--token-file FILE] [COMMAND]", "say whether programs can use volumes here", cmd_doctor, NULL},
     {"cp", "[-s SERVER[:PORT]] [-rpq] [-j N] [--resume] [--verify] SOURCE... DESTINATION",
      "copy into, out of and between volumes", cmd_cp,
      "\n  -r, --recursive  copy directories too, and symbolic links as such\n"

@@ -3,7 +3,7 @@
  * Start of the shim in a process: configuration, the run's shared record, the door; and what fork does to it.
  *
  * VOLNFS_SERVER   ADDR:PORT, numeric
- * VOLNFS_VOLUMES  USER/VOLUME[@SNAPSHOT][:ro][=PATH], several separated by ';'
+ * VOLNFS_VOLUMES  USER/VOLUME[@SNAPSHOT][:ro][=PATH] or @TOKENFILE[:ro]=PATH, several separated by ';'
  * VOLNFS_RUN      the run directory, made by `volnfs run`; without it one is made per user, server and volumes
  * VOLNFS_SOFT     seconds after which calls fail with EIO while the server is away; default: wait
  * VOLNFS_DEBUG    say on stderr what is refused and why
@@ -121,7 +121,8 @@ int mount_ready(struct mount *mount)
     if (err == 0 && attr.type != NFS_DIR)
         err = -ENOTDIR;
     if (err != 0) {
-        shim_say("%s: cannot reach %s: %s", mount->path, mount->remote, strerror(-err));
+        shim_say("%s: cannot reach %s: %s", mount->path, mount_by_token(mount) ? "what its token gives" : mount->remote,
+                 strerror(-err));
         goto out;
     }
     dev = (attr.fsid_major * 0x9e3779b97f4a7c15u) ^ attr.fsid_minor;

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,41 @@ int run_parse_server(const char *text, char *host, size_t size, unsigned *port)
     return inet_pton(AF_INET, host, addr) == 1 || inet_pton(AF_INET6, host, addr) == 1 ? 0 : -EINVAL;
 }
 
+int run_token(const char *file, char *remote, size_t size)
+{
+    static const char known[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
+    char *secret = remote + 6;
+    size_t room = size - 7, n = 0;
+    ssize_t got;
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return -errno;
+    while (n < room && (got = read(fd, secret + n, room - n)) > 0)
+        n += (size_t)got;
+    close(fd);
+    while (n > 0 && (secret[n - 1] == '\n' || secret[n - 1] == '\r' || secret[n - 1] == ' '))
+        n--;
+    secret[n] = 0;
+    memcpy(remote, "token/", 6);
+    if (n > 0 && n < room && strspn(secret, known) == n && strstr(secret, "..") == NULL)
+        return 0;
+    memset(remote, 0, size);
+    return -EBADMSG;
+}
+
+/* "@FILE". The secret is in the run's record, which only this user can read, and in no environment. */
+static int run_read_token(const char *text, size_t left, struct mount *mount)
+{
+    char path[PATH_MAX];
+
+    if (left - 1 >= sizeof(path))
+        return -ENAMETOOLONG;
+    memcpy(path, text + 1, left - 1);
+    path[left - 1] = 0;
+    return run_token(path, mount->remote, sizeof(mount->remote));
+}
+
 /* One entry of VOLNFS_VOLUMES. */
 static int run_parse_volume(const char *text, size_t len, struct mount *mount)
 {
@@ -60,9 +96,17 @@ static int run_parse_volume(const char *text, size_t len, struct mount *mount)
         mount->readonly = 1;
         left -= 3;
     }
-    if (left == 0 || left >= sizeof(mount->remote) - 1)
-        return -EINVAL;
-    memcpy(mount->remote, text, left);
+    if (left > 1 && text[0] == '@') {
+        int err = equal != NULL ? run_read_token(text, left, mount) : -EINVAL;
+
+        if (err != 0)
+            return err;
+        left = strlen(mount->remote);
+    } else {
+        if (left == 0 || left >= sizeof(mount->remote) - 1)
+            return -EINVAL;
+        memcpy(mount->remote, text, left);
+    }
     if (mount->remote[0] == '/' || strstr(mount->remote, "..") != NULL || strchr(mount->remote, '/') == NULL ||
         mount->remote[left - 1] == '/' || strstr(mount->remote, "//") != NULL)
         return -EINVAL;
@@ -157,6 +201,10 @@ int run_attach(const char *dir, const char *server, const char *volumes, struct 
         *why = "VOLNFS_VOLUMES is not USER/VOLUME[:ro][=PATH];...";
         err = run_parse_volumes(fresh, volumes);
         if (err != 0) {
+            if (err == -EBADMSG)
+                *why = "there is no token in the file";
+            else if (err != -EINVAL)
+                *why = "the file with the token cannot be read";
             free(fresh);
             return err;
         }

@@ -27,4 +27,7 @@ int run_attach(const char *dir, const char *server, const char *volumes, struct 
 /* Removes the directory and everything in it. */
 void run_remove(const char *dir);
 
+/* The name on the server of what the token in a file gives. -EBADMSG: there is none in it; -errno. */
+int run_token(const char *file, char *remote, size_t size);
+
 #endif

@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -45,6 +46,12 @@ struct mount {
     uint64_t dev;
     struct nfs_fh root;
 };
+
+/* Its name on the server is a secret, which no message may show. */
+static inline bool mount_by_token(const struct mount *mount)
+{
+    return strncmp(mount->remote, "token/", 6) == 0;
+}
 
 /* Where renamed files are now; see place.c. */
 #define PLACES 64

@@ -37,7 +37,8 @@ SYSTEM_TESTS = \
     tests/system/0850-admin-reload.t \
     tests/system/0860-admin-privileges.t \
     tests/system/0870-admin-grants.t \
-    tests/system/0871-admin-grants-attacks.t
+    tests/system/0871-admin-grants-attacks.t \
+    tests/system/0872-admin-grants-shim.t
 KERNEL_TESTS = \
     tests/system/0400-kernel-workflow.t \
     tests/system/0410-kernel-names.t \
