@@ -9,7 +9,7 @@
 
 enum { CODEC_RAW = 0, CODEC_ZSTD = 1, LEVEL_MAX = 19 }; /* control.x */
 
-const char *const props_keys[] = {"compression", "quota", "quota-files", "readonly", "snapdir", NULL};
+const char *const props_keys[] = {"compression", "quota", "quota-files", "readonly", "snapdir", "recompress", NULL};
 
 /* Decimal digits only: no sign, no space. */
 static int parse_digits(const char **text, uint64_t *out)
@@ -119,6 +119,28 @@ static int set_snapdir(control_props *p, const char *value)
     return 0;
 }
 
+static int set_recompress(control_props *p, const char *value)
+{
+    uint64_t level = 0;
+    if (strcmp(value, "off")) {
+        if (strncmp(value, "zstd-", 5))
+            return -EINVAL;
+        value += 5;
+        if (parse_digits(&value, &level) || *value || !level || level > LEVEL_MAX)
+            return -EINVAL;
+    }
+    p->recompress = (u_int)level;
+    return 0;
+}
+
+static void get_recompress(const control_props *p, char *out, size_t size)
+{
+    if (p->recompress)
+        snprintf(out, size, "zstd-%u", p->recompress);
+    else
+        snprintf(out, size, "off");
+}
+
 static void get_compression(const control_props *p, char *out, size_t size)
 {
     if (p->codec == CODEC_RAW)
@@ -163,6 +185,7 @@ static const struct prop {
     {"quota-files", "none, or a number of files", set_quota_files, get_quota_files},
     {"readonly", "on or off", set_readonly, get_readonly},
     {"snapdir", "hidden or visible", set_snapdir, get_snapdir},
+    {"recompress", "off, or zstd-1 to zstd-19", set_recompress, get_recompress},
 };
 
 static const struct prop *find_prop(const char *key)
@@ -178,7 +201,7 @@ int props_set(control_props *p, const char *key, const char *value, char *err, s
     const struct prop *prop = find_prop(key);
     if (!prop) {
         snprintf(err, err_size, "there is no property '%.64s': use compression, quota, quota-files, "
-                 "readonly or snapdir", key);
+                 "readonly, snapdir or recompress", key);
         return -EINVAL;
     }
     if (prop->set(p, value)) {

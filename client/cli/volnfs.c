@@ -30,7 +30,8 @@ static const struct verb verbs[] = {
      "  quota=none|SIZE                       the most bytes, such as 10G, before compression\n"
      "  quota-files=none|NUMBER               the most files and directories\n"
      "  readonly=on|off                       refuse changes\n"
-     "  snapdir=hidden|visible                list .snapshots in the root directory\n"},
+     "  snapdir=hidden|visible                list .snapshots in the root directory\n"
+     "  recompress=off|zstd-1..zstd-19        compress harder what is moved or scrubbed\n"},
     {"snapshot", "create|destroy USER/VOLUME@NAME... | rename USER/VOLUME@NAME NEW | rollback [-r|-k] USER/VOLUME@NAME | "
      "list [USER[/VOLUME]] [--json]",
      "keep what a volume holds at a moment", cmd_snapshot,

@@ -60,12 +60,15 @@ void props_to_wire(const struct volume_props *p, control_props *out)
     out->quota_files = p->quota_files;
     out->readonly = p->readonly;
     out->snapdir = p->snapdir;
+    out->recompress = (u_int)p->recompress;
 }
 
 /* Changes what the wire has. -EINVAL: values that no client of ours sends. */
 static int props_from_wire(const control_props *p, struct volume_props *out)
 {
     if (p->codec > 1 || p->quota_bytes > INT64_MAX || p->quota_files > INT64_MAX)
+        return -EINVAL;
+    if (p->recompress > 19)
         return -EINVAL;
     if (p->codec && (p->level < 1 || p->level > 19))
         return -EINVAL;
@@ -76,6 +79,7 @@ static int props_from_wire(const control_props *p, struct volume_props *out)
     out->quota_files = p->quota_files;
     out->readonly = p->readonly;
     out->snapdir = p->snapdir;
+    out->recompress = (int)p->recompress;
     return 0;
 }
 

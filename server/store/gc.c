@@ -286,13 +286,35 @@ struct batch {
     struct rowop *ops, **tail;
     unsigned n;
     uint64_t bytes;
+    unsigned char *out; /* CHUNK_BOUND bytes */
 };
+
+/* Compresses a payload harder, if the volume wants that and 1/16 is saved: then c and *payload (into out) are the new
+ * form. What cannot be decoded stays as it is. */
+void gc_recode(struct volume *v, struct chunk *c, unsigned char *buf, unsigned char *out, const void **payload)
+{
+    struct chunk n = {.id = c->id};
+    const void *p;
+    int level;
+
+    *payload = buf;
+    pthread_mutex_lock(&v->lock);
+    level = v->props.codec == VOLUME_RAW ? 0 : v->props.recompress;
+    pthread_mutex_unlock(&v->lock);
+    if (level <= v->props.level || chunk_decode(c, buf, SCRATCH_DECODED(buf)) < 0 ||
+        chunk_encode(SCRATCH_DECODED(buf), c->len, level, out, &n, &p) < 0 ||
+        n.stored_len > c->stored_len - c->stored_len / 16)
+        return;
+    *c = n;
+    *payload = p;
+}
 
 /* Copies one record if its chunk is in use. */
 static int copy_one(struct gc *g, const struct pack_entry *e, struct batch *b)
 {
     struct volume *v = g->vol;
     unsigned char *buf = scratch_get();
+    const void *payload;
     uint64_t ino, off;
     struct rowop *op;
     struct chunk c;
@@ -304,9 +326,10 @@ static int copy_one(struct gc *g, const struct pack_entry *e, struct batch *b)
         return r;
     if (packset_read_record(v->ps, &c, buf, &ino, &off) < 0)
         return 0; /* logged; G4 */
+    gc_recode(v, &c, buf, b->out, &payload);
     r = fault_point("gc.copy");
     if (r == 0)
-        r = packset_append(v->ps, &c, ino, off, buf);
+        r = packset_append(v->ps, &c, ino, off, payload);
     if (r < 0)
         return r;
     op = rowop_new(OP_MOVE, 0, NULL, 0, NULL, 0);
@@ -324,7 +347,7 @@ static int copy_one(struct gc *g, const struct pack_entry *e, struct batch *b)
 static int copy_batch(struct gc *g)
 {
     struct volume *v = g->vol;
-    struct batch b = {.tail = &b.ops};
+    struct batch b = {.tail = &b.ops, .out = vol_alloc(CHUNK_BOUND)};
     uint32_t low;
     int r = 0;
 
@@ -355,6 +378,7 @@ static int copy_batch(struct gc *g)
         }
     }
     pthread_mutex_unlock(&v->lock);
+    free(b.out);
     if (r < 0)
         return r;
     atomic_fetch_add(&g->copied, b.bytes);

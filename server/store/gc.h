@@ -18,6 +18,9 @@ void gc_attach(struct volume *v);
  * closing it. Harmless if it was never attached. */
 void gc_detach(struct volume *v);
 void gc_free(struct gc *g);
+/* Compresses a chunk's payload in buf (this thread's scratch) harder, if the volume wants that and it pays; out: CHUNK_BOUND
+ * bytes. c and *payload tell the form to store. */
+void gc_recode(struct volume *v, struct chunk *c, unsigned char *buf, unsigned char *out, const void **payload);
 /* Adds what gc did since the volume was opened. */
 void gc_stat(struct volume *v, struct volume_stat *st);
 

@@ -18,6 +18,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "server/store/gc.h"
 
 #define NOTE_KEY    "scrub"
 #define NOTE_MS     5000u
@@ -29,11 +30,13 @@
 
 struct scrub {
     struct volume *vol;
-    pthread_mutex_t lock; /* st, damaged */
+    pthread_mutex_t lock; /* all but recompress, which is the thread's */
     struct volume_scrub st;
     uint64_t damaged[DAMAGED_MAX];
     uint64_t cursor, end; /* the last id that was verified; the first that is not of this run */
     uint64_t noted_ms;
+    unsigned run; /* scrubs started since the volume was opened */
+    bool recompress; /* in this step, if the volume wants it */
 };
 
 /* --- the note --- */
@@ -71,6 +74,7 @@ static int note(struct scrub *s)
                  s->st.damaged);
     for (unsigned i = 0; i < DAMAGED_MAX && i < s->st.damaged; i++)
         n += snprintf(text + n, sizeof(text) - (size_t)n, " %" PRIu64, s->damaged[i]);
+    s->noted_ms = clock_mono_ms();
     pthread_mutex_unlock(&s->lock);
     r = fault_point("scrub.note");
     if (r == 0)
@@ -82,7 +86,6 @@ static int note(struct scrub *s)
         index_rollback(ix);
     else
         r = index_commit(ix);
-    s->noted_ms = clock_mono_ms();
     return r;
 }
 
@@ -118,15 +121,56 @@ bool scrub_running(struct scrub *s)
 
 /* --- verifying --- */
 
-/* 0, or what is wrong with the payload. */
-static int verify(struct volume *v, const struct chunk *c)
+/* Stores a chunk that was just read in a smaller form, if that pays. */
+static int recompress(struct scrub *s, const struct chunk *old, uint64_t ino, uint64_t off)
 {
+    struct volume *v = s->vol;
+    unsigned char *out = vol_alloc(CHUNK_BOUND);
+    struct chunk c = *old;
+    const void *payload;
+    struct rowop *op;
+    uint32_t low;
+    int r = 0;
+
+    gc_recode(v, &c, scratch_get(), out, &payload);
+    if (c.stored_len == old->stored_len)
+        goto out;
+    pthread_mutex_lock(&v->lock);
+    low = packset_current(v->ps);
+    low = low ? low : packset_next(v->ps);
+    packref_get(v, low); /* packs from here on stay while we append */
+    pthread_mutex_unlock(&v->lock);
+    r = packset_append(v->ps, &c, ino, off, payload);
+    pthread_mutex_lock(&v->lock);
+    if (r == 0) {
+        op = rowop_new(OP_MOVE, 0, NULL, 0, NULL, 0);
+        op->chunk = c;
+        op->src = old->pack;
+        op->src_off = old->pack_off;
+        packref_get(v, c.pack);
+        txg_add(v, op);
+    }
+    packref_put(v, low);
+    pthread_mutex_unlock(&v->lock);
+out:
+    free(out);
+    return r;
+}
+
+/* 0, or what is wrong with the payload. A sound one may be compressed harder: that it cannot be written is no damage. */
+static int verify(struct scrub *s, const struct chunk *c)
+{
+    struct volume *v = s->vol;
     unsigned char *buf = scratch_get();
     uint64_t ino, off;
     int r;
 
-    if (c->pack)
-        return packset_read_record(v->ps, c, buf, &ino, &off);
+    if (c->pack) {
+        r = packset_read_record(v->ps, c, buf, &ino, &off);
+        if (r == 0 && s->recompress && recompress(s, c, ino, off) < 0)
+            s->recompress = false;
+        return r;
+    }
     r = index_read_blob(v->ix, c, buf);
     if (r >= 0)
         r = XXH3_64bits(buf, c->stored_len) == c->checksum ? 0 : -EUCLEAN;
@@ -149,7 +193,7 @@ static int verify_one(struct scrub *s, struct chunk c)
 {
     for (unsigned i = 0;; i++) {
         struct chunk now;
-        int bad = verify(s->vol, &c), r;
+        int bad = verify(s, &c), r;
         if (bad == 0)
             return 0;
         r = index_find_chunk(s->vol->ix, c.id, &now);
@@ -165,39 +209,62 @@ static int verify_one(struct scrub *s, struct chunk c)
     }
 }
 
+/* Takes a step's result, unless a new scrub was started meanwhile. True if the note is due. */
+static bool advance(struct scrub *s, unsigned run, uint64_t cursor, uint64_t chunks, uint64_t bytes, bool done)
+{
+    bool due = false;
+
+    pthread_mutex_lock(&s->lock);
+    if (s->run == run) {
+        s->cursor = cursor;
+        s->st.bytes += bytes;
+        s->st.chunks += chunks;
+        if (done) {
+            s->st.running = false;
+            s->st.finished = clock_wall().tv_sec;
+            log_info("%s: scrub: %llu chunks, %llu bytes, %llu damaged", s->vol->label, (unsigned long long)s->st.chunks,
+                     (unsigned long long)s->st.bytes, (unsigned long long)s->st.damaged);
+        }
+        due = done || clock_mono_ms() >= s->noted_ms + NOTE_MS;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return due;
+}
+
 int scrub_step(struct scrub *s)
 {
+    struct volume *v = s->vol;
     struct chunk c[BATCH];
-    uint64_t bytes = 0, chunks = 0;
-    bool done = false;
-    int n = index_next_chunks(s->vol->ix, s->cursor, c, BATCH), r = n < 0 ? n : 0;
+    uint64_t bytes = 0, chunks = 0, cursor, end;
+    bool done;
+    unsigned run;
+    int n, r;
 
+    pthread_mutex_lock(&v->lock);
+    s->recompress = v->props.recompress && !v->props.readonly && !v->failed && vol_space(v, true) > v->reserve;
+    pthread_mutex_unlock(&v->lock);
+    pthread_mutex_lock(&s->lock);
+    cursor = s->cursor;
+    end = s->end;
+    run = s->run;
+    pthread_mutex_unlock(&s->lock);
+    n = index_next_chunks(v->ix, cursor, c, BATCH);
+    r = n < 0 ? n : 0;
+    done = n == 0;
     for (int i = 0; i < n && r == 0 && bytes < STEP_BYTES; i++) {
-        if (c[i].id >= s->end) {
+        if (c[i].id >= end) {
             done = true;
             break;
         }
         r = verify_one(s, c[i]);
         if (r == 0) {
-            s->cursor = c[i].id;
+            cursor = c[i].id;
             bytes += c[i].stored_len;
             chunks++;
         }
     }
-    done |= n == 0;
-    pthread_mutex_lock(&s->lock);
-    s->st.bytes += bytes;
-    s->st.chunks += chunks;
-    if (done) {
-        s->st.running = false;
-        s->st.finished = clock_wall().tv_sec;
-    }
-    pthread_mutex_unlock(&s->lock);
-    if (r == 0 && (done || clock_mono_ms() >= s->noted_ms + NOTE_MS))
+    if (advance(s, run, cursor, chunks, bytes, done) && r == 0)
         r = note(s);
-    if (done)
-        log_info("%s: scrub: %llu chunks, %llu bytes, %llu damaged", s->vol->label, (unsigned long long)s->st.chunks,
-                 (unsigned long long)s->st.bytes, (unsigned long long)s->st.damaged);
     return r < 0 ? r : (int)bytes;
 }
 
@@ -221,6 +288,7 @@ int volume_scrub_start(struct volume *v)
         s->cursor = 0;
         s->end = v->next_chunk;
         s->noted_ms = 0; /* the first step notes that it runs */
+        s->run++;
     }
     pthread_mutex_unlock(&s->lock);
     vol_leave(v);

@@ -47,7 +47,7 @@ like "a command to run" " $(complete_line run -v bob/all -- whoam) " " whoami "
 is "properties" "$(complete_line set alice/mine q)" "quota-files= quota="
 is "values" "$(complete_line set alice/mine readonly =)" "off on"
 is "values that begin so" "$(complete_line set alice/mine compression = o)" "off"
-is "properties to create with" "$(complete_line create alice/new -o r)" "readonly="
+is "properties to create with" "$(complete_line create alice/new -o rea)" "readonly="
 is "a property to get" "$(complete_line get alice/mine c)" "compression"
 volnfs snapshot create alice/mydata@monday alice/mydata@tuesday
 is "what to do with snapshots" "$(complete_line snapshot '')" "create destroy list rename rollback"

@@ -178,12 +178,54 @@ static void beside_gc(void **state)
     vt_remove(&t);
 }
 
+/* Text that a higher level compresses better: stored smaller after a scrub, and the same to read. */
+static void scrub_recompresses(void **state)
+{
+    static const char *const words[] = {"volume ", "chunk ", "extent ", "slot ", "pack ", "index ", "journal ", "inode "};
+    struct vt t;
+    struct vattr a;
+    struct volume_scrub st;
+    struct volume_stat before, after;
+    struct volume_props props;
+    unsigned char *data = malloc(SLOT_SIZE), *back = malloc(SLOT_SIZE);
+    uint64_t rng = 5;
+    size_t n = 0;
+
+    vt_make(&t, NULL);
+    vt_open(&t);
+    while (n < SLOT_SIZE)
+        for (const char *w = words[st_random(&rng) % 8]; *w && n < SLOT_SIZE; w++)
+            data[n++] = (unsigned char)*w;
+    assert_int_equal(vt_create(&t, &t.c, STORE_ROOT_INO, "f", IT_REG, &a), 0);
+    assert_int_equal(volume_write(t.v, &t.c, a.ino, 0, data, SLOT_SIZE, true, NULL, NULL), 0);
+    vt_sync(&t);
+    volume_get_props(t.v, &props);
+    props.recompress = 19;
+    assert_int_equal(volume_set_props(t.v, &props), 0);
+    vt_reopen(&t);
+    volume_stat(t.v, &before);
+    assert_int_equal(volume_scrub_start(t.v), 0);
+    wait_done(&t, &st);
+    assert_int_equal(st.damaged, 0);
+    vt_reopen(&t);
+    volume_stat(t.v, &after);
+    assert_true(after.stored < before.stored * 15 / 16);
+    assert_int_equal(vt_read(&t, &t.c, a.ino, 0, back, SLOT_SIZE), SLOT_SIZE);
+    assert_memory_equal(back, data, SLOT_SIZE);
+    vt_close(&t);
+    model_check_disk(&t);
+    free(data);
+    free(back);
+    vt_remove(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(damage_is_told),
         cmocka_unit_test(goes_on_after_a_restart),
         cmocka_unit_test(beside_gc),
+        cmocka_unit_test(scrub_recompresses),
     };
 
     log_set_level(LOG_ERROR);
