@@ -8,6 +8,7 @@ volnfs_SOURCES = \
     client/cli/cmd_cp.c \
     client/cli/cmd_create.c \
     client/cli/cmd_destroy.c \
+    client/cli/cmd_diff.c \
     client/cli/cmd_doctor.c \
     client/cli/cmd_du.c \
     client/cli/cmd_get.c \

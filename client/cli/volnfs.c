@@ -38,6 +38,8 @@ static const struct verb verbs[] = {
      "\n  -r, --destroy-younger  rollback destroys the snapshots made since then\n"
      "  -k, --keep-younger     rollback keeps them\n"
      "\nA snapshot is read at USER/VOLUME@NAME, like a volume, and in .snapshots/NAME of the volume.\n"},
+    {"diff", "USER/VOLUME@NAME [USER/VOLUME@NAME] [--json]", "tell what changed since a snapshot", cmd_diff,
+     "\n+ came, - went, M changed, R renamed; up to the second snapshot, or now.\n"},
     {"clone", "USER/VOLUME@NAME USER/NEW", "make a volume that begins as a snapshot is", cmd_clone, NULL},
     {"grant",
      "NETWORK OBJECT [--ro] [--create] [--squash none|root|all] [--anon UID:GID] [--expires TIME] [--label TEXT]",

@@ -171,6 +171,22 @@ static bool refuse_list(struct proc_call *pc, control_result *r)
     return xdr_control_snapshots(pc->out, &l);
 }
 
+/* --- for programs that read the store beside the server --- */
+
+static bool do_settle(struct proc_call *pc, void *args)
+{
+    const control_name_args *a = args;
+    control_settled r = {0};
+    say_error(&r.result, pc->text, vfs_volume_settle(pc->c->vfs, a->name, &r.volume), a->name);
+    return xdr_control_settled(pc->out, &r);
+}
+
+static bool refuse_settle(struct proc_call *pc, control_result *r)
+{
+    control_settled s = {.result = *r};
+    return xdr_control_settled(pc->out, &s);
+}
+
 const struct control_proc control_snap_procs[] = {
     {CONTROL_SNAP_CREATE, false, true, do_create, CONTROL_ARGS(control_name_args), NULL},
     {CONTROL_SNAP_DESTROY, false, true, do_destroy, CONTROL_ARGS(control_name_args), NULL},
@@ -178,5 +194,6 @@ const struct control_proc control_snap_procs[] = {
     {CONTROL_SNAP_RENAME, false, true, do_rename, CONTROL_ARGS(control_pair_args), NULL},
     {CONTROL_SNAP_CLONE, false, true, do_clone, CONTROL_ARGS(control_pair_args), NULL},
     {CONTROL_SNAP_ROLLBACK, false, true, do_rollback, CONTROL_ARGS(control_pair_args), NULL},
+    {CONTROL_SETTLE, false, true, do_settle, CONTROL_ARGS(control_name_args), refuse_settle},
     {0},
 };

@@ -162,6 +162,9 @@ void index_copy_free(struct index_copy *c); /* NULL is fine */
  * readonly: the index may not be written to either (by a checkpoint when it is closed). */
 int index_open_snapshot(const char *path, const char *shared, const char *label, bool readonly,
                         struct index **out);
+/* Opens two databases with trees, of snapshots or volumes, to compare them: only connections (index_impl.h) make
+ * sense of it, with `other` attached as shared. */
+int index_open_trees(const char *path, const char *other, const char *label, struct index **out);
 /* Makes an index in path with the tree in `tree` (a snapshot's database) and its chunks, of the index in `shared`.
  * Only packs are shared then: index_list_packs tells which. Durable (but not its name). The counters are at least
  * the given ones. -EEXIST, -EUCLEAN. */

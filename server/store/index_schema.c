@@ -323,7 +323,7 @@ static int check_schema(struct index *ix, struct index_conn *c)
         log_error("%s: index: has triggers or views", ix->label);
         return -EUCLEAN;
     }
-    if (!rc && version < INDEX_FORMAT)
+    if (!rc && version < INDEX_FORMAT && !ix->shared) /* the tables of a tree are since format 2 what they are */
         rc = index_upgrade(ix, c->db, version);
     for (int i = 0; !rc && i < SQL_COUNT; i++)
         index_stmt(ix, c, i, &rc);
@@ -419,6 +419,33 @@ static int open_as(const char *path, const char *label, bool readonly, struct in
 int index_open(const char *path, const char *label, struct index **out)
 {
     return open_as(path, label, false, out);
+}
+
+int index_open_trees(const char *path, const char *other, const char *label, struct index **out)
+{
+    struct index *ix = index_alloc(path, label);
+    struct index_conn *c;
+    int64_t version[2] = {0};
+
+    if (!ix)
+        return -ENOMEM;
+    ix->readonly = ix->files_readonly = true;
+    ix->shared = strdup(other);
+    int rc = ix->shared ? index_reader_get(ix, &c) : -ENOMEM;
+    if (!rc) {
+        rc = index_query_int(ix, c->db, "PRAGMA main.user_version", &version[0]);
+        if (!rc)
+            rc = index_query_int(ix, c->db, "PRAGMA shared.user_version", &version[1]);
+        index_reader_put(ix, c);
+    }
+    if (!rc && (version[0] < 2 || version[1] < 2 || version[0] > INDEX_FORMAT || version[1] > INDEX_FORMAT))
+        rc = -ENOTSUP;
+    if (rc) {
+        index_close(ix);
+        return rc;
+    }
+    *out = ix;
+    return 0;
 }
 
 int index_open_snapshot(const char *path, const char *shared, const char *label, bool readonly,

@@ -136,8 +136,7 @@ static void put_row(struct volume *v, struct snap *s)
     list_changed(v);
 }
 
-/* Waits until all of the open txg is in the index. */
-static int settle(struct volume *v)
+int vol_settle(struct volume *v)
 {
     struct store_call call;
     uint64_t n = v->open->n;
@@ -354,7 +353,7 @@ static int make(struct volume *v, struct index_snap *row)
     }
     s->row.state = SNAP_READY;
     put_row(v, s);
-    r = settle(v);
+    r = vol_settle(v);
 out:
     if (r < 0)
         unlink(tmp);
@@ -444,7 +443,7 @@ int snap_destroy(struct volume *v, const char *name)
     pthread_mutex_lock(&v->lock);
     put_row(v, s);
     s->freeing = false;
-    r = settle(v);
+    r = vol_settle(v);
     vol_leave(v);
     if (r == 0 && fault_point("snap.unlink") == 0 && unlink(path) < 0 && errno != ENOENT)
         log_warn("cannot remove %s: %s", path, strerrordesc_np(errno));
@@ -468,7 +467,24 @@ int snap_rename(struct volume *v, const char *name, const char *to)
         memset(s->row.name, 0, sizeof(s->row.name));
         memcpy(s->row.name, to, strlen(to));
         put_row(v, s);
-        r = settle(v);
+        r = vol_settle(v);
+    }
+    vol_leave(v);
+    return r;
+}
+
+int volume_settle(struct volume *v)
+{
+    int r = vol_enter(v);
+
+    if (r < 0)
+        return r;
+    r = vol_flush(v);
+    if (r == 0 && v->failed)
+        r = -EROFS;
+    if (r == 0) {
+        txg_touch(v);
+        r = vol_settle(v);
     }
     vol_leave(v);
     return r;

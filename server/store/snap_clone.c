@@ -4,7 +4,7 @@
  * A clone gets hard links to the packs that its chunks are in. Packs are only ever appended to and removed as a
  * whole, and a clone begins packs of its own, above all numbers that were in use: so neither sees what the other
  * does. While it is made a packref keeps gc from removing packs (G1), so what its index names is there to be
- * linked.
+ * linked. Where there are no hard links packs are copied.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -52,6 +52,34 @@ struct linker {
     int err;
 };
 
+/* Where there are no hard links, or not between these folders. */
+static int copy_pack(const char *from, const char *to)
+{
+    static const size_t piece = 1 << 20;
+    char *buf = malloc(piece);
+    int in = open(from, O_RDONLY | O_CLOEXEC), out = -1, r = 0;
+    ssize_t n = 0;
+
+    if (!buf)
+        r = -ENOMEM;
+    else if (in < 0)
+        r = -errno;
+    else if ((out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) < 0)
+        r = -errno;
+    while (r == 0 && (n = read(in, buf, piece)) > 0)
+        for (ssize_t done = 0, k; r == 0 && done < n; done += k)
+            if ((k = write(out, buf + done, (size_t)(n - done))) < 0)
+                r = -errno;
+    if (r == 0 && (n < 0 || fsync(out) < 0))
+        r = -errno;
+    if (in >= 0)
+        close(in);
+    if (out >= 0)
+        close(out);
+    free(buf);
+    return r;
+}
+
 static bool link_pack(void *arg, uint32_t pack, uint64_t live)
 {
     struct linker *l = arg;
@@ -68,8 +96,13 @@ static bool link_pack(void *arg, uint32_t pack, uint64_t live)
     l->made[pack & 0xff] = true;
     if (!l->err)
         l->err = fault_point("clone.link");
-    if (!l->err && link(from, to) < 0 && errno != EEXIST)
-        l->err = -errno;
+    if (!l->err) {
+        int err = fault_point("clone.nolinks") ? EXDEV : link(from, to) < 0 ? errno : 0;
+        if (err == EXDEV || err == EPERM || err == EMLINK || err == EOPNOTSUPP)
+            l->err = copy_pack(from, to);
+        else if (err != EEXIST)
+            l->err = -err;
+    }
     if (l->err && l->err != -ENOENT)
         log_error("cannot link %s to %s: %s", from, to, strerrordesc_np(-l->err));
     free(from);

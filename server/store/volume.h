@@ -120,6 +120,9 @@ void volume_get_props(struct volume *v, struct volume_props *p);
 int volume_set_props(struct volume *v, const struct volume_props *p);
 /* Changes whenever unstable data may have been lost: at each open and after a failed flush. */
 uint64_t volume_write_verifier(struct volume *v);
+/* Brings everything that was written until now, also what is not stable, into the index on disk: for programs that
+ * read that beside the server. Blocks. -EROFS: the volume failed. */
+int volume_settle(struct volume *v);
 /* True if v has no entry in its root directory. May block. */
 int volume_is_empty(struct volume *v, struct store_call *call, bool *empty);
 

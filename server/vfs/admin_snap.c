@@ -119,6 +119,21 @@ int vfs_snap_rollback(struct vfs *v, const char *full, unsigned flags)
     return err == -ESTALE ? -ENOENT : err;
 }
 
+int vfs_volume_settle(struct vfs *v, const char *name, uint64_t *id)
+{
+    struct volume *vol = NULL;
+    struct nvol *n;
+    int err = ns_vol_find(v, name, &n);
+    if (err)
+        return err;
+    if (!(err = ns_vol_open(v, n, true, &vol)))
+        err = volume_settle(vol);
+    *id = n->id;
+    volume_unref(vol);
+    ns_vol_put(n);
+    return err == -ESTALE ? -ENOENT : err;
+}
+
 int vfs_snap_list(struct vfs *v, const char *name,
                   int (*fn)(void *arg, uint64_t volume, const struct snap_info *s), void *arg)
 {

@@ -199,6 +199,8 @@ int vfs_snap_clone(struct vfs *v, const char *full, const char *to);
  * which the volume is as before: as volume_close, snap_rollback. */
 enum { VFS_ROLLBACK_DESTROY = 1, VFS_ROLLBACK_KEEP = 2 };
 int vfs_snap_rollback(struct vfs *v, const char *full, unsigned flags);
+/* volume_settle by name; out: the volume's id. */
+int vfs_volume_settle(struct vfs *v, const char *name, uint64_t *id);
 /* Calls fn for each snapshot of the volume `name`, oldest first, with the volume's id. */
 int vfs_snap_list(struct vfs *v, const char *name,
                   int (*fn)(void *arg, uint64_t volume, const struct snap_info *s), void *arg);

@@ -47,12 +47,25 @@ not_ok "clone what is not there" volnfs clone alice/mydata@none bob/more
 is "it has what was" "$(run_in -v bob/copy=/c -- sh -c 'cat /c/f; tail -n1 /c/d/g' | tr '\n' ' ')" "one 20000 "
 ok "it can be written" run_in -v bob/copy=/c -- sh -c 'echo three >/c/f && seq 30000 >/c/d/g && sync'
 is "and is a volume of its own" "$(run_in -v alice/mydata -v alice/mydata@tuesday:ro=/snap -- cat /volumes/mydata/f /snap/f | tr '\n' ' ')" "two one "
+ok "more changes" run_in -v alice/mydata -- sh -c 'cd /volumes/mydata && mkdir -p new/deep && echo x >new/deep/y && mv d moved &&
+    echo z >moved/z && chmod 600 f'
+is "diff until now" "$(volnfs diff alice/mydata@tuesday | tr '\n' ' ')" \
+    "M / - /d/g M /f R /d -> /moved + /moved/z + /new + /new/deep + /new/deep/y "
 ok "another snapshot" volnfs snapshot create alice/mydata@wednesday
+ok "and back" run_in -v alice/mydata -- sh -c 'cd /volumes/mydata && mv f g'
+is "diff of two" "$(volnfs diff alice/mydata@tuesday alice/mydata@wednesday --json | json '[(x["change"], x["path"]) for x in d][:3]')" \
+    "[('M', '/'), ('-', '/d/g'), ('M', '/f')]"
+is "backwards" "$(volnfs diff alice/mydata@wednesday alice/mydata@tuesday | grep -c '^- /new')" 3
+is "only a name" "$(volnfs diff alice/mydata@wednesday | tr '\n' ' ')" "M / R /f -> /g "
+ok "back again" run_in -v alice/mydata -- mv /volumes/mydata/g /volumes/mydata/f
+is "nothing" "$(volnfs diff alice/mydata@tuesday alice/mydata@tuesday)" ""
+not_ok "diff of what is not there" volnfs diff alice/mydata@none
+not_ok "diff of two volumes" volnfs diff alice/mydata@tuesday bob/copy@x
 not_ok "rollback with a younger one" volnfs snapshot rollback alice/mydata@tuesday
 not_ok "rollback, both ways" volnfs snapshot rollback -r -k alice/mydata@tuesday
 ok "rollback under a reader" run_in -v alice/mydata -- sh -c 'exec 3</volumes/mydata/f
     "$1" --store "$2" snapshot rollback --keep-younger alice/mydata@tuesday >&2
-    test "$(cat /volumes/mydata/f)" = one && test "$(tail -n1 /volumes/mydata/d/g)" = 20000' - "$(realpath "$VOLNFS")" "$T/store"
+    test "$(cat <&3)" = one && test "$(cat /volumes/mydata/f)" = one && test "$(tail -n1 /volumes/mydata/d/g)" = 20000' - "$(realpath "$VOLNFS")" "$T/store"
 ok "and forward again" volnfs snapshot rollback alice/mydata@wednesday
 is "to what was" "$(run_in -v alice/mydata -- sh -c 'cat /volumes/mydata/f; ls /volumes/mydata/d' | tr '\n' ' ')" "two "
 ok "rollback that destroys" volnfs snapshot rollback -r alice/mydata@tuesday

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "common/clock.h"
+#include "server/store/diff.h"
 #include "tests/unit/snapmodel.h"
 
 #define ROOT  STORE_ROOT_INO
@@ -346,8 +347,13 @@ static void clone_may_fail(void **state)
         snprintf(cmd, sizeof(cmd), "rm -rf '%s'", o.dir);
         assert_int_equal(system(cmd), 0);
     }
+    fault_arm("clone.nolinks", 1, FAULT_FAIL); /* then packs are copied */
     assert_int_equal(snap_clone(T.v, "a", o.dir), 0);
+    fault_disarm();
     model_check_disk(&o);
+    open_other(&o);
+    assert_int_equal(model_compare(m, &o), 0);
+    assert_int_equal(volume_close(o.v), 0);
     assert_int_equal(snap_destroy(T.v, "a"), 0);
     model_drop(m);
 }
@@ -447,6 +453,70 @@ static void roll_back_may_fail(void **state)
     vt_open(&T);
     model_drop(m);
     model_drop(a);
+}
+
+/* --- differences --- */
+
+struct told {
+    char lines[4096];
+    unsigned stop, n;
+};
+
+static bool tell(void *arg, const struct diff_line *l)
+{
+    struct told *t = arg;
+    size_t at = strlen(t->lines);
+
+    snprintf(t->lines + at, sizeof(t->lines) - at, "%c %s%s%s\n", l->what, l->from ? l->from : "",
+             l->from ? " -> " : "", l->path);
+    return ++t->n != t->stop;
+}
+
+static void expect_diff(const char *a, const char *b, const char *want)
+{
+    struct told t = {.stop = 0};
+    const char *missing;
+
+    assert_int_equal(volume_settle(T.v), 0);
+    assert_int_equal(volume_diff(T.dir, a, b, tell, &t, &missing), 0);
+    assert_string_equal(t.lines, want);
+}
+
+static void differences(void **state)
+{
+    struct vattr d, e, a;
+    struct told t = {.stop = 1};
+    const char *missing;
+    uint64_t ino;
+
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "d", IT_DIR, &d), 0);
+    assert_int_equal(vt_create(&T, &T.c, d.ino, "e", IT_DIR, &e), 0);
+    assert_int_equal(vt_create(&T, &T.c, e.ino, "f", IT_REG, &a), 0);
+    assert_int_equal(vt_create(&T, &T.c, e.ino, "same", IT_REG, &a), 0);
+    put(&T, "g", "1", 1, &ino);
+    put(&T, "h", "1", 1, &ino);
+    assert_int_equal(volume_link(T.v, &T.c, ino, d.ino, "h2", 2, NULL, NULL), 0);
+    assert_int_equal(snap_create(T.v, "a", NULL), 0);
+    expect_diff("a", NULL, "");
+    expect_diff("a", "a", "");
+    /* a directory moves with what is in it, a file's bytes change, one goes, one is another of the same name */
+    assert_int_equal(vt_rename(&T, d.ino, "e", ROOT, "moved"), 0);
+    put(&T, "g", "2", 1, &ino);
+    assert_int_equal(vt_unlink(&T, e.ino, "f"), 0);
+    assert_int_equal(vt_unlink(&T, ROOT, "h"), 0);
+    put(&T, "h", "other", 5, &ino);
+    expect_diff("a", NULL,
+                "M /\nM /d\n- /d/e/f\nM /g\n+ /h\n- /h\nR /d/e -> /moved\n");
+    assert_int_equal(snap_create(T.v, "b", NULL), 0);
+    expect_diff("b", "a",
+                "M /\nM /d\nR /moved -> /d/e\n+ /d/e/f\nM /g\n+ /h\n- /h\n");
+    assert_int_equal(volume_link(T.v, &T.c, ino, ROOT, "h3", 2, NULL, NULL), 0);
+    expect_diff("b", NULL, "M /\n+ /h3\n");
+    assert_int_equal(volume_diff(T.dir, "none", NULL, tell, &t, &missing), -ENOENT);
+    assert_string_equal(missing, "none");
+    assert_int_equal(volume_diff(T.dir, "a", "none", tell, &t, &missing), -ENOENT);
+    assert_int_equal(volume_diff(T.dir, "a", NULL, tell, &t, &missing), 0);
+    assert_int_equal(t.n, 1); /* it stops when told to */
 }
 
 /* --- crashes --- */
@@ -731,6 +801,7 @@ int main(void)
         TF(may_fail),
         TF(hold_what_was),
         TF(beside_writers),
+        TF(differences),
         TF(clone_apart),
         TF(clone_may_fail),
         TF(roll_back),
