@@ -38,7 +38,8 @@ SYSTEM_TESTS = \
     tests/system/0860-admin-privileges.t \
     tests/system/0870-admin-grants.t \
     tests/system/0871-admin-grants-attacks.t \
-    tests/system/0872-admin-grants-shim.t
+    tests/system/0872-admin-grants-shim.t \
+    tests/system/0890-admin-readme.t
 KERNEL_TESTS = \
     tests/system/0400-kernel-workflow.t \
     tests/system/0410-kernel-names.t \
