@@ -62,7 +62,7 @@ int cmd_status(struct cli *cli, int argc, char **argv)
     if (!c)
         return status;
     status = 1;
-    if (statusview_get(c, CONTROL_WITH_VOLUMES | CONTROL_WITH_CLIENTS | CONTROL_WITH_OPS, &s))
+    if (statusview_get(c, CONTROL_WITH_VOLUMES | CONTROL_WITH_CLIENTS | CONTROL_WITH_OPS | CONTROL_WITH_GRANTS, &s))
         status = s.result.err == -EPERM ? print_where(cli, c) : print_status(cli, &s);
     xdr_free((xdrproc_t)xdr_control_status, &s);
     control_disconnect(c);

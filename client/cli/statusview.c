@@ -87,6 +87,10 @@ void statusview_head(FILE *to, const control_status *s)
         fprintf(to, "no reads yet\n");
     fprintf(to, "commits %llu, on average %s\n", (unsigned long long)st->commits,
             time_text(st->commits ? (double)st->commit_us / (double)st->commits : 0, st->commits, a));
+    fprintf(to, "packs   %s on the disk", size_text((double)st->pack_bytes, a));
+    fprintf(to, ", %s of it in use; compaction moved %s and freed ", size_text((double)st->live_bytes, b),
+            size_text((double)st->gc_copied, c));
+    fprintf(to, "%s\n", size_text((double)st->gc_freed, d));
     fprintf(to, "now     %s operations/s, ", rate_text(t->ops_rate, b));
     fprintf(to, "%s errors/s, reads %s/s, ", rate_text(t->errors_rate, b), size_text(t->read_rate, c));
     fprintf(to, "writes %s/s\n", size_text(t->written_rate, d));
@@ -238,6 +242,19 @@ static json_t *volumes_json(const control_status *s)
     return all;
 }
 
+static json_t *grants_json(const control_status *s)
+{
+    json_t *all = json_array();
+    for (u_int i = 0; all && i < s->grants.grants_len; i++) {
+        const control_gstatus *g = &s->grants.grants_val[i];
+        json_array_append_new(all, json_pack("{s:I, s:s, s:s, s:b, s:I, s:o}", "id", INT(g->grant.id), "subject",
+                                             g->grant.subject, "object", g->grant.object, "write",
+                                             (int)g->grant.write, "expires", INT(g->grant.expires), "traffic",
+                                             traffic_json(&g->traffic)));
+    }
+    return all;
+}
+
 static json_t *clients_json(const control_status *s)
 {
     json_t *all = json_array();
@@ -271,14 +288,16 @@ json_t *statusview_json(const control_status *s)
 {
     const control_store *st = &s->store;
     json_t *errors = json_object();
-    json_t *store = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "cache_size", INT(st->cache_size), "cache_used",
+    json_t *store = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "cache_size", INT(st->cache_size), "cache_used",
                               INT(st->cache_used), "cache_pinned", INT(st->cache_pinned), "cache_reads",
                               INT(st->cache_reads), "cache_loads", INT(st->cache_loads), "commits",
-                              INT(st->commits), "commit_us", INT(st->commit_us));
+                              INT(st->commits), "commit_us", INT(st->commit_us), "gc_copied", INT(st->gc_copied), "gc_freed",
+                              INT(st->gc_freed), "gc_packs", INT(st->gc_packs), "pack_bytes", INT(st->pack_bytes),
+                              "live_bytes", INT(st->live_bytes));
     for (u_int i = 0; errors && i < s->statuses.statuses_len; i++)
         json_object_set_new(errors, s->statuses.statuses_val[i].name, json_integer(INT(s->statuses.statuses_val[i].count)));
     return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
-                     " s:I, s:o, s:o, s:o, s:o, s:o, s:o}",
+                     " s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
                      "release", s->info.release, "store", s->info.store, "listen", s->info.listen, "epoch",
                      INT(s->info.epoch), "pid", INT(s->info.pid), "uptime_ms", INT(s->uptime_ms), "rss_bytes",
                      INT(s->rss_bytes), "cpu_us", INT(s->cpu_us), "grace", (int)s->grace, "lease_seconds",
@@ -286,6 +305,6 @@ json_t *statusview_json(const control_status *s)
                      INT(s->opens), "locks", INT(s->locks), "owners", INT(s->owners), "files", INT(s->files),
                      "delegations", INT(s->delegations), "waits", INT(s->waits), "connections",
                      INT(s->connections), "connections_max", INT(s->connections_max), "cache", store, "total",
-                     traffic_json(&s->total), "errors", errors, "volumes", volumes_json(s), "client_list",
+                     traffic_json(&s->total), "errors", errors, "volumes", volumes_json(s), "grants", grants_json(s), "client_list",
                      clients_json(s), "peers", peers_json(s));
 }

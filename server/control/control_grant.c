@@ -285,6 +285,24 @@ static bool do_grants(struct proc_call *pc, void *args)
     return ok;
 }
 
+int grants_to_wire(struct control *c, control_grant **out, u_int *n)
+{
+    struct listing l = {.vfs = c->vfs, .all = true};
+    int err = grants_list(c->grants, copy_row, &l);
+
+    *n = 0;
+    *out = calloc(l.n + 1, sizeof(**out));
+    if (!*out)
+        err = -ENOMEM;
+    for (unsigned i = 0; !err && i < l.n; i++)
+        err = row_to_wire(&l, i, &(*out)[(*n)++]);
+    for (unsigned i = 0; i < l.n; i++)
+        free(l.objects[i]);
+    free(l.objects);
+    free(l.rows);
+    return err;
+}
+
 /* --- the table --- */
 
 static bool refuse_grant(struct proc_call *pc, control_result *r)

@@ -43,4 +43,7 @@ void props_to_wire(const struct volume_props *p, control_props *out);
 /* Fills v, whose name the caller frees. -ENOMEM. */
 int volume_to_wire(const struct vfs_volume_info *info, control_volume *v);
 
+/* All grants, without secrets; *out and its texts are malloc's. -ENOMEM: *out is what there is of them, and *n. */
+int grants_to_wire(struct control *c, control_grant **out, u_int *n);
+
 #endif

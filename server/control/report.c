@@ -153,6 +153,11 @@ static int add_volume(void *arg, const struct vfs_volume_info *info)
     memset(v, 0, sizeof(*v));
     TRY(!volume_to_wire(info, &v->volume));
     out->volumes.volumes_len++;
+    out->store.gc_copied += info->stat.gc_copied;
+    out->store.gc_freed += info->stat.gc_freed;
+    out->store.gc_packs += info->stat.gc_packs;
+    out->store.pack_bytes += info->stat.pack_bytes;
+    out->store.live_bytes += info->stat.stored + info->stat.held;
     return fill_traffic(co->c->metrics, METRICS_VOLUME, info->id, co->with, co->row, &v->traffic);
 }
 
@@ -162,6 +167,30 @@ static int fill_volumes(struct control *c, unsigned with, struct metrics_row *ro
     if (vfs_volume_count(c->vfs) <= REPORT_OPEN_MAX)
         return vfs_volume_list(c->vfs, NULL, add_volume, &co);
     return vfs_volume_peek(c->vfs, add_volume, &co);
+}
+
+/* --- grants --- */
+
+static int fill_grants(struct control *c, unsigned with, struct metrics_row *row, control_status *out)
+{
+    control_grant *g = NULL;
+    u_int n = 0;
+    int err = grants_to_wire(c, &g, &n);
+    out->grants.grants_val = calloc(n + 1u, sizeof(control_gstatus));
+    if (!out->grants.grants_val)
+        err = -ENOMEM;
+    for (u_int i = 0; i < n; i++) {
+        control_gstatus *s = out->grants.grants_val ? &out->grants.grants_val[out->grants.grants_len++] : NULL;
+        if (!s) {
+            xdr_free((xdrproc_t)xdr_control_grant, &g[i]);
+            continue;
+        }
+        s->grant = g[i];
+        if (!err)
+            err = fill_traffic(c->metrics, METRICS_GRANT, g[i].id, with & ~(unsigned)CONTROL_WITH_HISTORY, row, &s->traffic);
+    }
+    free(g);
+    return err;
 }
 
 /* --- clients and connections --- */
@@ -369,7 +398,9 @@ int report_collect(struct control *c, unsigned with, control_status *out)
     fill_store(c, &out->store);
     err = fill_traffic(c->metrics, METRICS_TOTAL, 0, with, row, &out->total);
     if (!err && (with & CONTROL_WITH_VOLUMES))
-        err = fill_volumes(c, with & ~(unsigned)CONTROL_WITH_BUCKETS, row, out);
+        err = fill_volumes(c, with, row, out);
+    if (!err && (with & CONTROL_WITH_GRANTS))
+        err = fill_grants(c, with, row, out);
     if (!err)
         err = fill_network(c, with, out);
 out:

@@ -55,19 +55,21 @@ void account_bytes(struct compound *c, nfsstat4 status)
 void account_op(struct compound *c, nfsstat4 status)
 {
     uint64_t vol = c->cur.set && c->cur.obj.vol ? snap_base_id(volume_id(c->cur.obj.vol)) : 0;
+    uint64_t grant = c->cur.set && c->cur.acc.rule ? c->cur.acc.rule->id : 0;
     enum metrics_class class = class_of(c);
     bool ok = status == NFS4_OK;
 
     if (class >= c->account.class && (vol || !c->account.volume)) {
         c->account.class = class;
         c->account.volume = vol;
+        c->account.grant = grant;
     }
     log_debug(LOG_OPS, "conn=%llu xid=%08x op=%s status=%s volume=%llu ino=%llu uid=%u read=%llu written=%llu",
               (unsigned long long)request_conn_id(c->req), c->req->xid, nfs4_op_name(c->opnum),
               nfs4_status_name(status), (unsigned long long)vol,
               (unsigned long long)(vol ? c->cur.obj.ino : 0), c->cred.uid, (unsigned long long)c->account.rd,
               (unsigned long long)c->account.wr);
-    metrics_op(c->srv->metrics, vol, 0, c->opnum, status, ok ? c->account.rd : 0, ok ? c->account.wr : 0);
+    metrics_op(c->srv->metrics, vol, grant, c->opnum, status, ok ? c->account.rd : 0, ok ? c->account.wr : 0);
     c->account.rd = c->account.wr = 0;
 }
 
@@ -77,5 +79,5 @@ void account_end(struct compound *c)
 
     c->account.t0 = 0;
     if (t0)
-        metrics_compound(c->srv->metrics, c->account.volume, 0, c->account.class, clock_mono_ns() - t0);
+        metrics_compound(c->srv->metrics, c->account.volume, c->account.grant, c->account.class, clock_mono_ns() - t0);
 }

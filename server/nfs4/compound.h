@@ -82,7 +82,7 @@ struct compound {
     struct drc_entry *drc;
     struct volume_waiter waiter;
     struct { /* account.c's */
-        uint64_t t0, volume, rd, wr;
+        uint64_t t0, volume, grant, rd, wr;
         unsigned class;
     } account;
     struct arena scratch;

@@ -11,6 +11,7 @@
 
 #define VOLUMES_MAX 200u /* rows of the tables */
 #define CLIENTS_MAX 100u
+#define GRANTS_MAX  100u
 #define OPS_MAX     14u
 
 enum { LOOK, READ, CHANGE, WRITE };
@@ -248,6 +249,52 @@ static void put_clients(FILE *to, const control_status *s)
     free(order);
 }
 
+static void put_grants(FILE *to, const control_status *s)
+{
+    u_int n = s->grants.grants_len;
+    char a[TEXT_MAX];
+    fputs("<section class=\"card wide\"><h2>Grants</h2>\n", to);
+    if (!n)
+        fputs("<p class=\"nothing\">There are none: nobody may reach anything. <code>volnfs grant</code> makes one.</p>", to);
+    else
+        fputs("<div class=\"scroll\"><table><thead><tr><th scope=\"col\">For</th><th scope=\"col\" class=\"text\">On</th>"
+              "<th scope=\"col\" class=\"text\">May</th><th scope=\"col\" class=\"text\">Squash</th>"
+              "<th scope=\"col\" class=\"text\">Ends</th><th scope=\"col\">Operations</th><th scope=\"col\">Errors</th>"
+              "<th scope=\"col\">Read</th><th scope=\"col\">Written</th></tr></thead>\n<tbody>\n", to);
+    for (u_int i = 0; i < n && i < GRANTS_MAX; i++) {
+        const control_grant *g = &s->grants.grants_val[i].grant;
+        const control_traffic *t = &s->grants.grants_val[i].traffic;
+        fputs("<tr><th scope=\"row\">", to);
+        text_html(to, g->subject);
+        if (*g->label) {
+            fputs(" <span class=\"tag\">", to);
+            text_html(to, g->label);
+            fputs("</span>", to);
+        }
+        if (g->fixed)
+            fputs(" <span class=\"tag\">start option</span>", to);
+        fputs("</th><td class=\"text\">", to);
+        text_html(to, g->object);
+        fprintf(to, "</td><td class=\"text\">%s%s</td><td class=\"text\">%s</td>", g->write ? "read and write" : "read",
+                g->create ? ", make volumes" : "", g->squash == 2 ? "all" : g->squash == 1 ? "root" : "none");
+        if (!g->expires)
+            fputs("<td class=\"text none\">never</td>", to);
+        else if (g->expires <= (int64_t)s->now)
+            fputs("<td class=\"text\"><span class=\"tag warn\">over</span></td>", to);
+        else
+            fprintf(to, "<td class=\"text\">in %s</td>", text_span((uint64_t)g->expires - s->now, a));
+        fprintf(to, "<td>%s</td>", text_count((double)t->ops, a));
+        fprintf(to, "<td>%s</td>", text_count((double)t->errors, a));
+        fprintf(to, "<td>%s</td>", text_bytes((double)t->read_bytes, a));
+        fprintf(to, "<td>%s</td></tr>\n", text_bytes((double)t->written_bytes, a));
+    }
+    if (n)
+        fputs("</tbody></table></div>\n", to);
+    if (n > GRANTS_MAX)
+        fprintf(to, "<p class=\"note\">… and %u more; <code>volnfs grants</code> shows all.</p>\n", n - GRANTS_MAX);
+    fputs("</section>\n", to);
+}
+
 static int more(const void *a, const void *b)
 {
     const control_op *x = a, *y = b;
@@ -301,6 +348,7 @@ void pages_status(FILE *to, const control_status *s)
     fputs("</div>\n", to);
     put_volumes(to, s);
     put_clients(to, s);
+    put_grants(to, s);
     fputs("<div class=\"grid2\">\n", to);
     put_counts(to, "Operations since the start", "None yet.", t->by_op.by_op_val, t->by_op.by_op_len, true);
     put_counts(to, "Errors since the start", "None: every operation succeeded.", s->statuses.statuses_val,

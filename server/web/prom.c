@@ -42,21 +42,34 @@ static uint64_t below(const control_latency *l, uint64_t us)
     return n;
 }
 
-/* volume NULL: of the whole server. */
-static void histogram(FILE *to, const char *name, const char *volume, const control_traffic *t)
+/* Of a volume, a grant, or (both NULL) the whole server: its labels, with a comma behind. */
+static void whose(FILE *to, const char *volume, const control_grant *grant)
+{
+    if (volume) {
+        fputs("volume=", to);
+        label(to, volume);
+        fputc(',', to);
+    }
+    if (grant) {
+        fprintf(to, "grant=\"%llu\",subject=", (unsigned long long)grant->id);
+        label(to, grant->subject);
+        fputs(",object=", to);
+        label(to, grant->object);
+        fputc(',', to);
+    }
+}
+
+static void histogram(FILE *to, const char *name, const char *volume, const control_grant *grant,
+                      const control_traffic *t)
 {
     for (unsigned c = 0; c < CONTROL_CLASSES; c++) {
         const control_latency *l = &t->latency[c];
-        if (volume && !l->count)
+        if ((volume || grant) && !l->count)
             continue;
         for (size_t i = 0; i <= sizeof(ends_us) / sizeof(ends_us[0]); i++) {
             bool last = i == sizeof(ends_us) / sizeof(ends_us[0]);
             fprintf(to, "%s_bucket{", name);
-            if (volume) {
-                fputs("volume=", to);
-                label(to, volume);
-                fputc(',', to);
-            }
+            whose(to, volume, grant);
             fprintf(to, "class=\"%s\",le=", metrics_class_names[c]);
             if (last)
                 fprintf(to, "\"+Inf\"} %llu\n", (unsigned long long)l->count);
@@ -65,11 +78,7 @@ static void histogram(FILE *to, const char *name, const char *volume, const cont
         }
         for (int sum = 1; sum >= 0; sum--) {
             fprintf(to, "%s_%s{", name, sum ? "sum" : "count");
-            if (volume) {
-                fputs("volume=", to);
-                label(to, volume);
-                fputc(',', to);
-            }
+            whose(to, volume, grant);
             fprintf(to, "class=\"%s\"} %.17g\n", metrics_class_names[c],
                     sum ? (double)l->sum_us / 1e6 : (double)l->count);
         }
@@ -108,6 +117,10 @@ static void store(FILE *to, const control_store *st)
         (double)st->cache_loads);
     one(to, "volnfs_commits_total", "counter", "Groups of changes made durable.", (double)st->commits);
     one(to, "volnfs_commit_seconds_total", "counter", "Time that this took.", (double)st->commit_us / 1e6);
+    one(to, "volnfs_gc_copied_bytes_total", "counter", "Bytes that compaction of packs moved.", (double)st->gc_copied);
+    one(to, "volnfs_gc_freed_bytes_total", "counter", "Bytes of packs that it removed.", (double)st->gc_freed);
+    one(to, "volnfs_pack_bytes", "gauge", "Packs on the disk, of all volumes that are open.", (double)st->pack_bytes);
+    one(to, "volnfs_pack_live_bytes", "gauge", "What of them is in use.", (double)st->live_bytes);
 }
 
 static void traffic(FILE *to, const control_status *s)
@@ -129,7 +142,7 @@ static void traffic(FILE *to, const control_status *s)
     one(to, "volnfs_written_bytes_total", "counter", "Bytes of files written.", (double)t->written_bytes);
     family(to, "volnfs_request_duration_seconds", "histogram",
            "From a request's arrival to its durable reply, by the heaviest thing it asked for.");
-    histogram(to, "volnfs_request_duration_seconds", NULL, t);
+    histogram(to, "volnfs_request_duration_seconds", NULL, NULL, t);
 }
 
 /* One value of each volume; size: only where sizes are known. */
@@ -176,7 +189,7 @@ static void volumes(FILE *to, const control_status *s)
     family(to, "volnfs_volume_request_duration_seconds", "histogram",
            "As volnfs_request_duration_seconds, in a volume.");
     for (u_int i = 0; i < s->volumes.volumes_len; i++)
-        histogram(to, "volnfs_volume_request_duration_seconds", s->volumes.volumes_val[i].volume.name,
+        histogram(to, "volnfs_volume_request_duration_seconds", s->volumes.volumes_val[i].volume.name, NULL,
                   &s->volumes.volumes_val[i].traffic);
     each(to, s, "volnfs_volume_files", "gauge", "Files and directories.", true, get_files);
     each(to, s, "volnfs_volume_logical_bytes", "gauge", "Bytes of its files, holes not counted.", true, get_logical);
@@ -187,10 +200,36 @@ static void volumes(FILE *to, const control_status *s)
     each(to, s, "volnfs_volume_broken", "gauge", "1 if it cannot be opened.", false, get_broken);
 }
 
+static void grants(FILE *to, const control_status *s)
+{
+    static const struct {
+        const char *name, *help;
+    } sums[] = {{"volnfs_grant_operations_total", "NFS operations under a grant."},
+                {"volnfs_grant_operation_errors_total", "Those answered with an error."},
+                {"volnfs_grant_read_bytes_total", "Bytes of files read under it."},
+                {"volnfs_grant_written_bytes_total", "Bytes of files written under it."}};
+    for (unsigned k = 0; k < sizeof(sums) / sizeof(sums[0]); k++) {
+        family(to, sums[k].name, "counter", sums[k].help);
+        for (u_int i = 0; i < s->grants.grants_len; i++) {
+            const control_traffic *t = &s->grants.grants_val[i].traffic;
+            const uint64_t n[] = {t->ops, t->errors, t->read_bytes, t->written_bytes};
+            fprintf(to, "%s{", sums[k].name);
+            whose(to, NULL, &s->grants.grants_val[i].grant);
+            fprintf(to, "} %llu\n", (unsigned long long)n[k]);
+        }
+    }
+    family(to, "volnfs_grant_request_duration_seconds", "histogram",
+           "As volnfs_request_duration_seconds, under a grant.");
+    for (u_int i = 0; i < s->grants.grants_len; i++)
+        histogram(to, "volnfs_grant_request_duration_seconds", NULL, &s->grants.grants_val[i].grant,
+                  &s->grants.grants_val[i].traffic);
+}
+
 void pages_metrics(FILE *to, const control_status *s)
 {
     server(to, s);
     store(to, &s->store);
     traffic(to, s);
     volumes(to, s);
+    grants(to, s);
 }

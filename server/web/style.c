@@ -61,6 +61,7 @@ const char pages_style[] =
     ".long{max-width:380px;overflow:hidden;text-overflow:ellipsis}\n"
     "th.quota,td.quota{text-align:left;min-width:150px}\n"
     "th.hour,td.hour{text-align:left;min-width:150px}\n"
+    "th.text,td.text{text-align:left}\n"
     ".bar{display:block;width:100%;height:7px;border-radius:4px}\n"
     ".track{fill:var(--track)}.fill{fill:var(--s1)}.high{fill:var(--s2)}.full{fill:var(--bad)}\n"
     ".of{font-size:12px;color:var(--soft)}\n"

@@ -228,6 +228,13 @@ def agreement(server, c):
     case("metrics: buckets grow", len(buckets) > 10 and
          [v for _, v in sorted(buckets)] == sorted(v for _, v in buckets))
     case("metrics: state", m["volnfs_opens"] == 1 and m["volnfs_locks"] == LOCKS and m["volnfs_clients"] == 1)
+    # Everything but what came before the tree was entered is under the one grant that a new store has.
+    grant = st["grants"][0]["traffic"]
+    case("status: the grant's operations", near(grant["by_op"]["WRITE"]["count"], WRITES) and
+         grant["read_bytes"] == READS * SIZE, (st["grants"][0]["subject"], grant["by_op"]))
+    case("metrics: the grant's bytes", [v for k, v in m.items() if k.startswith("volnfs_grant_written_bytes_total{")]
+         == [WRITES * SIZE] + [0] * (len(st["grants"]) - 1) or
+         WRITES * SIZE in [v for k, v in m.items() if k.startswith("volnfs_grant_written_bytes_total{")])
     text = server.volnfs("top", "-n", "1")
     row = [l.split() for l in text.splitlines() if l.startswith("alice/w ")][0]
     case("top: operations", near(int(row[4]), vol["ops"]) and int(row[5]) == vol["errors"], row)

@@ -87,14 +87,19 @@ static void test_hostile_names(void **state)
     control_client c = {.name = (char *)"<script>alert(\"1\")&'\n\x1b", .principal = (char *)"p",
                         .address = (char *)"10.0.0.1"};
     control_vstatus v = {.volume = {.name = (char *)"a/\\\"<b>\n"}};
-    control_status s = {.client_list = {1, &c}, .volumes = {1, &v}};
+    control_gstatus g = {.grant = {.id = 7, .subject = (char *)"10.0.0.0/8", .object = (char *)"a/b/<i>\"\\",
+                                   .label = (char *)"<x>", .expires = 1, .squash = 2}};
+    control_status s = {.client_list = {1, &c}, .volumes = {1, &v}, .grants = {1, &g}};
     char *page;
     fill_names(&s);
     page = text_of(pages_status, &s);
     check_page(page);
+    assert_non_null(strstr(page, "a/b/&lt;i&gt;"));
+    assert_non_null(strstr(page, ">over<"));
     assert_non_null(strstr(page, "&lt;script&gt;alert(&quot;1&quot;)&amp;&#39;??"));
     free(page);
     page = text_of(pages_metrics, &s);
+    assert_non_null(strstr(page, "\nvolnfs_grant_operations_total{grant=\"7\",subject=\"10.0.0.0/8\",object=\"a/b/<i>\\\"\\\\\",} 0\n"));
     assert_non_null(strstr(page, "\nvolnfs_volume_files{volume=\"a/\\\\\\\"<b>\\n\"} 0\n"));
     free(page);
 }
@@ -102,6 +107,7 @@ static void test_hostile_names(void **state)
 static control_sample busy[CONTROL_SAMPLES_MAX];
 static control_vstatus volumes[7];
 static control_client clients[3];
+static control_gstatus grants[2];
 static control_op ops[] = {
     {(char *)"SEQUENCE", 1893112, 0}, {(char *)"PUTFH", 1810440, 3}, {(char *)"WRITE", 731201, 12},
     {(char *)"READ", 654120, 0},      {(char *)"GETATTR", 502511, 1}, {(char *)"LOOKUP", 201772, 4401},
@@ -154,13 +160,20 @@ static void make_busy(control_status *s)
     s->rss_bytes = 1503238553;
     s->clients = 3, s->sessions = 2, s->opens = 120, s->locks = 3, s->delegations = 36;
     s->connections = 9, s->connections_max = 10000;
-    s->store = (control_store){4ull << 30, 3ull << 30, 120 << 20, 1000000, 31000, 48112, 61000000};
+    s->store = (control_store){.cache_size = 4ull << 30, .cache_used = 3ull << 30, .cache_pinned = 120 << 20, .cache_reads = 1000000,
+                               .cache_loads = 31000, .commits = 48112, .commit_us = 61000000};
     s->total = (control_traffic){.ops = 6003509, .errors = 5229, .read_bytes = 812ull << 30, .written_bytes = 240ull << 30,
                                  .ops_rate = 8312.5, .read_rate = 2.1e8, .written_rate = 5.5e7,
                                  .by_op = {sizeof(ops) / sizeof(ops[0]), ops},
                                  .history = {CONTROL_SAMPLES_MAX, busy}};
     s->volumes.volumes_len = 7, s->volumes.volumes_val = volumes;
     s->client_list.client_list_len = 3, s->client_list.client_list_val = clients;
+    grants[0] = (control_gstatus){.grant = {.id = 1, .subject = (char *)"10.20.0.0/16", .object = (char *)"/", .label = (char *)"cluster",
+                                            .write = 1, .create = 1, .squash = 1},
+                                  .traffic = {.ops = 5900112, .read_bytes = 800ull << 30, .written_bytes = 240ull << 30}};
+    grants[1] = (control_gstatus){.grant = {.id = 2, .token = 1, .subject = (char *)"token", .object = (char *)"alice/training-set/2026",
+                                            .label = (char *)"", .expires = 1790007200}};
+    s->grants.grants_len = 2, s->grants.grants_val = grants;
     s->statuses.statuses_len = 3, s->statuses.statuses_val = errors;
 }
 
@@ -182,7 +195,7 @@ static void test_busy(void **state)
     make_busy(&s);
     page = text_of(pages_status, &s);
     check_page(page);
-    assert_int_equal(count(page, "<tr><th scope=\"row\">"), 7 + 9 + 3);
+    assert_int_equal(count(page, "<tr><th scope=\"row\">"), 7 + 9 + 3 + 2);
     assert_int_equal(count(page, "nothing in the last hour"), 0);
     if (dir) {
         leave(dir, "index.html", page);
