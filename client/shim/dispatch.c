@@ -285,6 +285,7 @@ const struct call_row call_table[512] = {
     [SYS_openat2] = {ARG_PATH | ARG_AT | ARG_OPENS, 0, 1, 0, 0, sc_openat2},
     [SYS_close] = {ARG_CLOSES, 0, 0, 0, 0, sc_close},
     [SYS_close_range] = {ALWAYS, sc_close_range},
+    [SYS_unshare] = {ALWAYS, sc_unshare},
     [SYS_dup] = {FD0, sc_dup},
     [SYS_dup2] = {REPLACE, sc_dup2},
     [SYS_dup3] = {REPLACE, sc_dup3},

@@ -235,6 +235,12 @@ struct ofd *ofd_get(int fd)
         goto local;
     lock_proc();
     vlock_lock(&ofds.lock);
+    /* Another thread may have closed it since, or be about to; and the number may be something else's by now. */
+    if ((fd < SHIM_FDS && !shim_is_vfork_child() && fd_state[fd] == FD_CLOSING) ||
+        hold_ofd_id(target, sys3(SYS_readlink, path, target, sizeof(target) - 1)) != id) {
+        vlock_unlock(&ofds.lock);
+        return NULL;
+    }
     map = ofd_find_locked(id);
     if (map == NULL) {
         again = sys3(SYS_open, path, O_RDWR | O_CLOEXEC, 0);
@@ -446,7 +452,7 @@ void ofd_unlock(struct ofd *ofd)
 }
 
 /* The one of several threads that close a descriptor at once who really does. */
-static bool ofd_unnote(int fd, const struct ofd *ofd)
+static bool ofd_unnote(int fd, const struct ofd *ofd, bool closing)
 {
     bool mine;
 
@@ -454,13 +460,33 @@ static bool ofd_unnote(int fd, const struct ofd *ofd)
         return true;
     vlock_lock(&ofds.lock);
     mine = ofds.byfd[fd] != NULL && ofds.byfd[fd]->ofd == ofd;
-    if (mine)
+    if (mine) {
         ofd_unnote_locked(fd);
+        if (closing)
+            __atomic_store_n(&fd_state[fd], FD_CLOSING, __ATOMIC_RELEASE);
+    }
     vlock_unlock(&ofds.lock);
     return mine;
 }
 
-void ofd_forget(int fd)
+void fd_closed(int fd)
+{
+    uint8_t closing = FD_CLOSING;
+
+    if (fd >= 0 && fd < SHIM_FDS && !shim_is_vfork_child())
+        __atomic_compare_exchange_n(&fd_state[fd], &closing, FD_UNKNOWN, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+}
+
+void fd_new(int fd)
+{
+    if (fd >= SHIM_FDS || shim_is_vfork_child())
+        return;
+    vlock_lock(&ofds.lock);
+    ofd_unnote_locked(fd);
+    vlock_unlock(&ofds.lock);
+}
+
+void ofd_forget(int fd, bool closing)
 {
     unsigned mark = ofd_using();
     struct ofd *ofd;
@@ -480,7 +506,7 @@ void ofd_forget(int fd)
         vnode_flush(&ofd->fh, false);
         lock_closed(&ofd->fh);
     }
-    if (ofd_unnote(fd, ofd) && __atomic_sub_fetch(&ofd->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+    if (ofd_unnote(fd, ofd, closing) && __atomic_sub_fetch(&ofd->refs, 1, __ATOMIC_ACQ_REL) == 0) {
         lock_last_close(ofd);
         if (__atomic_sub_fetch(&shim.run->opens[file_slot(&ofd->fh)], 1, __ATOMIC_RELAXED) == 0)
             place_closed(&ofd->fh);
@@ -513,8 +539,9 @@ long ofd_close(int fd)
         err = vnode_flush(&ofd->fh, false);
     if (map != NULL && !spare_begin(&map->spare, fd, ofd_high))
         map = NULL;
-    ofd_forget(fd);
+    ofd_forget(fd, true);
     ret = sys1(SYS_close, fd);
+    fd_closed(fd);
     if (map != NULL && ret == 0 && map->here == 0 && __atomic_load_n(&ofd->refs, __ATOMIC_ACQUIRE) == 0 &&
         __atomic_load_n(&ofd->loose, __ATOMIC_SEQ_CST) == 0 &&
         map->made == __atomic_load_n(&door_made, __ATOMIC_RELAXED))
@@ -596,6 +623,15 @@ static void ofd_scan(void (*fn)(int fd, struct ofd *ofd, void *arg), void *arg)
     sys1(SYS_close, dir);
 }
 
+static void ofd_find_one(int fd, struct ofd *ofd, void *arg)
+{
+}
+
+void ofd_find_all(void)
+{
+    ofd_scan(ofd_find_one, NULL);
+}
+
 /* A vfork child's copies were not counted by anybody; those that outlive the exec are from now on. After fork they
  * were all counted, and those that end with the exec are given back. */
 static void ofd_exec_one(int fd, struct ofd *ofd, void *arg)
@@ -614,7 +650,7 @@ void ofd_exec(bool back)
 
 static void ofd_exit_one(int fd, struct ofd *ofd, void *arg)
 {
-    ofd_forget(fd);
+    ofd_forget(fd, false);
 }
 
 void ofd_exit(void)

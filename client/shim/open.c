@@ -2,7 +2,9 @@
 /* Opening, closing and duplicating descriptors. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/openat2.h>
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -253,40 +255,61 @@ long sc_close(const long a[6])
     if (rpc_owns_fd(fd)) /* a vfork child needs it too: what its parent wrote is made durable before exec */
         return -EBADF;
     if (shim_is_vfork_child() || ofd_get(fd) == NULL) {
-        if (fd >= 0 && fd < SHIM_FDS && !shim_is_vfork_child())
+        if (fd >= 0 && fd < SHIM_FDS && !shim_is_vfork_child() && fd_state[fd] != FD_CLOSING)
             fd_state[fd] = FD_UNKNOWN;
         return shim_pass(SYS_close, a);
     }
     return ofd_close(fd);
 }
 
+/* Is this the process's only thread? */
+static bool alone(void)
+{
+    struct stat st;
+
+    return sys2(SYS_stat, "/proc/self/task", &st) != 0 || st.st_nlink <= 3;
+}
+
+/* What is noted of descriptors holds for all threads. */
+long sc_unshare(const long a[6])
+{
+    if (!(a[0] & CLONE_FILES) || alone())
+        return shim_pass(SYS_unshare, a);
+    shim_say("unshare: the threads of a process must have the same descriptors");
+    return -EINVAL;
+}
+
 long sc_close_range(const long a[6])
 {
-    unsigned first = (unsigned)a[0], last = (unsigned)a[1], from = first;
+    unsigned first = (unsigned)a[0], last = (unsigned)a[1], flags = (unsigned)a[2], from = first;
     bool child = shim_is_vfork_child();
+    long ret;
 
-    if (((unsigned)a[2] & 4) || first > last) /* CLOSE_RANGE_CLOEXEC */
+    if ((flags & ~CLOSE_RANGE_UNSHARE) != 0 || first > last) /* CLOSE_RANGE_CLOEXEC too */
         return shim_pass(SYS_close_range, a);
+    if (flags != 0 && !alone())
+        return -EINVAL;
+    if (!child)
+        ofd_find_all();
     for (unsigned fd = first; fd <= last && fd < SHIM_FDS; fd++) {
         if (rpc_owns_fd((int)fd)) {
             if (fd > from)
-                sys3(SYS_close_range, from, fd - 1, a[2]);
+                sys3(SYS_close_range, from, fd - 1, flags);
             from = fd + 1;
             continue;
         }
         if (child)
             continue; /* its table is its own; what is noted is the parent's */
-        if (fd_state[fd] == FD_UNKNOWN) {
-            long flags = sys2(SYS_fcntl, fd, F_GETFL);
-
-            if (flags >= 0 && (flags & O_PATH))
-                ofd_get((int)fd);
-        }
         if (fd_state[fd] == FD_OURS)
-            ofd_forget((int)fd);
-        fd_state[fd] = FD_UNKNOWN;
+            ofd_forget((int)fd, true);
+        else if (fd_state[fd] == FD_LOCAL)
+            fd_state[fd] = FD_UNKNOWN;
     }
-    return from <= last ? sys3(SYS_close_range, from, last, a[2]) : 0;
+    ret = from <= last ? sys3(SYS_close_range, from, last, flags) : 0;
+    for (unsigned fd = first; fd <= last && fd < SHIM_FDS; fd++)
+        if (fd_state[fd] == FD_CLOSING)
+            fd_closed((int)fd);
+    return ret;
 }
 
 /* A descriptor number that was just made from old. */
@@ -297,8 +320,7 @@ static long dup_made(int old, long made)
     if (made < 0 || shim_is_vfork_child())
         return made;
     ofd = ofd_get(old);
-    if (made < SHIM_FDS)
-        fd_state[made] = FD_UNKNOWN;
+    fd_new((int)made);
     if (ofd != NULL && ofd_get((int)made) != NULL)
         __atomic_add_fetch(&ofd->refs, 1, __ATOMIC_ACQ_REL);
     return made;
@@ -318,7 +340,7 @@ static long dup_to(int old, int to, long flags, bool three)
     if (old == to)
         return three ? -EINVAL : to;
     if (!shim_is_vfork_child())
-        ofd_forget(to);
+        ofd_forget(to, false);
     else if (to >= 0 && to < SHIM_FDS && fd_state[to] == FD_LOCAL)
         fd_state[to] = FD_UNKNOWN;
     return dup_made(old, sys3(SYS_dup3, old, to, flags));

@@ -111,7 +111,9 @@ extern struct shim shim;
 /* True while this thread is inside the shim: its own system calls pass. */
 extern __thread int shim_inside __attribute__((tls_model("initial-exec")));
 
-enum fd_state { FD_UNKNOWN, FD_LOCAL, FD_OURS }; /* FD_LOCAL is DOOR_FOREIGN */
+/* FD_LOCAL is DOOR_FOREIGN. FD_CLOSING: was ours, and a thread is in the middle of closing it: others that use it find it
+ * closed, and do not note what it was, which would stay with the number. */
+enum fd_state { FD_UNKNOWN, FD_LOCAL, FD_OURS, FD_CLOSING };
 extern uint8_t fd_state[SHIM_FDS];
 
 /* filter.c */
@@ -206,13 +208,17 @@ void ofd_used(unsigned mark);
 /* What a name like /proc/PID/fd/N, of another process, shows of a description of this run: copied, 0 or -errno. */
 int ofd_peek(const char *link, struct ofd *copy);
 /* Descriptor numbers came and went. */
-void ofd_forget(int fd);                 /* before fd is closed or replaced by the kernel */
+/* Before fd is closed (closing: fd_closed must follow when it is) or replaced (fd_new must) by the kernel. */
+void ofd_forget(int fd, bool closing);
+void fd_closed(int fd);
+void fd_new(int fd); /* the kernel has just made it: whatever is noted of the number is not true any more */
 long ofd_close(int fd);                  /* flushes, releases, closes */
 /* fork: every description gets another holder. UNSEEN: in the child, when the fork was not announced. */
 enum ofd_fork { OFD_FORK_BEGIN, OFD_FORK_PARENT, OFD_FORK_CHILD, OFD_FORK_UNSEEN };
 void ofd_fork(enum ofd_fork when);
 void ofd_exec(bool back); /* before exec: what is inherited stays referenced; back: it failed */
 void ofd_exit(void);      /* before exit: gives back every descriptor, those never used too */
+void ofd_find_all(void);  /* notes those that were inherited and never used */
 /* For every descriptor of ours in this process. */
 void ofd_each(void (*fn)(int fd, struct ofd *ofd, void *arg), void *arg);
 struct mount *ofd_mount(const struct ofd *ofd);
@@ -354,7 +360,7 @@ SC(read); SC(write); SC(pread64); SC(pwrite64); SC(readv); SC(writev); SC(preadv
 SC(fsync); SC(ftruncate); SC(truncate); SC(fallocate); SC(fadvise64); SC(readahead); SC(sync); SC(syncfs);
 SC(copy_file_range); SC(sendfile); SC(splice); SC(ioctl);
 SC(open); SC(openat); SC(openat2); SC(creat);
-SC(close); SC(close_range); SC(dup); SC(dup2); SC(dup3); SC(fcntl);
+SC(close); SC(close_range); SC(unshare); SC(dup); SC(dup2); SC(dup3); SC(fcntl);
 SC(stat); SC(lstat); SC(fstat); SC(newfstatat); SC(statx); SC(access); SC(faccessat); SC(faccessat2);
 SC(statfs); SC(fstatfs); SC(readlink); SC(readlinkat);
 SC(chmod); SC(fchmod); SC(fchmodat); SC(fchmodat2); SC(chown); SC(lchown); SC(fchown); SC(fchownat);

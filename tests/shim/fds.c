@@ -115,6 +115,27 @@ static void ranges(void)
     suite_make(P("g"), "after");
 }
 
+/* What fails changes nothing: the file is still open, and lives on when its name goes. */
+static void ranges_refused(void)
+{
+    char buf[8] = "";
+    int fd;
+
+    suite_make(P("f"), "still");
+    fd = OK(open(P("f"), O_RDWR));
+    VAL(close_range((unsigned)fd, (unsigned)fd, 8));
+    VAL(close_range((unsigned)fd, (unsigned)fd, CLOSE_RANGE_UNSHARE | 64));
+    VAL(close_range((unsigned)fd + 1, (unsigned)fd, 0));
+    VAL(unlink(P("f")));
+    VAL(pread(fd, buf, sizeof(buf), 0));
+    suite_bytes("read", buf, 5);
+    VAL(close_range((unsigned)fd, (unsigned)fd, CLOSE_RANGE_UNSHARE));
+    VAL(close(fd));
+    VAL(dup2(0, 70000));
+    VAL(close_range(3, ~0u, 0));
+    VAL(close(70000));
+}
+
 static void proc(void)
 {
     char name[64], target[4096];
@@ -170,4 +191,4 @@ static void ioctls(void)
 }
 
 SUITE_GROUP(fds) = {{"dups", dups}, {"numbers", numbers}, {"limit", limit},  {"ranges", ranges},
-                    {"proc", proc}, {"ioctls", ioctls},   {NULL, NULL}};
+                    {"proc", proc}, {"ioctls", ioctls},   {"refused", ranges_refused}, {NULL, NULL}};

@@ -4,6 +4,7 @@
 #include "tests/shim/suite.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #define THREADS 8
 
@@ -102,4 +103,78 @@ static void forks(void)
     suite_list(P(""));
 }
 
-SUITE_GROUP(threads) = {{"files", files}, {"offset", offset}, {"forks", forks}, {NULL, NULL}};
+static volatile int strays_end;
+
+/* Looks at numbers that others are closing, as programs do by mistake. */
+static void *strays(void *arg)
+{
+    char c;
+
+    while (!strays_end)
+        for (int fd = *(int *)arg; fd < *(int *)arg + 4; fd++) {
+            pread(fd, &c, 1, 0);
+            lseek(fd, 0, SEEK_CUR);
+        }
+    return NULL;
+}
+
+/* What a number was used for before is not what it is now, whoever looked at it meanwhile. */
+static void reused(void)
+{
+    int first = dup(0), wrong = 0, pair[2];
+    struct stat st;
+    pthread_t t[2];
+
+    close(first);
+    suite_make(P("f"), "volume");
+    suite_make(L("f"), "local!!!");
+    for (int i = 0; i < 2; i++)
+        pthread_create(&t[i], NULL, strays, &first);
+    for (int i = 0; i < 5000; i++) {
+        int fd = open(P("f"), O_RDONLY), again = dup(fd);
+
+        wrong += close(fd) != 0;
+        fd = -1;
+        if (i % 3 == 0) {
+            wrong += pipe(pair) != 0 || fstat(pair[0], &st) != 0 || !S_ISFIFO(st.st_mode);
+            wrong += write(pair[1], "x", 1) != 1;
+            close(pair[0]);
+            close(pair[1]);
+        } else if (i % 3 == 1) {
+            fd = open(L("f"), O_RDONLY);
+            wrong += fstat(fd, &st) != 0 || st.st_size != 8;
+        } else {
+            fd = dup(again);
+            wrong += fstat(fd, &st) != 0 || st.st_size != 6;
+        }
+        if (fd >= 0)
+            close(fd);
+        wrong += fstat(again, &st) != 0 || st.st_size != 6;
+        close(again);
+    }
+    strays_end = 1;
+    for (int i = 0; i < 2; i++)
+        pthread_join(t[i], NULL);
+    VAL(wrong);
+}
+
+static void *table_of_its_own(void *arg)
+{
+    VAL(unshare(CLONE_FILES));
+    VAL(close_range(900, 910, CLOSE_RANGE_UNSHARE));
+    VAL(unshare(CLONE_FILES | 1));
+    return NULL;
+}
+
+static void tables(void)
+{
+    pthread_t t;
+
+    VAL(unshare(CLONE_FILES));
+    VAL(close_range(900, 910, CLOSE_RANGE_UNSHARE));
+    pthread_create(&t, NULL, table_of_its_own, NULL);
+    pthread_join(t, NULL);
+}
+
+SUITE_GROUP(threads) = {{"files", files}, {"offset", offset}, {"forks", forks}, {"reused", reused},
+                        {"tables", tables}, {NULL, NULL}};
