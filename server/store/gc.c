@@ -43,6 +43,11 @@
 #define BUSY_RATE    (16u << 20)  /* else, */
 #define BUSY_RATE_2  (64u << 20)  /* from 1.5 times the live bytes on; from 1.8 times on there is no limit */
 #define LOOK_SHARE   50u          /* looking takes at most 1/50 of the time */
+#define WRITERS_KIB  65536u       /* all pages that SQLite keeps for writers of changing volumes together, */
+#define READERS_KIB  8192u        /* and for each one of the up to 8 readers of all volumes, */
+#define WRITER_MIN   512u         /* but of each volume at least these */
+#define READER_MIN   128u
+#define FREE_MS      30000u       /* without changes, the pages of a volume go */
 #define SHRINK_PAGES 256u
 #define SLACK        1u           /* packs full of dead bytes that nobody minds */
 
@@ -52,6 +57,9 @@ struct gc {
     uint64_t due;         /* ms; with engine.qlock */
     pthread_mutex_t lock; /* one step at a time; all below */
     uint64_t done;        /* what was committed when a look at the quiet volume found nothing to do */
+    uint64_t cache_ms;    /* when the index's caches were looked after */
+    bool freed_pages;     /* since the volume is idle */
+    atomic_bool active;   /* changed in the last FREE_MS */
     uint64_t look_ms;     /* not before */
     uint64_t shrunk;      /* the same, when the index had no pages to give back */
     uint64_t live, size;  /* of settled packs at the last look */
@@ -504,6 +512,32 @@ static int step(struct gc *g, bool hard, bool all, bool *idle)
     return finish_victim(g);
 }
 
+/* SQLite's pages are not in the cache budget, so there are few of them: a share for each volume. Looked after once a
+ * second. g->lock is held. */
+static void share_memory(struct gc *g)
+{
+    struct engine *e = g->vol->e;
+    uint64_t now = clock_mono_ms();
+    unsigned volumes = 0, active = 0, w, r;
+    bool idle;
+
+    if (now < g->cache_ms + IDLE_MS)
+        return;
+    g->cache_ms = now;
+    g->active = now < g->changed_ms + FREE_MS;
+    pthread_mutex_lock(&e->qlock);
+    list_for_each(it, &e->gc_list) {
+        volumes++;
+        active += list_entry(it, struct gc, link)->active;
+    }
+    pthread_mutex_unlock(&e->qlock);
+    w = WRITERS_KIB / (active ? active : 1);
+    r = READERS_KIB / (volumes ? volumes : 1);
+    idle = !g->active && !g->freed_pages;
+    g->freed_pages = !g->active;
+    index_set_cache(g->vol->ix, w > WRITER_MIN ? w : WRITER_MIN, r > READER_MIN ? r : READER_MIN, idle);
+}
+
 static unsigned step_paced(struct volume *v)
 {
     struct gc *g = v->gc;
@@ -512,6 +546,7 @@ static unsigned step_paced(struct volume *v)
 
     if (pthread_mutex_trylock(&g->lock) != 0)
         return IDLE_MS; /* volume_gc is at it */
+    share_memory(g);
     r = step(g, false, false, &idle);
     if (idle && r > 0 && scrub_running(g->scrub))
         r = 1;
@@ -652,6 +687,8 @@ void gc_attach(struct volume *v)
     g->vol = v;
     g->due = clock_mono_ms() + IDLE_MS;
     g->txg = v->committed;
+    g->changed_ms = clock_mono_ms();
+    g->active = true;
     g->repack = repack_new(v);
     g->scrub = scrub_new(v);
     pthread_mutex_init(&g->lock, NULL);

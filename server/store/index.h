@@ -179,6 +179,9 @@ int index_list_snaps(struct index *ix, bool (*fn)(void *arg, const struct index_
 /* Progress of background work, a text by key; put inside begin/commit. -ENOENT: none, or longer than buf. */
 int index_put_note(struct index *ix, const char *key, const char *value);
 int index_get_note(struct index *ix, const char *key, char *buf, size_t size);
+/* How much memory each connection may keep pages in, as far as it is not in use just now; idle: and what is kept
+ * goes now. For a thread that comes back to it now and then. */
+void index_set_cache(struct index *ix, unsigned writer_kib, unsigned reader_kib, bool idle);
 /* Gives up to `pages` unused pages of the database back to the file system, if there are many; in a transaction of its own. The
  * number of pages given back, or -errno. */
 int index_shrink(struct index *ix, unsigned pages);

@@ -81,6 +81,7 @@ enum index_sql {
 struct index_conn {
     sqlite3 *db;
     bool busy; /* a reader that a thread has */
+    unsigned cache_kib;
     sqlite3_stmt *stmt[SQL_COUNT];
 };
 

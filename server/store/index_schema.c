@@ -210,6 +210,7 @@ int index_conn_open(struct index *ix, struct index_conn *c, int flags, int cache
              "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY",
              cache_kib);
     int rc = index_exec(ix, c->db, pragmas);
+    c->cache_kib = (unsigned)cache_kib;
     if (!rc && ix->shared)
         rc = index_attach(ix, c->db, ix->shared, "shared");
     if (rc)

@@ -13,6 +13,7 @@ libstore_a_SOURCES = \
     server/store/index_extent.c \
     server/store/index_gc.c \
     server/store/index_impl.h \
+    server/store/index_memory.c \
     server/store/index_read.c \
     server/store/index_schema.c \
     server/store/index_scrub.c \

@@ -3,6 +3,7 @@ UNIT_TESTS_store = \
     tests/unit/chunk.t \
     tests/unit/gc.t \
     tests/unit/index.t \
+    tests/unit/index_memory.t \
     tests/unit/index_snap.t \
     tests/unit/journal.t \
     tests/unit/pack.t \
@@ -27,6 +28,9 @@ tests_unit_chunk_t_SOURCES = tests/unit/chunk.c
 tests_unit_chunk_t_LDADD = $(UNIT_LIBS_STORE) -lm
 tests_unit_gc_t_SOURCES = tests/unit/gc.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_gc_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_index_memory_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_index_memory_t_SOURCES = tests/unit/index_memory.c tests/unit/storetest.h
+tests_unit_index_memory_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_index_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(XXHASH_CFLAGS)
 tests_unit_index_t_SOURCES = tests/unit/index.c tests/unit/storetest.h
 tests_unit_index_t_LDADD = $(UNIT_LIBS_STORE)
