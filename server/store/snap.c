@@ -278,8 +278,12 @@ static int prepare(struct volume *v, const char *tmp, struct index_copy **copy)
 static bool closing(void *arg)
 {
     struct volume *v = arg;
+    bool yes;
 
-    return __atomic_load_n(&v->closing, __ATOMIC_RELAXED) || v->failed;
+    pthread_mutex_lock(&v->lock);
+    yes = v->closing || v->failed;
+    pthread_mutex_unlock(&v->lock);
+    return yes;
 }
 
 /* Copies what was fixed, and gives the result its name. No lock held. */

@@ -62,18 +62,22 @@ static int open_child(struct volume *v, const struct index_snap *row, struct vol
 void snap_shut(struct volume *c)
 {
     struct volume *parent;
+    bool again;
 
     if (!c)
         return;
+    parent = c->parent;
+    pthread_mutex_lock(&parent->lock);
+    again = parent->comes_back;
+    pthread_mutex_unlock(&parent->lock);
     pthread_mutex_lock(&c->lock);
     c->closing = true;
-    c->comes_back = c->parent->comes_back;
+    c->comes_back = again;
     vol_wake(c);
     while (c->inside || c->work)
         vol_wait(c, 0);
     c->closed = true;
     vol_drop_memory(c);
-    parent = c->parent;
     pthread_mutex_unlock(&c->lock);
     index_close(c->ix);
     close(c->dirfd);
