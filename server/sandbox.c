@@ -181,10 +181,10 @@ static int allow_some(scmp_filter_ctx f)
     static const int families[] = {AF_UNIX, AF_INET, AF_INET6};
     int err = 0;
     for (size_t i = 0; !err && i < sizeof(families) / sizeof(families[0]); i++) {
-        err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]));
+        err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i], 0));
         if (!err)
             err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 1,
-                                   SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]));
+                                   SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i], 0));
     }
     if (!err)
         err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
