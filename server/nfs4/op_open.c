@@ -219,6 +219,20 @@ static nfsstat4 by_name(struct opening *o)
     return nfs4_status(err);
 }
 
+/* On the way to a folder there are only the directories that lead there. */
+static nfsstat4 on_way(struct opening *o)
+{
+    const xname *name = claim_name(o);
+    struct vobj obj = {0};
+    struct access acc;
+    nfsstat4 status = name ? access_lookup(o->c, name, &obj, &acc) : NFS4ERR_ISDIR;
+
+    vobj_release(&obj);
+    if (status == NFS4ERR_NOENT && o->create)
+        return NFS4ERR_ACCESS;
+    return status ? status : NFS4ERR_ISDIR;
+}
+
 /* Without the right to write a file that exists is opened, and none is made. */
 static nfsstat4 by_no_creation(struct opening *o)
 {
@@ -427,7 +441,8 @@ static nfsstat4 run_open(struct opening *o, OPEN4resok *ok)
     if (!status)
         status = client_record(c->srv->state, o->req.clientid, may_block);
     if (!status)
-        status = !claim_name(o)              ? by_handle(o)
+        status = c->cur.acc.level == GRANT_WAY ? on_way(o)
+                 : !claim_name(o)            ? by_handle(o)
                  : !o->create                ? by_name(o)
                  : c->cur.acc.level < GRANT_WRITE ? by_no_creation(o)
                                              : by_creation(o);

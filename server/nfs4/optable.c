@@ -104,7 +104,7 @@ static const struct op_row table[] = {
     ROW(LOOKUP, lookup, 0, 2, OPF_NEED_FH | OPF_ON_WAY, 0),
     ROW_VOID(LOOKUPP, lookupp, 0, 2, OPF_NEED_FH | OPF_ON_WAY, 0),
     ROW(NVERIFY, nverify, 0, 2, OPF_NEED_FH | OPF_ON_WAY, 0),
-    ROW(OPEN, open, 0, 2, OPF_NEED_FH | OPF_CHANGES, 160),
+    ROW(OPEN, open, 0, 2, OPF_NEED_FH | OPF_ON_WAY | OPF_CHANGES, 160),
     ROW_NOTSUPP(OPENATTR, 0),
     ROW(OPEN_CONFIRM, open_confirm, 0, 0, OPF_NEED_FH | OPF_ANY_GRANT | OPF_CHANGES, 16),
     ROW(OPEN_DOWNGRADE, open_downgrade, 0, 2, OPF_NEED_FH | OPF_ANY_GRANT | OPF_CHANGES, 16),

@@ -96,7 +96,8 @@ def operations(s, h):
 
 
 # On the way to a folder a directory may be looked at, and shows only what leads there.
-ON_WAY = {"GETATTR directory": 0, "READDIR": 0, "LOOKUP": NOENT, "SECINFO_NO_NAME": 0}
+ON_WAY = {"GETATTR directory": 0, "READDIR": 0, "LOOKUP": NOENT, "SECINFO_NO_NAME": 0, "OPEN to read by name": NOENT,
+          "OPEN to write by name": NOENT}
 
 
 def expected(name, needs, level, place):
