@@ -719,7 +719,7 @@ static void *write_pairs(void *arg)
                 abort();
         t = clock_mono_ns() - t0;
         w->worst = t > w->worst ? t : w->worst;
-        w->rounds = n;
+        __atomic_store_n(&w->rounds, n, __ATOMIC_RELEASE);
     }
     store_call_release(&c);
     return NULL;
