@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -150,6 +151,11 @@ static int run_parse_volumes(struct run *run, const char *volumes)
     return n > 0 ? 0 : -EINVAL;
 }
 
+static const char *run_parent(void)
+{
+    return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+}
+
 static int run_default_dir(const char *server, const char *volumes, char *dir, size_t size)
 {
     uint64_t hash = 0xcbf29ce484222325u ^ sizeof(struct run) ^ RUN_MAGIC; /* of this version */
@@ -158,19 +164,103 @@ static int run_default_dir(const char *server, const char *volumes, char *dir, s
         hash = (hash ^ (unsigned char)*p) * 0x100000001b3u;
     for (const char *p = volumes; *p != 0; p++)
         hash = (hash ^ (unsigned char)*p) * 0x100000001b3u;
-    return (size_t)snprintf(dir, size, "%s/volnfs-%u-%016llx", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp",
-                            (unsigned)geteuid(), (unsigned long long)hash) < size
+    return (size_t)snprintf(dir, size, "%s/volnfs-%u-%016llx", run_parent(), (unsigned)geteuid(),
+                            (unsigned long long)hash) < size
                ? 0
                : -ENAMETOOLONG;
+}
+
+/* Makes the record. 0 too if another process was faster; -EAGAIN: the directory has just been removed. */
+static int run_make_record(const char *path, const char *volumes, const char **why)
+{
+    const size_t head = offsetof(struct run, holds);
+    struct run *fresh = calloc(1, sizeof(*fresh));
+    char made[320];
+    int fd, err;
+
+    if (fresh == NULL)
+        return -ENOMEM;
+    *why = "VOLNFS_VOLUMES is not USER/VOLUME[:ro][=PATH];...";
+    err = run_parse_volumes(fresh, volumes);
+    if (err != 0) {
+        if (err == -EBADMSG)
+            *why = "there is no token in the file";
+        else if (err != -EINVAL)
+            *why = "the file with the token cannot be read";
+        free(fresh);
+        return err;
+    }
+    fresh->magic = RUN_MAGIC;
+    fresh->size = sizeof(*fresh);
+    *why = "the run's shared record cannot be written";
+    snprintf(made, sizeof(made), "%s.%d", path, (int)getpid());
+    fd = open(made, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    err = fd >= 0 ? 0 : errno == ENOENT ? -EAGAIN : -errno;
+    if (err == 0 && (write(fd, fresh, head) != (ssize_t)head || ftruncate(fd, sizeof(*fresh)) != 0))
+        err = -ENOSPC;
+    free(fresh);
+    /* Whoever links first wins; the others take what is there. */
+    if (err == 0 && link(made, path) != 0 && errno != EEXIST)
+        err = errno == ENOENT ? -EAGAIN : -errno;
+    if (fd >= 0) {
+        unlink(made);
+        close(fd);
+    }
+    return err;
+}
+
+/* The locked record at path; -EAGAIN: there is none, or it was just removed. */
+static int run_lock_record(const char *path)
+{
+    struct stat st, there;
+    int fd = open(path, O_RDWR | O_CLOEXEC), err;
+
+    if (fd < 0)
+        return errno == ENOENT ? -EAGAIN : -errno;
+    while ((err = flock(fd, LOCK_SH)) != 0 && errno == EINTR)
+        ;
+    err = err != 0 ? -errno : 0;
+    if (err == 0 && (fstat(fd, &st) != 0 || stat(path, &there) != 0 || st.st_ino != there.st_ino ||
+                     st.st_dev != there.st_dev))
+        err = -EAGAIN;
+    if (err != 0)
+        close(fd);
+    return err != 0 ? err : fd;
+}
+
+/* One attempt; -EAGAIN: what was there has been removed meanwhile. */
+static int run_open_record(const char *dir, bool ours, const char *volumes, const char **why)
+{
+    char path[300];
+    struct stat st;
+    int fd, err;
+
+    *why = "the run directory cannot be made";
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+        return -errno;
+    *why = "the run directory belongs to somebody else";
+    if (lstat(dir, &st) != 0)
+        return errno == ENOENT ? -EAGAIN : -errno;
+    /* Whoever is root may join a run of another user, but not one that lies in wait under the name of its own. */
+    if (!S_ISDIR(st.st_mode) || (st.st_uid != geteuid() && (ours || geteuid() != 0)) || (st.st_mode & 022))
+        return -EPERM;
+    *why = "the run's shared record cannot be opened";
+    snprintf(path, sizeof(path), "%s/state", dir);
+    fd = run_lock_record(path);
+    if (fd != -EAGAIN)
+        return fd;
+    if (ours)
+        run_clean(run_parent());
+    err = run_make_record(path, volumes, why);
+    return err != 0 ? err : run_lock_record(path);
 }
 
 int run_attach(const char *dir, const char *server, const char *volumes, struct run **out, char *out_dir, size_t size,
                const char **why)
 {
-    char path[300];
     struct stat st;
     struct run *run;
-    int fd = -1, err;
+    int fd = -EAGAIN, err;
 
     *why = "the run directory's name is too long";
     if (dir == NULL) {
@@ -179,57 +269,10 @@ int run_attach(const char *dir, const char *server, const char *volumes, struct 
     } else if (dir != out_dir && (size_t)snprintf(out_dir, size, "%s", dir) >= size) {
         return -ENAMETOOLONG;
     }
-    *why = "the run directory cannot be made";
-    if (mkdir(out_dir, 0700) != 0 && errno != EEXIST)
-        return -errno;
-    *why = "the run directory belongs to somebody else";
-    if (lstat(out_dir, &st) != 0)
-        return -errno;
-    /* Whoever is root may join a run of another user, but not one that lies in wait under the name of its own. */
-    if (!S_ISDIR(st.st_mode) || (st.st_uid != geteuid() && (dir == NULL || geteuid() != 0)) || (st.st_mode & 022))
-        return -EPERM;
-    *why = "the run's shared record cannot be opened";
-    snprintf(path, sizeof(path), "%s/state", out_dir);
-    fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0 && errno == ENOENT) {
-        char made[320];
-        struct run *fresh = calloc(1, sizeof(*fresh));
-        const size_t head = offsetof(struct run, holds);
-
-        if (fresh == NULL)
-            return -ENOMEM;
-        *why = "VOLNFS_VOLUMES is not USER/VOLUME[:ro][=PATH];...";
-        err = run_parse_volumes(fresh, volumes);
-        if (err != 0) {
-            if (err == -EBADMSG)
-                *why = "there is no token in the file";
-            else if (err != -EINVAL)
-                *why = "the file with the token cannot be read";
-            free(fresh);
-            return err;
-        }
-        fresh->magic = RUN_MAGIC;
-        fresh->size = sizeof(*fresh);
-        *why = "the run's shared record cannot be written";
-        snprintf(made, sizeof(made), "%s.%d", path, (int)getpid());
-        fd = open(made, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        err = fd < 0 ? -errno : 0;
-        if (err == 0 && (write(fd, fresh, head) != (ssize_t)head || ftruncate(fd, sizeof(*fresh)) != 0))
-            err = -ENOSPC;
-        free(fresh);
-        /* Whoever links first wins; the others take what is there. */
-        if (err == 0 && link(made, path) != 0 && errno != EEXIST)
-            err = -errno;
-        if (fd >= 0) {
-            unlink(made);
-            close(fd);
-        }
-        if (err != 0)
-            return err;
-        fd = open(path, O_RDWR | O_CLOEXEC);
-    }
+    for (int i = 0; i < 100 && fd == -EAGAIN; i++)
+        fd = run_open_record(out_dir, dir == NULL, volumes, why);
     if (fd < 0)
-        return -errno;
+        return fd;
     run = mmap(NULL, sizeof(*run), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     err = run == MAP_FAILED ? -errno : 0;
     if (err == 0 && (fstat(fd, &st) != 0 || st.st_size < (off_t)sizeof(*run) || run->magic != RUN_MAGIC ||
@@ -238,10 +281,48 @@ int run_attach(const char *dir, const char *server, const char *volumes, struct 
         munmap(run, sizeof(*run));
         err = -EINVAL;
     }
-    close(fd);
+    close(fd); /* the mapping keeps the lock */
     if (err == 0)
         *out = run;
     return err;
+}
+
+/* Does any of the processes in the record live? */
+static bool run_listed(const struct run *run)
+{
+    const struct hold_table *table = &run->holds;
+
+    if (run->agent > 0 && sys_alive(run->agent, NULL) != 0)
+        return true;
+    for (unsigned i = 0; i < table->procs && i < HOLD_PROCS; i++)
+        if (table->pids[i] > 0 && sys_alive(table->pids[i], NULL) != 0)
+            return true;
+    return false;
+}
+
+/* Is the record one that nobody uses? *lock keeps others away until it is closed. */
+static bool run_dead(int parent, const char *name, int *lock)
+{
+    char path[300];
+    struct stat st;
+    struct run *run;
+    bool dead;
+
+    *lock = -1;
+    if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
+        (st.st_mode & 022) || (size_t)snprintf(path, sizeof(path), "%s/state", name) >= sizeof(path))
+        return false;
+    *lock = openat(parent, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (*lock < 0 || flock(*lock, LOCK_EX | LOCK_NB) != 0 || fstat(*lock, &st) != 0)
+        return false;
+    if (st.st_size != (off_t)sizeof(*run)) /* another version's, which may not lock */
+        return false;
+    run = mmap(NULL, sizeof(*run), PROT_READ, MAP_SHARED, *lock, 0);
+    if (run == MAP_FAILED)
+        return false;
+    dead = run->magic == RUN_MAGIC && run->size == sizeof(*run) && !run_listed(run);
+    munmap(run, sizeof(*run));
+    return dead;
 }
 
 static void run_remove_at(int dir, const char *name)
@@ -268,4 +349,28 @@ static void run_remove_at(int dir, const char *name)
 void run_remove(const char *dir)
 {
     run_remove_at(AT_FDCWD, dir);
+}
+
+void run_clean(const char *parent)
+{
+    char prefix[32], gone[300];
+    struct dirent *entry;
+    DIR *list = opendir(parent);
+    int lock;
+
+    if (list == NULL)
+        return;
+    snprintf(prefix, sizeof(prefix), "volnfs-%u-", (unsigned)geteuid());
+    while ((entry = readdir(list)) != NULL) {
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
+            continue;
+        /* Away under another name first: who makes the same run anew meanwhile finds nothing there. */
+        if (run_dead(dirfd(list), entry->d_name, &lock) &&
+            (size_t)snprintf(gone, sizeof(gone), "%.64s.%d", entry->d_name, (int)getpid()) < sizeof(gone) &&
+            renameat(dirfd(list), entry->d_name, dirfd(list), gone) == 0)
+            run_remove_at(dirfd(list), gone);
+        if (lock >= 0)
+            close(lock);
+    }
+    closedir(list);
 }

@@ -3,6 +3,10 @@
  * A run: the directory and the shared record of the processes that see the same volumes. Used by the preload
  * library and by `volnfs run`.
  *
+ * Every process of a run has a shared flock of the record, which its mapping keeps. A directory whose record nobody locks, and which lists no
+ * process that lives (one may be about to run another program), is dead: whoever makes the next run removes it, of its
+ * own user only.
+ *
  * The directory (mode 0700) holds `state` (struct run, mapped by all), `cwd/` (mirrors of working directories in
  * volumes) and the door's site tables.
  */
@@ -23,6 +27,9 @@ int run_parse_server(const char *text, char *host, size_t size, unsigned *port);
  */
 int run_attach(const char *dir, const char *server, const char *volumes, struct run **run, char *out_dir, size_t size,
                const char **why);
+
+/* Removes the dead directories of this user's runs below `parent`. */
+void run_clean(const char *parent);
 
 /* Removes the directory and everything in it. */
 void run_remove(const char *dir);

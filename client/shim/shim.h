@@ -81,7 +81,7 @@ struct run {
     struct place_ring moved;
     struct hold_table holds; /* large and mostly never touched: from here on the file begins as a hole */
 };
-#define RUN_MAGIC 0x766e7234u
+#define RUN_MAGIC 0x766e7235u
 
 /* The process's view. Set up by shim_init. */
 struct shim {

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -394,6 +395,45 @@ static void run_directories_of_others_are_refused(void **state)
     run_remove(out);
 }
 
+/* Of three runs one is dead, one has a process that maps the record, one lists a process that lives. */
+static void dead_runs_are_removed(void **state)
+{
+    char parent[] = "/tmp/volnfs-unit-XXXXXX", dir[3][100], out[300];
+    const char *why = NULL;
+    struct run *run[3];
+
+    assert_non_null(mkdtemp(parent));
+    for (int i = 0; i < 3; i++) {
+        snprintf(dir[i], sizeof(dir[i]), "%s/volnfs-%u-%d", parent, (unsigned)geteuid(), i);
+        assert_int_equal(run_attach(dir[i], "127.0.0.1:1", "a/b", &run[i], out, sizeof(out), &why), 0);
+        snprintf(out, sizeof(out), "%.99s/cwd", dir[i]);
+        assert_int_equal(mkdir(out, 0700), 0);
+    }
+    snprintf(out, sizeof(out), "%s/volnfs-%u-other", parent, (unsigned)geteuid());
+    assert_int_equal(mkdir(out, 0700), 0); /* being made: no record yet */
+    run[2]->holds.pids[0] = getpid();
+    run[2]->holds.procs = 1;
+    munmap(run[0], sizeof(*run[0]));
+    munmap(run[2], sizeof(*run[2]));
+    run_clean(parent);
+    assert_int_equal(access(dir[0], F_OK), -1);
+    assert_int_equal(access(dir[1], F_OK), 0);
+    assert_int_equal(access(dir[2], F_OK), 0);
+    assert_int_equal(access(out, F_OK), 0);
+    /* What was removed can be made anew; what ends goes with the next look. */
+    assert_int_equal(run_attach(dir[0], "127.0.0.1:1", "a/b", &run[0], out, sizeof(out), &why), 0);
+    assert_int_equal(run_attach(dir[2], "127.0.0.1:1", "a/b", &run[2], out, sizeof(out), &why), 0);
+    run[2]->holds.pids[0] = -1;
+    munmap(run[1], sizeof(*run[1]));
+    munmap(run[2], sizeof(*run[2]));
+    run_clean(parent);
+    assert_int_equal(access(dir[0], F_OK), 0);
+    assert_int_equal(access(dir[1], F_OK), -1);
+    assert_int_equal(access(dir[2], F_OK), -1);
+    munmap(run[0], sizeof(*run[0]));
+    run_remove(parent);
+}
+
 struct rpc_context;
 struct rpc_context *rpc_init_context(void);
 void rpc_destroy_context(struct rpc_context *rpc);
@@ -440,6 +480,7 @@ int main(void)
         cmocka_unit_test(servers_are_parsed),
         cmocka_unit_test(volumes_are_parsed),
         cmocka_unit_test(run_directories_of_others_are_refused),
+        cmocka_unit_test(dead_runs_are_removed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
