@@ -201,6 +201,22 @@ static void shim_keep_env(void)
     }
 }
 
+/* A program that was started by another user (it gave up its rights) has a run of its own. */
+static void shim_attach(const char *server, const char *volumes)
+{
+    const char *dir = getenv("VOLNFS_RUN"), *why = NULL;
+    int err = run_attach(dir, server, volumes, &shim.run, shim.dir, sizeof(shim.dir), &why);
+
+    shim.own_run = dir == NULL;
+    if (dir != NULL && (err == -EPERM || err == -EACCES)) {
+        shim_say("%s: %s; this program has a run of its own", dir, why);
+        err = run_attach(NULL, server, volumes, &shim.run, shim.dir, sizeof(shim.dir), &why);
+        shim.own_run = true;
+    }
+    if (err != 0)
+        shim_die(why, strerror(-err));
+}
+
 __attribute__((constructor(101))) static void shim_init(void)
 {
     const char *volumes = getenv("VOLNFS_VOLUMES"), *server = getenv("VOLNFS_SERVER");
@@ -221,10 +237,7 @@ __attribute__((constructor(101))) static void shim_init(void)
     *shim.alive = 1;
     if (run_parse_server(server, shim.host, sizeof(shim.host), &shim.port) != 0)
         shim_die("VOLNFS_SERVER must be ADDRESS:PORT with a numeric address", server);
-    shim.own_run = getenv("VOLNFS_RUN") == NULL;
-    err = run_attach(getenv("VOLNFS_RUN"), server, volumes, &shim.run, shim.dir, sizeof(shim.dir), &why);
-    if (err != 0)
-        shim_die(why, strerror(-err));
+    shim_attach(server, volumes);
     shim.dir_len = (uint32_t)strlen(shim.dir);
     snprintf(shim.mirror, sizeof(shim.mirror), "%s/cwd", shim.dir);
     shim.mirror_len = (uint32_t)strlen(shim.mirror);

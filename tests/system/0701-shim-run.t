@@ -45,6 +45,22 @@ dir=$(at -v alice/a -- sh -c 'echo "$VOLNFS_RUN"; test -d "$VOLNFS_RUN" && echo 
 like "a run has a directory of its own" "$dir" "^there$"
 not_ok "no run directory is left" test -e "${dir%%
 *}"
+if [ "$(id -u)" = 0 ]; then
+    # A user of its own, so that the run directories that are counted are this test's.
+    drop='import os, sys; os.setgroups([]); os.setgid(43217); os.setuid(43217); os.execvp(sys.argv[1], sys.argv[1:])'
+    is "a program that gave up its rights, started from one that did not" \
+        "$(at -v alice/a -- python3 -c "$drop" cat /volumes/a/f 2>&1)" one
+    lib=$(at -v alice/a -- sh -c 'echo "$LD_PRELOAD"')
+    for volumes in 'alice/a:ro' 'alice/a:ro=/other'; do
+        python3 -c "$drop" env LD_PRELOAD="$lib" VOLNFS_SERVER="127.0.0.1:$PORT" VOLNFS_VOLUMES="$volumes" \
+            sh -c 'cat /volumes/a/f /other/f 2>/dev/null'
+    done >"$T/out" 2>&1
+    is "runs by environment only" "$(cat "$T/out")" "one
+one"
+    is "directories of runs that have ended go when the next begins" \
+        "$(find /dev/shm /tmp -maxdepth 1 -name 'volnfs-43217-*' | wc -l)" 1
+    rm -rf /dev/shm/volnfs-43217-* /tmp/volnfs-43217-*
+fi
 ok "doctor finds a program it can serve" "$VOLNFS" doctor -s "127.0.0.1:$PORT" cat
 not_ok "doctor finds a server missing" "$VOLNFS" doctor -s 127.0.0.1:1
 if command -v strace >/dev/null; then
