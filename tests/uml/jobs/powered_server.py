@@ -17,7 +17,8 @@ subprocess.run(["/job/bin/mount", "-n", "-t", "ext4", "/dev/ubda", disk], check=
 if os.path.exists(store + "/volumes"):
     check = subprocess.run(["/job/bin/volnfs", "check", "--data", "--all", "--store", store], stdin=subprocess.DEVNULL)
     print("check after the boot: status %d" % check.returncode, flush=True)
-server = subprocess.Popen(["/job/bin/volnfsd", "--store", store, "--listen", listen] + args, stdin=subprocess.DEVNULL)
+server = subprocess.Popen(["/job/bin/volnfsd", "--store", store, "--listen", listen, "--grant", "any / create"] + args,
+                          stdin=subprocess.DEVNULL)
 control = socket.create_server((listen.rpartition(":")[0], 7))
 
 
