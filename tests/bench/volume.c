@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * volume: how fast is the store alone? Prints one line per measurement. Run by hand.
  */
+#include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -110,6 +113,58 @@ static void stream(struct volume *v, unsigned char *buf)
     store_call_release(&c);
 }
 
+/* Takes a file's pages out of the page cache. */
+static int forget(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    int fd = type == FTW_F ? open(path, O_RDONLY) : -1;
+
+    (void)st;
+    (void)ftw;
+    if (fd >= 0) {
+        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        close(fd);
+    }
+    return 0;
+}
+
+/* Reads "stream" from the disk, and a plain file of as many bytes as it is stored in. */
+static void cold(struct volume *v, const char *dir, unsigned char *buf)
+{
+    enum { MB = 512 };
+    struct volume_stat st;
+    struct store_call c;
+    struct vattr a;
+    char path[300];
+    uint64_t t0, stored;
+    int fd;
+
+    store_call_init(&c, true);
+    volume_stat(v, &st);
+    stored = st.stored;
+    MUST(volume_lookup(v, &c, STORE_ROOT_INO, "stream", 6, &a));
+    t0 = clock_mono_ns();
+    for (uint64_t i = 0; i < MB; i++) {
+        struct volume_read r;
+        MUST(volume_read(v, &c, a.ino, i << 20, 1 << 20, &r));
+        volume_read_release(&r);
+    }
+    report("read 1 MiB in order, cold", clock_mono_ns() - t0, MB, "MiB");
+    store_call_release(&c);
+    snprintf(path, sizeof(path), "%s/plain", dir);
+    fd = open(path, O_RDWR | O_CREAT, 0600);
+    for (uint64_t n = 0; n < stored; n += 1 << 20)
+        MUST(write(fd, buf, 1 << 20));
+    fsync(fd);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    lseek(fd, 0, SEEK_SET);
+    t0 = clock_mono_ns();
+    while (read(fd, buf, 1 << 20) > 0)
+        ;
+    report("the stored bytes from a plain file", clock_mono_ns() - t0, (double)(stored >> 20), "MiB");
+    close(fd);
+    unlink(path);
+}
+
 int main(int argc, char **argv)
 {
     struct engine_conf conf = {.cache_size = 256u << 20, .epoch = 1};
@@ -128,6 +183,11 @@ int main(int argc, char **argv)
     MUST(volume_open(e, dir, "bench", 1, &v));
     small(v, buf);
     stream(v, buf);
+    MUST(volume_close(v));
+    sync();
+    nftw(dir, forget, 16, FTW_PHYS);
+    MUST(volume_open(e, dir, "bench", 1, &v));
+    cold(v, dir, buf);
     MUST(volume_close(v));
     engine_free(e);
     snprintf(cmd, sizeof(cmd), "rm -rf '%s'", dir);
