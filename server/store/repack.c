@@ -167,8 +167,12 @@ static int job_run(struct repack *rp)
     const void *payload;
     struct rowop *op;
     uint32_t low;
+    bool one = true; /* run of bytes of a file: then the record can say where it belongs */
     int level, r;
 
+    for (unsigned i = 1; i < rp->njob; i++)
+        one = one && rp->job[i].ino == rp->job[0].ino &&
+              rp->job[i].off == rp->job[i - 1].off + rp->job[i - 1].len;
     r = job_read(rp);
     if (r < 0) {
         job_drop(rp);
@@ -187,7 +191,7 @@ static int job_run(struct repack *rp)
     if (r == 0)
         r = fault_point("repack.append");
     if (r == 0)
-        r = packset_append(v->ps, &c, rp->job[0].ino, rp->job[0].off, payload);
+        r = packset_append(v->ps, &c, one ? rp->job[0].ino : 0, one ? rp->job[0].off : 0, payload);
     if (r == 0)
         r = fault_point("repack.record");
     pthread_mutex_lock(&v->lock);
