@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * cmd_check: volnfs check USER/VOLUME...|--all: is what is on the disk consistent? Reads the store itself, so
- * it works with the server up or down.
+ * it works with the server up or down. With --repair or --rebuild it writes, and the server must not have the volume.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -12,6 +12,7 @@
 #include "client/cli/format.h"
 #include "common/log.h"
 #include "server/store/check.h"
+#include "server/store/repair.h"
 #include "server/store/statedb.h"
 
 struct target {
@@ -120,12 +121,73 @@ static int check_one(const struct cli *cli, const char *store, const struct targ
     return status;
 }
 
+static const char *why_not(int err)
+{
+    switch (err) {
+    case -EBUSY:
+        return "a server has it open; stop the server first";
+    case -ENOTSUP:
+        return "its format is newer than this program's";
+    case -EUCLEAN:
+        return "its index.db cannot be read; --rebuild makes one of what is left";
+    case -EEXIST:
+        return "its index.db can be read; use --repair";
+    default:
+        return strerror(-err);
+    }
+}
+
+static int repair_one(const struct cli *cli, const char *store, const struct target *t,
+                      const struct repair_options *opt, json_t *all)
+{
+    struct repair_report rep = {0};
+    struct findings f = {.name = t->name, .problems = all ? json_array() : NULL};
+    char *dir = NULL;
+    int err, status = 0;
+    if (asprintf(&dir, "%s/volumes/%016" PRIx64, store, t->id) < 0)
+        return cli_fail("out of memory");
+    err = volume_repair(dir, opt, problem, &f, &rep);
+    if (err)
+        status = cli_fail("%s was not repaired: %s", t->name, why_not(err));
+    else if (rep.left)
+        status = 1;
+    if (all)
+        json_array_append_new(all, json_pack("{s:s, s:b, s:i, s:I, s:I, s:s, s:o}", "name", t->name, "clean", status == 0,
+                                             "error", -err, "repaired", (json_int_t)rep.repaired, "left",
+                                             (json_int_t)rep.left, "aside", rep.aside, "problems", f.problems));
+    else if (!err && !rep.aside[0])
+        printf("%s: %s\n", t->name, rep.left ? "nothing more can be repaired" : "clean, nothing to repair");
+    else if (!err)
+        printf("%s: %" PRIu64 " repairs, %" PRIu64 " problems left; what was there before is in %s/%s\n", t->name,
+               rep.repaired, rep.left, dir, rep.aside);
+    fflush(stdout);
+    free(dir);
+    return status;
+}
+
 static const struct target *find_target(const struct names *n, const char *name)
 {
     for (size_t i = 0; i < n->nvols; i++)
         if (!strcmp(n->vols[i].name, name))
             return &n->vols[i];
     return NULL;
+}
+
+static int repair_list(const struct cli *cli, const char *store, const struct names *n,
+                       const struct repair_options *opt, char **argv, int argc)
+{
+    json_t *list = cli->json ? json_array() : NULL;
+    int status = 0;
+    for (int i = 0; i < argc; i++) {
+        const struct target *t = find_target(n, argv[i]);
+        if (!t)
+            status = cli_fail("there is no volume '%s' in store %s", argv[i], store);
+        else if (repair_one(cli, store, t, opt, list))
+            status = 1;
+    }
+    if (list && format_print_json(list))
+        status = 1;
+    return status;
 }
 
 static int check_list(const struct cli *cli, const char *store, const struct names *n, bool data,
@@ -151,21 +213,36 @@ static int check_list(const struct cli *cli, const char *store, const struct nam
 int cmd_check(struct cli *cli, int argc, char **argv)
 {
     static const struct option longs[] = {
-        {"data", no_argument, NULL, 'd'}, {"all", no_argument, NULL, 'a'}, {0}};
-    bool data = false, all = false;
+        {"data", no_argument, NULL, 'd'},  {"all", no_argument, NULL, 'a'},
+        {"repair", no_argument, NULL, 'R'}, {"rebuild", no_argument, NULL, 'B'},
+        {"punch", no_argument, NULL, 'P'},  {0}};
+    struct repair_options fix = {0};
+    bool all = false, repair = false;
     struct names n = {0};
     const char *store;
     int opt, err, status = 0;
     while ((opt = cli_getopt(cli, argc, argv, "da", longs, &status)) != -1) {
         if (opt == 'd')
-            data = true;
+            fix.data = true;
         else if (opt == 'a')
             all = true;
+        else if (opt == 'R')
+            repair = true;
+        else if (opt == 'B')
+            fix.rebuild = true;
+        else if (opt == 'P')
+            fix.punch = true;
         else
             return status;
     }
     if (all == (optind < argc))
         return cli_usage(cli, "name the volumes to check, or say --all");
+    if (repair && fix.rebuild)
+        return cli_usage(cli, "--repair is for an index that can be read, --rebuild for one that cannot");
+    if (fix.punch && !repair && !fix.rebuild)
+        return cli_usage(cli, "--punch goes with --repair or --rebuild");
+    if (all && (repair || fix.rebuild))
+        return cli_usage(cli, "name the volumes to repair");
     store = cli_store(cli, &status);
     if (!store)
         return status;
@@ -174,8 +251,10 @@ int cmd_check(struct cli *cli, int argc, char **argv)
         status = cli_fail("%s is not a store: it has no state.db", store);
     else if (err)
         status = cli_fail("cannot read %s/state.db: %s", store, strerror(-err));
+    else if (repair || fix.rebuild)
+        status = repair_list(cli, store, &n, &fix, argv + optind, argc - optind);
     else
-        status = check_list(cli, store, &n, data, argv + optind, argc - optind);
+        status = check_list(cli, store, &n, fix.data, argv + optind, argc - optind);
     free(n.users);
     free(n.vols);
     free((char *)store);

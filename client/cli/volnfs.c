@@ -66,7 +66,7 @@ static const struct verb verbs[] = {
     {"top", "[-n COUNT] [-d SECONDS]", "watch what the server does", cmd_top,
      "\n  -n, --count COUNT    end after so many pictures (when q is pressed)\n"
      "  -d, --delay SECONDS  the time between two (2)\n"},
-    {"check", "[--data] [--json] USER/VOLUME...|--all", "verify volumes on the disk", cmd_check,
+    {"check", "[--data] [--json] USER/VOLUME...|--all | --repair|--rebuild [--punch] [--data] [--json] USER/VOLUME...", "verify volumes on the disk", cmd_check,
      "\n  -d, --data  also read all data and verify its checksums\n"
      "  -a, --all   every volume of the store\n"
      "\nWorks with the server up or down.\n"},

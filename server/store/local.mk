@@ -25,7 +25,11 @@ libstore_a_SOURCES = \
     server/store/inode.c \
     server/store/journal.c server/store/journal.h \
     server/store/load.c \
+    server/store/rebuild.c \
     server/store/repack.c server/store/repack.h \
+    server/store/repair.c server/store/repair.h server/store/repair_data.c server/store/repair_fix.c \
+    server/store/repair_int.h \
+    server/store/salvage.c \
     server/store/pack.c server/store/pack.h \
     server/store/pack_format.c server/store/pack_format.h \
     server/store/pack_impl.h \

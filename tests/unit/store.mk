@@ -9,6 +9,7 @@ UNIT_TESTS_store = \
     tests/unit/pack.t \
     tests/unit/snap.t \
     tests/unit/repack.t \
+    tests/unit/repair.t \
     tests/unit/scrub.t \
     tests/unit/statedb.t \
     tests/unit/volume_basic.t \
@@ -45,6 +46,9 @@ tests_unit_snap_t_SOURCES = tests/unit/snap.c tests/unit/snapmodel.h tests/unit/
 tests_unit_snap_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_repack_t_SOURCES = tests/unit/repack.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_repack_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_repair_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_repair_t_SOURCES = tests/unit/repair.c tests/unit/storetest.h tests/unit/volumetest.h
+tests_unit_repair_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_scrub_t_SOURCES = tests/unit/scrub.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_scrub_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_statedb_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
