@@ -43,6 +43,7 @@
 
 #define CHUNK_ID_JUMP (1u << 20)
 #define SPACE_FRESH_MS 100u
+#define QUOTA_AGAIN_MS 100u
 #define SPACE_PLENTY   (1ull << 30) /* with less, always look: 100 ms could write it full */
 
 void *vol_alloc(size_t size)
@@ -145,6 +146,21 @@ uint64_t vol_space_now(struct volume *v)
     n = n > v->reserve ? n - v->reserve : 0;
     pthread_mutex_unlock(&v->lock);
     return n;
+}
+
+int vol_over_quota(struct volume *v, const struct store_call *call)
+{
+    uint64_t now = clock_mono_ms();
+    int r;
+
+    if (v->committed >= v->quota_txg) {
+        if (now < v->quota_ms || txg_last(v) <= v->committed)
+            return -EDQUOT;
+        v->quota_txg = txg_last(v);
+        v->quota_ms = now + QUOTA_AGAIN_MS;
+    }
+    r = txg_wait_locked(v, call, v->quota_txg);
+    return r ? r : -EDQUOT;
 }
 
 int vol_admit(struct volume *v, const struct store_call *call, enum vol_change kind)

@@ -112,7 +112,7 @@ static int clone_locked(struct volume *v, struct store_call *call, struct clone 
     }
     r = check_quota(v, dst, c->len);
     if (r)
-        return r;
+        return vol_over_quota(v, call);
     r = settle(v, call, src, c->soff, c->soff + c->len, &c->flushes);
     if (r)
         return r;

@@ -500,6 +500,7 @@ struct volume {
     uint64_t verifier;
     struct index_meta disk_meta; /* as committed last; apply thread */
     uint64_t free_bytes, free_ms, reserve;
+    uint64_t quota_txg, quota_ms; /* vol_over_quota: what was waited for last, and until when that will do */
     uint64_t *orphans;
     size_t norphans;
     struct packref *packrefs;
@@ -543,6 +544,8 @@ void vol_wait(struct volume *v, unsigned ms);
 /* May a change go into the open txg? kind: what it may use up. 0, RETRY, -EAGAIN, -ENOSPC, -EROFS. */
 enum vol_change { CHANGE_FREE, CHANGE_NAMES, CHANGE_DATA };
 int vol_admit(struct volume *v, const struct store_call *call, enum vol_change kind);
+/* A quota seems to be used up: waits, once in a while, for what is freed and not in the index yet. RETRY, -EAGAIN, or -EDQUOT. */
+int vol_over_quota(struct volume *v, const struct store_call *call);
 uint64_t vol_space(struct volume *v, bool fresh);
 uint64_t vol_space_now(struct volume *v); /* free bytes beyond the reserve; lock not held */
 struct journal;

@@ -324,7 +324,7 @@ static int write_locked(struct volume *v, struct store_call *call, uint64_t ino,
         return r;
     r = check_quota(v, in, end > in->a.size ? end : in->a.size, len + STORE_PAGE);
     if (r)
-        return r;
+        return vol_over_quota(v, call);
     r = write_prepare(v, call, in, off, len, &w);
     if (r)
         return r;
@@ -501,7 +501,7 @@ static int allocate_locked(struct volume *v, struct store_call *call, uint64_t i
         return -EFBIG;
     r = check_quota(v, in, off + len > in->a.size ? off + len : in->a.size, len);
     if (r)
-        return r;
+        return vol_over_quota(v, call);
     if (vol_space(v, true) < v->reserve + v->e->pinned ||
         vol_space(v, false) - v->reserve - v->e->pinned < len)
         return -ENOSPC;

@@ -139,7 +139,7 @@ static int create_locked(struct volume *v, struct store_call *call,
     if (dir->a.nlink == 0)
         return -ENOENT;
     if (v->props.quota_files && v->files >= v->props.quota_files)
-        return -EDQUOT;
+        return vol_over_quota(v, call);
     if ((a->set.mask & VSET_SIZE) && a->set.size > STORE_FILE_MAX)
         return -EFBIG;
     if (a->type == IT_DIR && dir->a.nlink >= STORE_LINK_MAX)
