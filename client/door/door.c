@@ -146,6 +146,7 @@ enum cell {
     CELL_OPEN,
     CELL_OPENAT,
     CELL_POLL,
+    CELL_SELECT,
     CELLS
 };
 
@@ -285,6 +286,8 @@ static enum cell entry_of(const struct site *s, uint8_t how)
         return CELL_PATH1;
     case DOOR_POLL:
         return CELL_POLL;
+    case DOOR_SELECT:
+        return CELL_SELECT;
     case DOOR_OPEN:
         return s->nr == SYS_open ? CELL_OPEN : s->nr == SYS_openat ? CELL_OPENAT : CELL_ENTRY;
     default:
@@ -348,7 +351,7 @@ static int build_stubs(struct door *d, struct lib *l)
         return -ENOMEM;
     const void *cells[CELLS] = {d->conf->serve,    d->conf->fds,     d->conf->fds,      &door_made,       door_entry,
                                 door_entry_any,    door_entry_missed, door_entry_path0, door_entry_path1,
-                                door_entry_open,   door_entry_openat, door_entry_poll};
+                                door_entry_open,   door_entry_openat, door_entry_poll,   door_entry_select};
     memcpy(l->stubs, cells, sizeof(cells));
     l->stub_at = (struct stub *)(void *)(l->stubs + STUB_HEAD);
 

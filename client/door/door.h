@@ -49,6 +49,7 @@ enum door_serve {
     DOOR_AT = 16,   /* the second argument is its only path: not asked when that is plain, or empty and the first is a
                        foreign descriptor */
     DOOR_POLL = 17, /* not asked about up to 32 foreign descriptors in an array of struct pollfd */
+    DOOR_SELECT = 18, /* not asked about foreign descriptors below 64 in three sets, as of select */
     DOOR_FD = 8     /* + n: unless argument n (0..4) is a foreign descriptor */
 };
 

@@ -24,14 +24,14 @@ __thread uint32_t door_seen __attribute__((tls_model("initial-exec")));
 
 #define QUICK(name) {name, name##_ask}
 extern const char door_entry_path0_ask[] HIDDEN, door_entry_path1_ask[] HIDDEN, door_entry_open_ask[] HIDDEN,
-    door_entry_openat_ask[] HIDDEN, door_entry_poll_ask[] HIDDEN;
+    door_entry_openat_ask[] HIDDEN, door_entry_poll_ask[] HIDDEN, door_entry_select_ask[] HIDDEN;
 
 uintptr_t door_entry_fixup(uintptr_t ip)
 {
     static const struct {
         const char *from, *ask;
     } quick[] = {QUICK(door_entry_path0), QUICK(door_entry_path1), QUICK(door_entry_open), QUICK(door_entry_openat),
-                 QUICK(door_entry_poll)};
+                 QUICK(door_entry_poll), QUICK(door_entry_select)};
 
     for (unsigned i = 0; i < sizeof(quick) / sizeof(quick[0]); i++)
         if (ip >= (uintptr_t)quick[i].from && ip < (uintptr_t)quick[i].ask)
@@ -236,6 +236,39 @@ __asm__(".text\n"
         "    sub $1, %ecx\n"
         "    jns 1b\n"
         "    door_quick_end door_entry_poll, \"xor %r11d, %r11d\"\n"
+        /* Sets of one word each, as the kernel reads them; what stands at and above the number of descriptors counts
+         * for nothing. */
+        "    door_quick_name door_entry_select\n"
+        "    push %rax\n"
+        "    push %rdx\n"
+        "    lea -1(%rdi), %eax\n"
+        "    cmp $63, %eax\n"
+        "    ja door_entry_select_ask\n"
+        "    xor %r11d, %r11d\n"
+        "    test %rsi, %rsi\n"
+        "    je 1f\n"
+        "    mov (%rsi), %r11\n"
+        "1:  test %rdx, %rdx\n"
+        "    je 2f\n"
+        "    or (%rdx), %r11\n"
+        "2:  test %r10, %r10\n"
+        "    je 3f\n"
+        "    or (%r10), %r11\n"
+        "3:  mov $64, %ecx\n"
+        "    sub %edi, %ecx\n"
+        "    shl %cl, %r11\n"
+        "    shr %cl, %r11\n"
+        "    mov door_entry_fds(%rip), %rdx\n"
+        "4:  test %r11, %r11\n"
+        "    je 5f\n"
+        "    bsf %r11, %rax\n"
+        "    cmpb $1, (%rdx,%rax)\n"
+        "    jne door_entry_select_ask\n"
+        "    lea -1(%r11), %rcx\n"
+        "    and %rcx, %r11\n"
+        "    jmp 4b\n"
+        "5:\n"
+        "    door_quick_end door_entry_select, \"xor %r11d, %r11d\"\n"
         "door_take:\n"
         "    cld\n"
         "    sub door_entry_size(%rip), %rsp\n"

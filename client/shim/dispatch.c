@@ -399,6 +399,8 @@ static uint8_t dispatch_how(const struct call_row *row)
         return row->path == 0 ? DOOR_PATH0 : DOOR_PATH;
     case ARG_POLL:
         return DOOR_POLL;
+    case ARG_SELECT:
+        return DOOR_SELECT;
     default:
         return row->kind & ARG_PATH ? DOOR_PATH : DOOR_ASK;
     }

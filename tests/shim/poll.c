@@ -75,6 +75,21 @@ static void selected(void)
     FD_ZERO(&in);
     FD_SET(99, &in);
     VAL(select(100, &in, NULL, NULL, &tv));
+    /* Known ones and unknown ones together, and one that changed hands. */
+    FD_ZERO(&out);
+    FD_SET(pipes[1], &out);
+    VAL(select(pipes[1] + 1, NULL, &out, NULL, &tv));
+    VAL(FD_ISSET(pipes[1], &out) != 0);
+    FD_SET(fd, &out);
+    VAL(select(fd + 1, NULL, &out, NULL, &tv));
+    VAL(FD_ISSET(fd, &out) != 0);
+    VAL(dup2(fd, pipes[1]) == pipes[1]);
+    FD_ZERO(&out);
+    FD_SET(pipes[1], &out);
+    VAL(select(pipes[1] + 1, NULL, &out, NULL, &tv));
+    VAL(FD_ISSET(pipes[1], &out) != 0);
+    VAL(dup2(2, pipes[1]) == pipes[1]);
+    VAL(select(64, NULL, NULL, NULL, &(struct timeval){0, 0}));
 }
 
 static void epolled(void)

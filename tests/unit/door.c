@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -276,6 +277,43 @@ static void looked_at(void)
     CHECK(poll(p, 2, 0) >= 0 && asked == before + 1);
     CHECK(poll(p, 0, 0) == 0 && asked == before + 2);
 
+    /* select: what is known of the members of any of the sets, below the number. */
+    struct timeval none = {0, 0};
+    union {
+        fd_set set;
+        uint64_t word[16];
+    } sets[3];
+    for (unsigned k = 0; k < 3; k++)
+        for (int member = 0; member < 64; member++) {
+            fd_set *in[3] = {NULL, NULL, NULL};
+
+            memset(sets, 0, sizeof(sets));
+            fds[member] = DOOR_FOREIGN;
+            sets[k].word[0] = 1ul << member;
+            sets[k].word[1] = ~0ul; /* not to be looked at */
+            in[k] = &sets[k].set;
+            before = asked;
+            (void)!select(member + 1, in[0], in[1], in[2], &none);
+            CHECK(asked == before);
+            sets[k].word[0] = 1ul << member;
+            fds[member] = 2;
+            (void)!select(member + 1, in[0], in[1], in[2], &none);
+            CHECK(asked == before + 1);
+            sets[k].word[0] = 1ul << member;
+            CHECK(member == 0 || (select(member, in[0], in[1], in[2], &none) == 0 && asked == before + 1));
+            sets[k].word[0] = ~0ul; /* one is enough */
+            (void)!select(64, in[0], in[1], in[2], &none);
+            CHECK(asked == before + 2);
+            before = asked;
+            sets[k].word[0] = sets[k].word[1] = 0;
+            CHECK(select(65, in[0], in[1], in[2], &none) == 0 && asked == before + 1);
+            fds[member] = 0;
+        }
+    before = asked;
+    CHECK(select(-1, NULL, NULL, NULL, &none) == -1 && errno == EINVAL && asked == before + 1);
+    fds[3] = 0;
+    fds[4] = DOOR_FOREIGN;
+
     /* While it must always be asked, it is, and what is opened is noted all the same. */
     door_always(true);
     before = asked;
@@ -294,6 +332,8 @@ static void looked_at(void)
     CHECK(open((const char *)8, O_RDONLY) == -1 && errno == EFAULT);
     struct pollfd *volatile nowhere = (struct pollfd *)8;
     CHECK(poll(nowhere, 1, 0) == -1 && errno == EFAULT);
+    fd_set *volatile no_set = (fd_set *)8;
+    CHECK(select(8, NULL, no_set, NULL, &none) == -1 && errno == EFAULT);
     /* One that ends with its page is read up to there. */
     char *page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(page != MAP_FAILED && munmap(page + 4096, 4096) == 0);
@@ -333,6 +373,7 @@ static void patched_child(void)
     serve[SYS_newfstatat] = DOOR_AT;
     serve[SYS_lseek] = DOOR_FD;
     serve[SYS_poll] = DOOR_POLL;
+    serve[SYS_select] = serve[SYS_pselect6] = DOOR_SELECT;
     serve[SYS_dup2] = DOOR_FD2;
     serve[SYS_close] = DOOR_CLOSE;
     serve[SYS_clone] = serve[SYS_clone3] = serve[SYS_fork] = serve[SYS_vfork] = DOOR_COUNT;
