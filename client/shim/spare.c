@@ -9,7 +9,8 @@
  *     it, whether the fork was announced or not. Where clones cannot be counted nothing is kept.
  *  3. ofd.loose is not set: it was not sent in a message, not copied in a vfork child, and no process ever mapped it that
  *     did not make it. Who maps it sets the flag and then looks whether the descriptor still leads there (ofd_get), who
- *     closes it looks at the flag after the kernel's close.
+ *     closes it looks at the flag after the kernel's close, and who takes a spare looks again: a descriptor may have been
+ *     taken by a call that nobody saw, and looked at only now.
  *  4. The spare's own descriptor is only ever duplicated. The program cannot close it by a call that we see
  *     (rpc_fd_keep); if it did otherwise, its inode is another one and the spare is dropped.
  *
@@ -106,6 +107,10 @@ int spare_take(struct spare *out, int flags, int low)
     *out = spares.v[spares.n - 1];
     __atomic_store_n(&spares.n, spares.n - 1, __ATOMIC_RELEASE);
     vlock_unlock(&spares.lock);
+    if (__atomic_load_n(&out->ofd->loose, __ATOMIC_SEQ_CST) != 0) {
+        spare_drop(out);
+        return -ENOENT;
+    }
     fd = sys3(SYS_fcntl, out->keep, flags & O_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, low);
     if (fd < 0) {
         if (!spare_put(out))

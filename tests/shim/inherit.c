@@ -281,6 +281,55 @@ static void others(void)
     VAL(close(fd));
 }
 
+static long unseen(long nr, long a, long b, long c)
+{
+    long ret;
+
+    __asm__ volatile("syscall" : "=a"(ret) : "a"(nr), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+    return ret;
+}
+
+/* A descriptor that another process took stays what it is, when its owner has closed it and opens something else. */
+static void taken(void)
+{
+    int go[2], back[2], fd, fd2;
+    char buf[8] = "";
+    pid_t pid;
+
+    suite_make(P("f"), "first");
+    suite_make(P("g"), "second");
+    pipe(go);
+    pipe(back);
+    fd = dup(0);
+    close(fd);
+    pid = fork();
+    if (pid == 0) {
+        long mine;
+
+        suite_await(go[0]);
+        mine = unseen(SYS_pidfd_getfd, unseen(SYS_pidfd_open, getppid(), 0, 0), fd, 0);
+        suite_tell(back[1]);
+        suite_await(go[0]);
+        VAL(pread((int)mine, buf, 5, 0));
+        suite_tell(back[1]);
+        suite_await(go[0]);
+        VAL(pread((int)mine, buf, 5, 0));
+        suite_bytes("taken", buf, 5);
+        _exit(0);
+    }
+    VAL(open(P("f"), O_RDONLY) == fd);
+    suite_tell(go[1]);
+    suite_await(back[0]);
+    VAL(close(fd));
+    suite_tell(go[1]);
+    suite_await(back[0]);
+    fd2 = OK(open(P("g"), O_RDONLY));
+    suite_tell(go[1]);
+    suite_wait("child", pid);
+    VAL(pread(fd2, buf, 6, 0));
+    VAL(close(fd2));
+}
+
 /* Rights given up are given up for what was in use before, too. */
 static void dropped(void)
 {
@@ -314,4 +363,5 @@ static void dropped(void)
 SUITE_GROUP(inherit) = {{"fork", forked},     {"grandchildren", grandchildren}, {"together", together},
                         {"append", appended}, {"exec", execed},                 {"rights", rights},
                         {"vfork", vforked},   {"drop", dropped},                 {"others", others},
+                        {"taken", taken},
                         {NULL, NULL}};
