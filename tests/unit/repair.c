@@ -21,7 +21,7 @@
 struct fix {
     struct vt t;
     char db[256];
-    char all[65536];
+    char all[1 << 20];
     uint64_t ino[FILES], sub;
 };
 
@@ -516,12 +516,68 @@ static void flips(void **state)
     assert_true(whole >= (unsigned)rounds * FILES * 8 / 10);
 }
 
+/* Whole pages of an index with many: what other pages have stays. */
+static void torn_pages(void **state)
+{
+    struct fix *f = *state;
+    uint64_t seed = 99;
+    unsigned whole = 0, gaps = 0, rounds = 12;
+    char cmd[400], name[16];
+    struct vattr a;
+
+    vt_open(&f->t);
+    for (int i = 0; i < 4000; i++) {
+        snprintf(name, sizeof(name), "n%d", i);
+        assert_int_equal(vt_create(&f->t, &f->t.c, 1, name, IT_REG, &a), 0);
+        if (i % 10 == 0)
+            assert_int_equal(volume_write(f->t.v, &f->t.c, a.ino, 0, name, sizeof(name), true, NULL, NULL), 0);
+    }
+    vt_sync(&f->t);
+    vt_close(&f->t);
+    snprintf(cmd, sizeof(cmd), "rm -rf '%s.saved' && cp -a '%s' '%s.saved'", f->t.dir, f->t.dir, f->t.dir);
+    assert_int_equal(system(cmd), 0);
+    for (unsigned i = 0; i < rounds; i++) {
+        struct repair_report rep;
+        unsigned char junk[4096];
+        again(f);
+        off_t pages = st_size(f->db) / 4096;
+        assert_true(pages > 60);
+        int fd = open(f->db, O_WRONLY);
+        for (int k = 0; k < 3; k++) { /* not the first, which is what --rebuild is for */
+            st_fill(junk, sizeof(junk), st_random(&seed));
+            off_t page = 20 + (off_t)(st_random(&seed) % (uint64_t)(pages - 20));
+            assert_int_equal(pwrite(fd, junk, sizeof(junk), page * 4096), 4096);
+        }
+        close(fd);
+        int rc = repair(f, (struct repair_options){.data = true}, &rep);
+        if (rc)
+            fail_msg("round %u: %d\n%s", i, rc, f->all);
+        gaps += strstr(f->all, "cannot be read") != NULL;
+        f->all[0] = 0;
+        if (!rep.left && problems(f))
+            fail_msg("round %u: %s", i, f->all);
+        sqlite3 *db;
+        sqlite3_stmt *st;
+        assert_int_equal(sqlite3_open(f->db, &db), 0);
+        assert_int_equal(sqlite3_prepare_v2(db, "SELECT (SELECT count(*) FROM inode) FROM meta", -1, &st, NULL), 0);
+        assert_int_equal(sqlite3_step(st), SQLITE_ROW);
+        if (sqlite3_column_int(st, 0) < 2500)
+            fail_msg("round %u: only %d inodes are left", i, sqlite3_column_int(st, 0));
+        sqlite3_finalize(st);
+        sqlite3_close(db);
+        whole += (unsigned)count_intact(f);
+    }
+    print_message("# rows were lost in %u of %u, %u of %u files whole\n", gaps, rounds, whole, rounds * FILES);
+    assert_true(gaps > 0 && whole >= rounds * FILES * 8 / 10);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {T(clean),         T(rows),         T(lost_data), T(from_packs),
-                                       T(from_snapshot), T(from_journal), T(crashes),   T(flips)};
+                                       T(from_snapshot), T(from_journal), T(crashes),   T(flips),
+                                       T(torn_pages)};
 
     return cmocka_run_group_tests_name("repair", tests, NULL, NULL);
 }
