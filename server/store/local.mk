@@ -28,7 +28,7 @@ libstore_a_SOURCES = \
     server/store/rebuild.c \
     server/store/repack.c server/store/repack.h \
     server/store/repair.c server/store/repair.h server/store/repair_data.c server/store/repair_fix.c \
-    server/store/repair_int.h \
+    server/store/repair_int.h server/store/repair_sql.c server/store/repair_swap.c \
     server/store/salvage.c \
     server/store/pack.c server/store/pack.h \
     server/store/pack_format.c server/store/pack_format.h \

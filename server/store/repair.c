@@ -6,15 +6,13 @@
  *   3 check: nothing found, nothing to do;
  *   4 a new index: rows from the old one (salvage.c), or from snapshots and packs (rebuild.c), made to agree (repair_data.c,
  *     repair_fix.c);
- *   5 the old one gets a second name under damaged/, the new one its name (swap);
+ *   5 the old one gets a second name under damaged/, the new one its name (repair_swap.c);
  *   6 the journal, if it could not be applied before; if it still cannot, it is set aside; then 3 to 5 once more.
  */
 #include "server/store/repair.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,173 +20,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/clock.h"
 #include "common/fault.h"
 #include "server/store/check.h"
 #include "server/store/journal.h"
-#include "server/store/pack_format.h"
 #include "server/store/record.h"
 #include "server/store/repair_int.h"
 #include "server/store/volume_int.h"
-
-/* --- sentences, statements --- */
-
-static void tell(struct repair *r, uint64_t *count, const char *fmt, va_list ap)
-{
-    char text[1024];
-
-    vsnprintf(text, sizeof(text), fmt, ap);
-    ++*count;
-    if (r->say)
-        r->say(r->arg, text);
-}
-
-void repair_did(struct repair *r, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    tell(r, &r->rep->repaired, fmt, ap);
-    va_end(ap);
-}
-
-void repair_left(struct repair *r, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    tell(r, &r->rep->left, fmt, ap);
-    va_end(ap);
-}
-
-int repair_exec(struct repair *r, const char *text)
-{
-    return index_exec(r->ix, r->db, text);
-}
-
-int repair_int(struct repair *r, const char *text, int64_t *out)
-{
-    return index_query_int(r->ix, r->db, text, out);
-}
-
-int repair_run(struct repair *r, const char *text, bool done)
-{
-    sqlite3_stmt *st = NULL;
-    int code = sqlite3_prepare_v2(r->db, text, -1, &st, NULL);
-
-    while (!code && (code = sqlite3_step(st)) == SQLITE_ROW) {
-        const char *p = (const char *)sqlite3_column_text(st, 0);
-        (done ? repair_did : repair_left)(r, "%s", p ? p : "a row that cannot be told");
-        code = 0;
-    }
-    int rc = code == SQLITE_DONE ? 0 : index_error(r->ix, r->db, code, text);
-    sqlite3_finalize(st);
-    return rc;
-}
-
-/* --- SQL functions --- */
-
-static void fn_name_cookie(sqlite3_context *ctx, int argc, sqlite3_value **argv)
-{
-    const char *name = sqlite3_value_blob(argv[0]);
-
-    if (name)
-        sqlite3_result_int64(ctx, (sqlite3_int64)index_name_cookie(name, (size_t)sqlite3_value_bytes(argv[0])));
-}
-
-static void fn_nowns(sqlite3_context *ctx, int argc, sqlite3_value **argv)
-{
-    struct timespec t = clock_wall();
-
-    sqlite3_result_int64(ctx, (sqlite3_int64)t.tv_sec * 1000000000 + t.tv_nsec);
-}
-
-/* Bytes that a terminal should not see become '?'. */
-static size_t put_name(char *out, size_t size, const unsigned char *name, size_t len)
-{
-    size_t n = 0;
-
-    for (; n < len && n + 1 < size; n++)
-        out[n] = name[n] < 32 || name[n] == 127 ? '?' : (char)name[n];
-    out[n] = 0;
-    return n;
-}
-
-static void fn_showname(sqlite3_context *ctx, int argc, sqlite3_value **argv)
-{
-    char out[256];
-    const unsigned char *name = sqlite3_value_blob(argv[0]);
-
-    size_t n = put_name(out, sizeof(out), name, name ? (size_t)sqlite3_value_bytes(argv[0]) : 0);
-    sqlite3_result_text(ctx, out, (int)n, SQLITE_TRANSIENT);
-}
-
-/* A path that leads to the inode, as far as it can be told. */
-static void fn_pathof(sqlite3_context *ctx, int argc, sqlite3_value **argv)
-{
-    sqlite3_int64 ino = sqlite3_value_int64(argv[0]), at = ino;
-    char path[700], part[257];
-    size_t start = sizeof(path) - 1;
-    sqlite3_stmt *st = NULL;
-
-    path[start] = 0;
-    sqlite3_prepare_v2(sqlite3_context_db_handle(ctx), "SELECT dir, name FROM main.dirent WHERE ino = ?1 LIMIT 1", -1, &st,
-                       NULL);
-    for (int depth = 0; st && at != 1 && depth < 200; depth++) {
-        sqlite3_bind_int64(st, 1, at);
-        if (sqlite3_step(st) != SQLITE_ROW)
-            break;
-        const unsigned char *name = sqlite3_column_blob(st, 1);
-        size_t n = put_name(part, sizeof(part), name, name ? (size_t)sqlite3_column_bytes(st, 1) : 0);
-        if (n + 1 > start)
-            break;
-        start -= n + 1;
-        path[start] = '/';
-        memcpy(path + start + 1, part, n);
-        at = sqlite3_column_int64(st, 0);
-        sqlite3_reset(st);
-    }
-    sqlite3_finalize(st);
-    char *out = at == 1 ? sqlite3_mprintf("%s", path[start] ? path + start : "/")
-                        : sqlite3_mprintf(path[start] ? "inode %lld (...%s)" : "inode %lld", ino, path + start);
-    sqlite3_result_text(ctx, out, -1, sqlite3_free);
-}
-
-/* The first cookie that is free in the directory for the name; NULL: none. */
-static void fn_freecookie(sqlite3_context *ctx, int argc, sqlite3_value **argv)
-{
-    const char *name = sqlite3_value_blob(argv[1]);
-    sqlite3_int64 base;
-    sqlite3_stmt *st = NULL;
-
-    if (!name)
-        return;
-    base = (sqlite3_int64)index_name_cookie(name, (size_t)sqlite3_value_bytes(argv[1]));
-    sqlite3_prepare_v2(sqlite3_context_db_handle(ctx), "SELECT 1 FROM main.dirent WHERE dir = ?1 AND cookie = ?2", -1, &st,
-                       NULL);
-    for (int i = 0; st && i < 8; i++) {
-        sqlite3_bind_value(st, 1, argv[0]);
-        sqlite3_bind_int64(st, 2, base + i);
-        bool taken = sqlite3_step(st) == SQLITE_ROW;
-        sqlite3_reset(st);
-        if (!taken) {
-            sqlite3_result_int64(ctx, base + i);
-            break;
-        }
-    }
-    sqlite3_finalize(st);
-}
-
-static int add_functions(sqlite3 *db)
-{
-    int bad = sqlite3_create_function(db, "name_cookie", 1, SQLITE_UTF8, NULL, fn_name_cookie, NULL, NULL) |
-              sqlite3_create_function(db, "nowns", 0, SQLITE_UTF8, NULL, fn_nowns, NULL, NULL) |
-              sqlite3_create_function(db, "showname", 1, SQLITE_UTF8, NULL, fn_showname, NULL, NULL) |
-              sqlite3_create_function(db, "pathof", 1, SQLITE_UTF8, NULL, fn_pathof, NULL, NULL) |
-              sqlite3_create_function(db, "freecookie", 2, SQLITE_UTF8, NULL, fn_freecookie, NULL, NULL);
-
-    return bad ? -ENOMEM : 0;
-}
 
 /* --- the old index and the journal --- */
 
@@ -373,7 +210,7 @@ static int make_empty(struct repair *r, const char *path)
     if (rc)
         return rc;
     r->db = r->ix->writer.db;
-    rc = add_functions(r->db);
+    rc = repair_functions(r->db);
     return rc ? rc : repair_exec(r, "DELETE FROM meta; DELETE FROM inode");
 }
 
@@ -507,121 +344,6 @@ static int agree(struct repair *r)
     return rc;
 }
 
-/* --- taking its place --- */
-
-static int sync_path(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
-
-    if (fd < 0)
-        return -errno;
-    if (fsync(fd))
-        rc = -errno;
-    close(fd);
-    return rc;
-}
-
-/* The folder for what is set aside, made when it is needed first. */
-static int aside(struct repair *r, char *path, size_t size)
-{
-    struct timespec now = clock_wall();
-
-    snprintf(path, size, "%s/damaged", r->dir);
-    if (mkdir(path, 0700) && errno != EEXIST)
-        return -errno;
-    for (unsigned i = 0; !r->rep->aside[0]; i++) {
-        char name[64];
-        snprintf(name, sizeof(name), "damaged/%lld.%u", (long long)now.tv_sec, i);
-        snprintf(path, size, "%s/%s", r->dir, name);
-        if (mkdir(path, 0700) == 0)
-            memcpy(r->rep->aside, name, sizeof(name));
-        else if (errno != EEXIST || i > 1000)
-            return -errno;
-    }
-    snprintf(path, size, "%s/%s", r->dir, r->rep->aside);
-    return 0;
-}
-
-struct linker {
-    const char *from;
-    char to[3900];
-};
-
-static int link_pack(void *arg, uint32_t pack, uint64_t size)
-{
-    struct linker *l = arg;
-    char name[PACK_PATH_MAX], from[4096], to[4096];
-
-    pack_path(name, pack);
-    snprintf(from, sizeof(from), "%s/%s", l->from, name);
-    snprintf(to, sizeof(to), "%s/%s", l->to, name + 3);
-    return link(from, to) && errno != EEXIST && errno != ENOENT ? -errno : 0;
-}
-
-static int keep_packs(struct repair *r, const char *folder)
-{
-    struct linker l = {.from = r->packs};
-    int rc;
-
-    snprintf(l.to, sizeof(l.to), "%s/packs", folder);
-    if (mkdir(l.to, 0700) && errno != EEXIST)
-        return -errno;
-    rc = pack_list(r->packs, link_pack, &l);
-    if (rc == -ENOENT)
-        return 0;
-    return rc ? rc : sync_path(l.to);
-}
-
-static int swap(struct repair *r, const char *old, const char *new)
-{
-    static const char *const tails[] = {"", "-wal", "-shm"};
-    char folder[3800], from[4096], to[4096];
-    bool packs = r->gaps || r->opt->rebuild || r->opt->punch;
-    int rc = aside(r, folder, sizeof(folder));
-
-    if (!rc)
-        rc = sync_path(new);
-    if (!rc && packs)
-        rc = keep_packs(r, folder);
-    if (!rc)
-        rc = fault_point("repair.kept");
-    for (size_t i = 0; !rc && i < 3; i++) { /* a WAL that could not be brought into the file is of no use to the new one */
-        snprintf(from, sizeof(from), "%s%s", old, tails[i]);
-        snprintf(to, sizeof(to), "%s/index.db%s", folder, tails[i]);
-        rc = i == 0 ? link(from, to) : rename(from, to);
-        rc = rc && errno != ENOENT && errno != EEXIST ? -errno : 0;
-    }
-    if (!rc)
-        rc = sync_path(folder);
-    if (!rc)
-        rc = fault_point("repair.rename");
-    if (!rc)
-        rc = rename(new, old) ? -errno : 0;
-    if (!rc)
-        rc = sync_path(r->dir);
-    if (!rc)
-        (void)fault_point("repair.renamed");
-    return rc;
-}
-
-static int set_journal_aside(struct repair *r)
-{
-    char folder[3800], to[4096], *from = join(r->dir, "journal");
-    int rc = aside(r, folder, sizeof(folder));
-
-    snprintf(to, sizeof(to), "%s/journal", folder);
-    if (!rc && rename(from, to))
-        rc = errno == ENOENT ? 0 : -errno;
-    if (!rc)
-        rc = sync_path(folder);
-    if (!rc)
-        rc = sync_path(r->dir);
-    if (!rc)
-        repair_did(r, "journal: groups from %llu on cannot be applied; it was set aside", (unsigned long long)r->jfirst);
-    free(from);
-    return rc;
-}
-
 /* --- all of it --- */
 
 static uint64_t applied_by(const char *path)
@@ -659,7 +381,7 @@ static int renew(struct repair *r, const char *old, const char *new, bool must, 
     r->ix = NULL;
     r->db = NULL;
     if (!rc && (must || r->rep->repaired > before)) {
-        rc = swap(r, old, new);
+        rc = repair_swap(r, old, new);
         *changed = !rc;
     }
     if (!*changed) {
@@ -714,7 +436,7 @@ static int repair_locked(struct repair *r, const char *old, const char *new)
         return 0;
     rc = recover(r);
     if (rc == -EUCLEAN || rc == -EIO)
-        rc = set_journal_aside(r);
+        rc = repair_drop_journal(r);
     if (rc)
         return rc;
     r->opt = &again;

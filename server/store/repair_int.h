@@ -30,6 +30,12 @@ int repair_exec(struct repair *r, const char *text);
 /* Each row's first column is a sentence; of something repaired, or left. */
 int repair_run(struct repair *r, const char *text, bool done);
 int repair_int(struct repair *r, const char *text, int64_t *out);
+/* repair_sql.c: the functions that statements use: pathof(ino), showname(name), name_cookie(name), freecookie(dir, name), nowns(). */
+int repair_functions(sqlite3 *db);
+/* repair_swap.c: `old` is kept in damaged/, `new` gets its name, durably. Until the rename nothing has happened. */
+int repair_swap(struct repair *r, const char *old, const char *new);
+/* The journal goes to damaged/, too. */
+int repair_drop_journal(struct repair *r);
 
 /* salvage.c: copies the rows of the database in path that can be read, of all tables or of those of a tree, into the new index. */
 int salvage(struct repair *r, const char *path, bool tree);
