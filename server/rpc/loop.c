@@ -4,6 +4,7 @@
 #include "server/rpc/loop.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -66,9 +67,14 @@ void loop_post(struct loop *l, struct job *job)
     pthread_mutex_lock(&l->lock);
     was_empty = list_empty(&l->inbox);
     list_add_tail(&l->inbox, &job->node);
-    pthread_mutex_unlock(&l->lock);
     if (was_empty)
-        loop_wake(l);
+        __atomic_add_fetch(&l->waking, 1, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&l->lock);
+    if (!was_empty)
+        return;
+    /* The job may be done by now, and with it all that rpcserver_stop waits for. */
+    loop_wake(l);
+    __atomic_sub_fetch(&l->waking, 1, __ATOMIC_RELEASE);
 }
 
 static void run_inbox(struct loop *l)
@@ -238,6 +244,8 @@ int loop_start(struct loop *l)
 
 void loop_release(struct loop *l)
 {
+    while (__atomic_load_n(&l->waking, __ATOMIC_ACQUIRE))
+        sched_yield();
     while (!list_empty(&l->inbox))
         run_inbox(l);
     bury_dead(l);

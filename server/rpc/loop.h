@@ -47,11 +47,13 @@ struct loop {
 
     pthread_mutex_t lock; /* of the inbox */
     struct list inbox;
+    unsigned waking; /* threads that have filled the inbox and still use evfd; atomic */
 };
 
 int loop_init(struct loop *l, struct rpcserver *server);
 int loop_start(struct loop *l);
-/* After the thread has ended, or was never started: runs what is left in the inbox. */
+/* After the thread has ended, or was never started: waits for those who still wake it, and runs what is left in the
+ * inbox. */
 void loop_release(struct loop *l);
 /* Runs job on the loop's thread: now, when that is this thread. */
 void loop_post(struct loop *l, struct job *job);
