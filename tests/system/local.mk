@@ -58,7 +58,8 @@ KERNEL_TESTS = \
     tests/system/0610-kernel-kill9.t \
     tests/system/0620-kernel-powercut.t \
     tests/system/0630-kernel-snap.t \
-    tests/system/0640-kernel-grants.t
+    tests/system/0640-kernel-grants.t \
+    tests/system/0650-kernel-readme.t
 TESTS += $(SYSTEM_TESTS) $(KERNEL_TESTS)
 EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/nfswire.py tests/lib/servers.py tests/lib/summary.py \
     tests/uml/uml.py tests/uml/powered.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py tests/workflow/shim.py \

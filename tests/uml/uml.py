@@ -253,6 +253,7 @@ class Run:
         jobs = os.path.join(self.folder, "jobs")
         shutil.copytree(os.path.join(HERE, "jobs"), jobs)
         shutil.copytree(os.path.join(os.path.dirname(HERE), "workflow"), os.path.join(self.folder, "workflow"))
+        shutil.copy(os.path.join(os.path.dirname(os.path.dirname(HERE)), "README"), self.folder)
         if os.path.sep in self.args.job:
             shutil.copy(self.args.job, jobs)
         os.mkdir(os.path.join(self.folder, "bin"))
