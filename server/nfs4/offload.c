@@ -33,6 +33,9 @@ struct copy {
     verifier4 verf;
     char fh[FH_SIZE_MAX];
     uint32_t fh_len;
+    struct sockaddr_storage peer;
+    uint64_t grant;          /* that the handles name */
+    struct grant_view *view; /* the thread's */
     /* Under the lock. */
     uint64_t done;
     bool busy;      /* the thread is at it */
@@ -64,6 +67,7 @@ static void copy_free(struct copy *k)
 {
     vobj_release(&k->src);
     vobj_release(&k->dst);
+    grant_view_unref(k->view);
     free(k);
 }
 
@@ -83,6 +87,25 @@ static nfsstat4 check(struct copy *k, const struct vobj *obj, stateid4 *sid, enu
 
     *by_open = state_io_by_open(&io, k->cred.uid);
     return st;
+}
+
+static enum grant_level level_of(const struct copy *k, const struct vobj *o)
+{
+    uint64_t id = volume_id(o->vol);
+
+    return grant_eval(k->view, k->grant, vobj_user(o), snap_base_id(id), snap_id(id), NULL);
+}
+
+/* Whether the grants that let the copy begin are still there. Where in their volumes the files are was seen then. */
+static nfsstat4 check_grant(struct copy *k)
+{
+    if (!k->srv->grants)
+        return NFS4_OK;
+    if (grant_view_renew(k->srv->grants, &k->peer, &k->view))
+        return NFS4ERR_DELAY;
+    if (level_of(k, &k->src) < GRANT_READ || level_of(k, &k->dst) < GRANT_READ)
+        return NFS4ERR_ACCESS;
+    return level_of(k, &k->dst) < GRANT_WRITE ? NFS4ERR_ROFS : NFS4_OK;
 }
 
 /* Up to n bytes from `at` on. Their number, or -errno. */
@@ -113,10 +136,12 @@ static int64_t copy_step(struct copy *k, uint64_t at, size_t n, bool src_open, b
 static nfsstat4 copy_piece(struct copy *k, uint64_t *done, bool *end)
 {
     bool src_open, dst_open;
-    nfsstat4 st = check(k, &k->src, &k->src_stateid, STATE_READ, &src_open);
+    nfsstat4 st = check_grant(k);
     uint64_t stop = *done + PIECE < k->count ? *done + PIECE : k->count;
     char *buf = NULL;
 
+    if (st == NFS4_OK)
+        st = check(k, &k->src, &k->src_stateid, STATE_READ, &src_open);
     if (st == NFS4_OK)
         st = check(k, &k->dst, &k->dst_stateid, STATE_WRITE, &dst_open);
     if (st == NFS4_OK && !(buf = malloc(STEP)))
@@ -345,6 +370,8 @@ static struct copy *copy_new(struct nfs4_server *srv, const struct offload_reque
         memcpy(k->groups, r->cred->groups, r->cred->ngroups * sizeof(uint32_t));
     k->cred.groups = k->groups;
     k->cred.view = NULL; /* the request's; only names need it */
+    k->peer = *r->peer;
+    k->grant = r->fh->grant;
     k->src_stateid = r->src_stateid;
     k->dst_stateid = r->dst_stateid;
     k->soff = r->soff;

@@ -6,8 +6,8 @@
  *   DONE    -> gone    the client answered, is gone, or cannot be told for ten minutes
  *   any     -> gone    OFFLOAD_CANCEL, or the server stops
  * 1. One thread copies for all, a piece of each copy in turn; it starts with the first copy. A piece is read and written
- *    like a READ and an unstable WRITE with the stateids of the COPY, which are checked again for each: a copy ends
- *    when its files are closed or its client's state is gone.
+ *    like a READ and an unstable WRITE with the stateids of the COPY, which are checked again for each, as is the
+ *    grant: a copy ends when its files are closed, its client's state is gone, or the client may not reach the files now.
  * 2. What is told has the write verifier of the start: if what was written got lost meanwhile, COMMIT shows it.
  * 3. A copy is known by a stateid of its own, to its client only, and not after a restart.
  * 4. A client has at most OFFLOADS_CLIENT copies, all clients OFFLOADS_MAX. The lock of the table is a leaf: it is not
@@ -31,6 +31,7 @@ struct offload_request {
     const struct vobj *src, *dst;
     const struct fh_parts *fh; /* how the client calls dst */
     const struct vcred *cred;
+    const struct sockaddr_storage *peer; /* the client, for grants */
     stateid4 src_stateid, dst_stateid; /* not special ones of a compound */
     uint64_t soff, doff, count;
     verifier4 verf; /* of dst's volume, before */

@@ -171,6 +171,7 @@ static int copy_run(struct copying *k)
 static bool copy_offload(struct copying *k, const COPY4args *args, write_response4 *w)
 {
     struct compound *c = k->c;
+    struct sockaddr_storage peer;
     struct fh_parts fh;
     struct offload_request r = {.client = compound_client(c),
                                 .minor = c->minor,
@@ -178,6 +179,7 @@ static bool copy_offload(struct copying *k, const COPY4args *args, write_respons
                                 .dst = &c->cur.obj,
                                 .fh = &fh,
                                 .cred = &c->cred,
+                                .peer = &peer,
                                 .src_stateid = args->ca_src_stateid,
                                 .dst_stateid = args->ca_dst_stateid,
                                 .soff = k->soff,
@@ -189,6 +191,7 @@ static bool copy_offload(struct copying *k, const COPY4args *args, write_respons
         return false;
     memcpy(r.verf, w->wr_writeverf, sizeof(r.verf));
     access_fh_parts(&c->cur, &fh);
+    request_peer(c->req, &peer);
     if (!offload_start(c->srv, &r, &w->wr_callback_id.stateid_opt4_u.stateid))
         return false;
     w->wr_callback_id.count = 1;

@@ -405,8 +405,9 @@ static void go_on_by_themselves(void **state)
     stateid4 id, more[OFFLOADS_CLIENT], none = {.seqid = 1, .other = "none"};
     struct vobj from, to;
     struct fh_parts fh = {.kind = VOBJ_FILE, .ino = 1};
+    struct sockaddr_storage peer = {.ss_family = AF_INET};
     struct offload_request r = {.client = cl.clientid, .minor = 2, .src = &from, .dst = &to, .fh = &fh, .cred = &cred,
-                                .src_stateid = src, .dst_stateid = dst};
+                                .peer = &peer, .src_stateid = src, .dst_stateid = dst};
     nfsstat4 how;
     bool complete;
     uint64_t done;
@@ -453,6 +454,53 @@ static void go_on_by_themselves(void **state)
     vobj_release(&to);
 }
 
+/* Status of a copy of the whole source once it is over. */
+static nfsstat4 copied_by_itself(const struct offload_request *r)
+{
+    nfsstat4 how = NFS4_OK;
+    bool complete = false;
+    stateid4 id;
+    uint64_t done;
+
+    assert_true(offload_start(&env.srv, r, &id));
+    for (int i = 0; i < 2000 && !complete; i++) {
+        assert_int_equal(offload_status(&env.srv, r->client, &id, &done, &complete, &how), NFS4_OK);
+        usleep(10000);
+    }
+    assert_true(complete);
+    assert_int_equal(done, how ? 0 : r->count);
+    assert_int_equal(offload_cancel(&env.srv, r->client, &id), NFS4_OK);
+    return how;
+}
+
+/* The compound that a copy came from is long answered: the copy itself has to see that a grant has gone. */
+static void need_grants_to_go_on(void **state)
+{
+    struct vcred cred = {.uid = 1000, .gid = 1000};
+    struct grant_row row = {.subject = GRANT_NETWORK, .object = GRANT_SERVER, .rights = GRANT_MAY_WRITE};
+    struct sockaddr_storage peer = {.ss_family = AF_INET};
+    struct vobj from, to;
+    struct fh_parts fh = {.kind = VOBJ_FILE, .ino = 1};
+    struct offload_request r = {.client = cl.clientid, .minor = 2, .src = &from, .dst = &to, .fh = &fh, .cred = &cred,
+                                .peer = &peer, .src_stateid = src, .dst_stateid = dst, .doff = 1, .count = SIZE};
+
+    object("src", &from);
+    object("dst", &to);
+    assert_int_equal(grants_new(env.db, &env.srv.grants), 0);
+    assert_int_equal(copied_by_itself(&r), NFS4ERR_ACCESS);
+    assert_int_equal(grants_add(env.srv.grants, &row), 0);
+    assert_int_equal(copied_by_itself(&r), NFS4_OK);
+    row.rights = 0;
+    assert_int_equal(grants_add(env.srv.grants, &row), 0);
+    assert_int_equal(copied_by_itself(&r), NFS4ERR_ROFS);
+    assert_int_equal(grants_del(env.srv.grants, row.id), 0);
+    assert_int_equal(copied_by_itself(&r), NFS4ERR_ACCESS);
+    grants_free(env.srv.grants);
+    env.srv.grants = NULL;
+    vobj_release(&from);
+    vobj_release(&to);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -462,6 +510,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(copies, setup, teardown),
         cmocka_unit_test_setup_teardown(copies_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(go_on_by_themselves, setup, teardown),
+        cmocka_unit_test_setup_teardown(need_grants_to_go_on, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
