@@ -37,6 +37,8 @@ nfsstat4 op_deallocate(struct compound *c, DEALLOCATE4args *args, DEALLOCATE4res
 
     if (st == NFS4_OK)
         st = range_check(args->da_offset, args->da_length);
+    if (st == NFS4ERR_FBIG)
+        st = NFS4_OK; /* past the end is nothing to give back (RFC 7862 section 15.4.3), and FBIG no answer to it */
     if (st == NFS4_OK)
         st = nfs4_status(volume_punch(c->cur.obj.vol, &c->call, c->cur.obj.ino, args->da_offset,
                                       args->da_length));

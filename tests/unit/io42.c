@@ -163,8 +163,12 @@ static void bad_ranges(void **state)
     for (uint32_t op = OP_ALLOCATE; op; op = op == OP_ALLOCATE ? OP_DEALLOCATE : 0) {
         assert_int_equal(range(op, 0, 0), NFS4ERR_INVAL);
         assert_int_equal(range(op, UINT64_MAX, 2), NFS4ERR_INVAL);
-        assert_int_equal(range(op, STORE_FILE_MAX, 1), NFS4ERR_FBIG);
     }
+    assert_int_equal(range(OP_ALLOCATE, STORE_FILE_MAX, 1), NFS4ERR_FBIG);
+    assert_int_equal(range(OP_ALLOCATE, 1, STORE_FILE_MAX), NFS4ERR_FBIG);
+    assert_int_equal(range(OP_ALLOCATE, UINT64_MAX, 1), NFS4ERR_INVAL);
+    assert_int_equal(range(OP_DEALLOCATE, STORE_FILE_MAX, 1), NFS4_OK);
+    assert_int_equal(range(OP_DEALLOCATE, UINT64_MAX - 1, 1), NFS4_OK);
     assert_int_equal(size_of(), 2 * SLOT + TAIL);
 }
 
