@@ -75,6 +75,7 @@ struct state {
     uint32_t next_client;
     unsigned nranges; /* of all clients */
     uint64_t kept;    /* bytes that all sessions' slots may come to */
+    bool slots_told;  /* that sessions get fewer; once, for clients can bring it about */
     struct trash *trash;
     bool in_grace, grace_told;
     uint64_t grace_until, grace_end; /* grace_end: not later, whatever happens */

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 
 struct session_slot {
     uint32_t sequence;
@@ -247,15 +248,20 @@ static uint32_t least(uint32_t a, uint32_t b)
 }
 
 /* Fewer slots when all sessions together hold much, but at least one. */
-static bool fit_slots_locked(const struct state *s, struct session_attrs *fore)
+static bool fit_slots_locked(struct state *s, struct session_attrs *fore)
 {
     uint64_t left = s->kept < STATE_KEPT_MAX ? STATE_KEPT_MAX - s->kept : 0;
     uint64_t most = left / 16 / slot_cost(fore);
 
     if (left < slot_cost(fore))
         return false;
-    if (fore->max_slots > most)
+    if (fore->max_slots > most) {
+        if (!s->slots_told)
+            log_info("the sessions together may keep no more than %d MiB of replies: new ones get fewer slots",
+                     STATE_KEPT_MAX >> 20);
+        s->slots_told = true;
         fore->max_slots = most ? (uint32_t)most : 1;
+    }
     return true;
 }
 
