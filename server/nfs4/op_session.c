@@ -250,9 +250,12 @@ nfsstat4 op_destroy_session(struct compound *c, DESTROY_SESSION4args *args, DEST
 
 nfsstat4 op_destroy_clientid(struct compound *c, DESTROY_CLIENTID4args *args, DESTROY_CLIENTID4res *res)
 {
+    char who[IDENT_PRINCIPAL];
+
     if (!alone(c))
         return NFS4ERR_NOT_ONLY_OP;
-    return client_destroy(c->srv->state, args->dca_clientid, c->call.may_block);
+    ident_principal(c->req, who);
+    return client_destroy(c->srv->state, who, args->dca_clientid, c->call.may_block);
 }
 
 nfsstat4 op_reclaim_complete(struct compound *c, RECLAIM_COMPLETE4args *args, RECLAIM_COMPLETE4res *res)

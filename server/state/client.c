@@ -512,7 +512,7 @@ out:
     return status;
 }
 
-nfsstat4 client_destroy(struct state *s, uint64_t clientid, bool may_block)
+nfsstat4 client_destroy(struct state *s, const char *principal, uint64_t clientid, bool may_block)
 {
     nfsstat4 status = NFS4_OK;
     struct client *cl;
@@ -523,6 +523,8 @@ nfsstat4 client_destroy(struct state *s, uint64_t clientid, bool may_block)
         cl = client_find_locked(s, clientid, false);
     if (!cl || !cl->minor)
         status = NFS4ERR_STALE_CLIENTID;
+    else if (strcmp(cl->principal, principal))
+        status = NFS4ERR_WRONG_CRED;
     else if (client_has_state_locked(cl))
         status = NFS4ERR_CLIENTID_BUSY;
     else if (client_evict_locked(s, cl, may_block, &status))

@@ -47,7 +47,8 @@ struct client_exchange {
 };
 nfsstat4 client_exchange(struct state *s, const char *principal, struct client_exchange *a,
                          bool may_block);
-nfsstat4 client_destroy(struct state *s, uint64_t clientid, bool may_block);
+/* NFS4ERR_WRONG_CRED: it is another principal's. */
+nfsstat4 client_destroy(struct state *s, const char *principal, uint64_t clientid, bool may_block);
 nfsstat4 client_reclaim_complete(struct state *s, uint64_t clientid, bool may_block);
 
 /* --- both --- */

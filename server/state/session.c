@@ -324,6 +324,24 @@ static struct session *make_locked(struct state *s, struct client *cl, const str
     return se;
 }
 
+/* Before it is confirmed a client id is its principal's alone. Then others have sessions of it, too (RFC 8881 section
+ * 18.36.4), but as ids can be guessed only where one of its sessions is in use: nobody else gets at its state, nor
+ * learns a session's id from the kept reply. */
+static bool may_create_locked(struct state *s, const struct client *cl, const char *principal, uint64_t conn_id)
+{
+    uint64_t h = htab_hash_u64(conn_id);
+
+    if (!strcmp(cl->principal, principal))
+        return true;
+    for (struct hnode *n = htab_first(&s->conns, h); n && cl->confirmed; n = htab_next(n, h)) {
+        const struct conn_entry *ce = container_of(n, struct conn_entry, by_id);
+
+        if (ce->c.id == conn_id && ce->session->client == cl)
+            return true;
+    }
+    return false;
+}
+
 nfsstat4 session_create(struct state *s, const char *principal, struct session_create *a,
                         const struct session_conn *conn, bool *made)
 {
@@ -340,6 +358,10 @@ nfsstat4 session_create(struct state *s, const char *principal, struct session_c
         status = NFS4ERR_STALE_CLIENTID;
         goto out;
     }
+    if (!may_create_locked(s, cl, principal, conn->id)) {
+        status = NFS4ERR_CLID_INUSE;
+        goto out;
+    }
     if (cl->cs_cached && a->sequence == cl->cs_sequence) {
         *a = cl->cs_reply;
         client_renew_locked(cl);
@@ -347,10 +369,6 @@ nfsstat4 session_create(struct state *s, const char *principal, struct session_c
     }
     if (a->sequence != cl->cs_sequence + 1) {
         status = NFS4ERR_SEQ_MISORDERED;
-        goto out;
-    }
-    if (!cl->confirmed && strcmp(cl->principal, principal)) {
-        status = NFS4ERR_CLID_INUSE;
         goto out;
     }
     status = negotiate(a);

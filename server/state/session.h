@@ -70,7 +70,8 @@ struct session_create {
     uint32_t cb_uid, cb_gid; /* AUTH_SYS identity for callbacks; UINT32_MAX = AUTH_NONE */
     uint8_t id[SESSION_ID_SIZE]; /* out */
 };
-/* CREATE_SESSION with its one-slot replay cache; confirms the client. conn is taken over when the result
+/* CREATE_SESSION with its one-slot replay cache; confirms the client. NFS4ERR_CLID_INUSE: the client id is another
+ * principal's, and conn is bound to none of its sessions. conn is taken over when the result
  * is NFS4_OK and *made is set, otherwise it stays the caller's. */
 nfsstat4 session_create(struct state *s, const char *principal, struct session_create *a,
                         const struct session_conn *conn, bool *made);

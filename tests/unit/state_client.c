@@ -58,16 +58,18 @@ static void test_exchange_reboot(void **unused)
     assert_int_equal(n.opens, 0);
     assert_int_equal(n.clients, 1);
     assert_int_equal(fake_dropped, 1);
-    assert_int_equal(client_destroy(s, old, true), NFS4ERR_STALE_CLIENTID);
-    assert_int_equal(client_destroy(s, a.clientid, true), NFS4ERR_CLIENTID_BUSY);
+    assert_int_equal(client_destroy(s, ROOT, old, true), NFS4ERR_STALE_CLIENTID);
+    assert_int_equal(client_destroy(s, ROOT, a.clientid, true), NFS4ERR_CLIENTID_BUSY);
+    assert_int_equal(client_destroy(s, "sys:5", a.clientid, true), NFS4ERR_WRONG_CRED);
     assert_int_equal(session_destroy(s, cs.id, NULL), NFS4_OK);
     assert_int_equal(session_destroy(s, cs.id, NULL), NFS4ERR_BADSESSION);
+    assert_int_equal(client_destroy(s, "sys:5", a.clientid, true), NFS4ERR_WRONG_CRED);
     /* its record (taken over from before) goes with it, and only where waiting is allowed */
-    assert_int_equal(client_destroy(s, a.clientid, false), STATE_BLOCK);
+    assert_int_equal(client_destroy(s, ROOT, a.clientid, false), STATE_BLOCK);
     fake_err = -EIO;
-    assert_int_equal(client_destroy(s, a.clientid, true), NFS4ERR_DELAY);
+    assert_int_equal(client_destroy(s, ROOT, a.clientid, true), NFS4ERR_DELAY);
     fake_err = 0;
-    assert_int_equal(client_destroy(s, a.clientid, true), NFS4_OK);
+    assert_int_equal(client_destroy(s, ROOT, a.clientid, true), NFS4_OK);
     assert_null(fake_find(1, "c", 1));
     state_free(s);
 }

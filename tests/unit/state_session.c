@@ -45,8 +45,10 @@ static void test_create(void **unused)
 {
     struct client_exchange x;
     struct session_create a, b;
+    struct session_conn foreign = {.id = 99};
     struct state_counts n;
     struct state *s;
+    bool made;
 
     forget_rows();
     s = boot();
@@ -75,12 +77,23 @@ static void test_create(void **unused)
     assert_int_equal(create(s, ROOT, &b), NFS4_OK);
     assert_memory_equal(a.id, b.id, SESSION_ID_SIZE);
     assert_int_equal(b.fore.max_slots, SESSION_SLOTS_MAX);
+    /* somebody else who knows the client id gets none over a connection of his own: no new one, not the kept reply */
+    b = session_args(x.clientid, x.sequence);
+    assert_int_equal(session_create(s, "sys:5", &b, &foreign, &made), NFS4ERR_CLID_INUSE);
+    assert_memory_not_equal(a.id, b.id, SESSION_ID_SIZE);
+    b = session_args(x.clientid, x.sequence + 1);
+    assert_int_equal(session_create(s, "sys:5", &b, &foreign, &made), NFS4ERR_CLID_INUSE);
+    state_count(s, &n);
+    assert_int_equal(n.sessions, 1);
+    /* but over the client's */
+    assert_int_equal(create(s, "sys:5", &b), NFS4_OK);
+    assert_int_equal(session_destroy(s, b.id, NULL), NFS4_OK);
     for (unsigned i = 1; i < 64; i++) {
-        b = session_args(x.clientid, x.sequence + i);
+        b = session_args(x.clientid, x.sequence + 1 + i);
         assert_int_equal(create(s, ROOT, &b), NFS4_OK);
         assert_memory_not_equal(a.id, b.id, SESSION_ID_SIZE);
     }
-    b = session_args(x.clientid, x.sequence + 64);
+    b = session_args(x.clientid, x.sequence + 65);
     assert_int_equal(create(s, ROOT, &b), NFS4ERR_NOSPC);
     state_count(s, &n);
     assert_int_equal(n.sessions, 64);
