@@ -169,7 +169,7 @@ class Run:
             s = self.server
             try:
                 if word == "kill":
-                    self.guests[guest].kill()
+                    self.kill(guest)
                 elif word == "restart":
                     s.restart()
                 elif word == "kill9":
@@ -276,6 +276,11 @@ class Run:
         env = dict(os.environ, TMPDIR="/dev/shm" if shm else self.folder)
         return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=env,
                                 start_new_session=True)    # a dying guest signals its whole process group
+
+    def kill(self, n):
+        """All processes of a guest at once: its kernel traces its processes, and one whose tracer alone is killed goes
+        on by itself, with what it takes for system calls of the guest going to the host."""
+        os.killpg(self.guests[n].pid, signal.SIGKILL)
 
     def console_tail(self, n):
         with open(os.path.join(self.folder, "console.%d" % n), errors="replace") as f:
