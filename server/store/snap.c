@@ -494,6 +494,24 @@ int volume_settle(struct volume *v)
     return r;
 }
 
+void volume_stat_settle(struct volume *v)
+{
+    struct store_call call;
+
+    if (vol_enter(v) < 0)
+        return;
+    store_call_init(&call, true);
+    for (unsigned step = 0; step < 2; step++) { /* the second frees what the first has removed */
+        uint64_t n = v->open->nonempty ? v->open->n : v->open->n - 1;
+        while (txg_wait_locked(v, &call, n) == RETRY)
+            ;
+        if (list_empty(&v->reap))
+            break;
+        txg_touch(v);
+    }
+    vol_leave(v);
+}
+
 /* --- looking --- */
 
 static void fill_info(const struct snap *s, struct snap_info *out)

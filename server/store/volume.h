@@ -123,6 +123,9 @@ uint64_t volume_write_verifier(struct volume *v);
 /* Brings everything that was written until now, also what is not stable, into the index on disk: for programs that
  * read that beside the server. Blocks. -EROFS: the volume failed. */
 int volume_settle(struct volume *v);
+/* Waits until what was changed before the call is in the figures of volume_stat: they follow changes by up to a second,
+ * for removed files in two steps. Flushes nothing. Does not wait for a volume that fails. Blocks. */
+void volume_stat_settle(struct volume *v);
 /* True if v has no entry in its root directory. May block. */
 int volume_is_empty(struct volume *v, struct store_call *call, bool *empty);
 

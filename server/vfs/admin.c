@@ -86,6 +86,8 @@ static void fill_info(struct vfs *v, struct nvol *n, bool may_block, struct vfs_
     if (info->err)
         return;
     volume_get_props(vol, &info->props);
+    if (may_block)
+        volume_stat_settle(vol);
     volume_stat(vol, &info->stat);
     volume_unref(vol);
 }
