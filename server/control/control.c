@@ -251,7 +251,8 @@ static const struct control_proc volume_procs[] = {
 /* --- finding and running them --- */
 
 static const struct control_proc *const tables[] = {volume_procs, control_snap_procs, control_grant_procs,
-                                                      control_status_procs, control_store_procs};
+                                                      control_status_procs, control_store_procs,
+                                                      control_dump_procs};
 
 static const struct control_proc *find_proc(uint32_t number)
 {

@@ -9,7 +9,7 @@
 #include "server/control/control.h"
 
 #define CONTROL_REPLY_MAX (64u << 20) /* CONTROL_LIST_MAX volumes with long names fit */
-#define CONTROL_ARGS_MAX  256u        /* bytes of decoded arguments */
+#define CONTROL_ARGS_MAX  512u        /* bytes of decoded arguments */
 
 struct proc_call {
     struct control *c;
@@ -34,6 +34,7 @@ extern const struct control_proc control_status_procs[];
 extern const struct control_proc control_snap_procs[];
 extern const struct control_proc control_grant_procs[];
 extern const struct control_proc control_store_procs[];
+extern const struct control_proc control_dump_procs[];
 
 /* Fills r; its text is in buf (CONTROL_TEXT_MAX + 1 bytes). */
 void say(control_result *r, char *buf, int err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));

@@ -187,6 +187,9 @@ int vfs_volume_set_props(struct vfs *v, const char *name, const struct volume_pr
 int vfs_scrub_start(struct vfs *v, const char *name);
 int vfs_scrub_stat(struct vfs *v, const char *name, struct volume_scrub *st,
                    int (*fn)(void *arg, const char *path, uint64_t off), void *arg);
+/* The volume of "alice/mydata" or the snapshot of "alice/mydata@name", with a reference, to work on below permissions.
+ * write: -EROFS for a snapshot and where readonly is set. -ENOENT, -EINVAL. */
+int vfs_volume_get(struct vfs *v, const char *full, bool write, struct volume **out);
 /* Snapshots; full is "alice/mydata@name". Errors as snap.h has them. Durable on return. */
 int vfs_snap_create(struct vfs *v, const char *full);
 int vfs_snap_destroy(struct vfs *v, const char *full);
