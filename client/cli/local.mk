@@ -11,12 +11,14 @@ volnfs_SOURCES = \
     client/cli/cmd_diff.c \
     client/cli/cmd_doctor.c \
     client/cli/cmd_du.c \
+    client/cli/cmd_dump.c \
     client/cli/cmd_get.c \
     client/cli/cmd_grant.c \
     client/cli/cmd_list.c \
     client/cli/cmd_ls.c \
     client/cli/cmd_mkdir.c \
     client/cli/cmd_mv.c \
+    client/cli/cmd_restore.c \
     client/cli/cmd_rm.c \
     client/cli/cmd_run.c \
     client/cli/cmd_set.c \
@@ -26,6 +28,7 @@ volnfs_SOURCES = \
     client/cli/cmd_top.c \
     client/cli/connect.c client/cli/connect.h \
     client/cli/copy.c client/cli/copy.h client/cli/xfer.c \
+    client/cli/dump.h client/cli/dump_stream.c client/cli/dump_tree.c \
     client/cli/format.c client/cli/format.h \
     client/cli/pool.c client/cli/pool.h \
     client/cli/progress.c client/cli/progress.h \

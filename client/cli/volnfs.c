@@ -41,6 +41,11 @@ static const struct verb verbs[] = {
     {"diff", "USER/VOLUME@NAME [USER/VOLUME@NAME] [--json]", "tell what changed since a snapshot", cmd_diff,
      "\n+ came, - went, M changed, R renamed; up to the second snapshot, or now.\n"},
     {"clone", "USER/VOLUME@NAME USER/NEW", "make a volume that begins as a snapshot is", cmd_clone, NULL},
+    {"dump", "[--base SNAPSHOT] USER/VOLUME[@NAME]", "write a volume as one stream, to keep elsewhere", cmd_dump,
+     "\n  -b, --base SNAPSHOT  only what changed since that snapshot of the volume\n"
+     "\nWithout @NAME it is what the volume holds now. 'volnfs restore' makes a volume of the stream.\n"},
+    {"restore", "USER/VOLUME", "make a volume of a stream, or bring one up to date", cmd_restore,
+     "\nReads the stream of 'volnfs dump'. One with a base wants the volume that base was restored to.\n"},
     {"grant",
      "NETWORK OBJECT [--ro] [--create] [--squash none|root|all] [--anon UID:GID] [--expires TIME] [--label TEXT]",
      "let a network reach the server, a user, a volume or a folder", cmd_grant,

@@ -53,6 +53,7 @@ run_block <<<"$operate"
 like "the status page is where it says" "$(python3 -c 'import urllib.request
 print(urllib.request.urlopen("http://127.0.0.1:9049/").status)' 2>&1)" 200
 ok "the backup is there" test -d /srv/backup
+ok "the dump, too" test -s /srv/backup.dump
 [ -z "$server_pid" ] || ok "the server stops" server_stop
 cd / && umount -l /srv
 done_testing
