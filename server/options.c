@@ -15,6 +15,7 @@
 #include "config.h"
 #include "proto/props.h"
 #include "server/grant/grant_text.h"
+#include "server/state/user.h"
 
 #define DEFAULT_LISTEN "127.0.0.1:2049"
 #define CACHE_MIN      (UINT64_C(16) << 20)
@@ -191,7 +192,8 @@ static const char *set_debug(unsigned *to, const char *value)
 
 enum key_kind {
     KEY_STORE, KEY_LISTEN, KEY_GRANT, KEY_METRICS, KEY_LEASE, KEY_GRACE, KEY_CACHE, KEY_JOURNAL, KEY_DELEGATIONS,
-    KEY_USER, KEY_SANDBOX, KEY_CONNS, KEY_CLIENT_CONNS, KEY_CLIENT_REQUESTS, KEY_CLIENT_OPENS, KEY_CLIENT_LOCKS, KEY_SLOW,
+    KEY_USER, KEY_SANDBOX, KEY_CONNS, KEY_CLIENT_CONNS, KEY_CLIENT_REQUESTS, KEY_CLIENT_OPENS, KEY_CLIENT_LOCKS,
+    KEY_USER_REQUESTS, KEY_USER_OPENS, KEY_USER_LOCKS, KEY_SLOW,
     KEY_LOG_FORMAT,
     KEY_DEBUG,
 };
@@ -215,6 +217,9 @@ static const struct key {
     {"max-client-requests", KEY_CLIENT_REQUESTS},
     {"max-client-opens", KEY_CLIENT_OPENS},
     {"max-client-locks", KEY_CLIENT_LOCKS},
+    {"max-user-requests", KEY_USER_REQUESTS},
+    {"max-user-opens", KEY_USER_OPENS},
+    {"max-user-locks", KEY_USER_LOCKS},
     {"slow-time", KEY_SLOW},
     {"log-format", KEY_LOG_FORMAT},
     {"debug", KEY_DEBUG},
@@ -263,6 +268,12 @@ static const char *set_key(struct options *o, const char *name, const char *valu
         return set_count(&o->max.client_opens, value);
     case KEY_CLIENT_LOCKS:
         return set_count(&o->max.client_locks, value);
+    case KEY_USER_REQUESTS:
+        return set_count(&o->max.user[USER_REQUESTS], value);
+    case KEY_USER_OPENS:
+        return set_count(&o->max.user[USER_OPENS], value);
+    case KEY_USER_LOCKS:
+        return set_count(&o->max.user[USER_LOCKS], value);
     case KEY_SLOW:
         return set_seconds(&o->slow_time, value);
     case KEY_LOG_FORMAT:
@@ -377,6 +388,9 @@ static void print_help(FILE *to)
           "                            of one address: connections (half of all), requests under way (4096)\n"
           "      --max-client-opens N, --max-client-locks N\n"
           "                            of one client: opens (262144), locked ranges (65536)\n"
+          "      --max-user-requests N, --max-user-opens N, --max-user-locks N\n"
+          "                            of all volumes of one user: requests under way (16384), opens and\n"
+          "                            locked ranges (524288)\n"
           "      --slow-time SECONDS   what a client gets to send a request, or take a reply (60)\n"
           "      --log-format FORMAT   lines of text or of json (text)\n"
           "      --debug[=TOPICS]      log much; TOPICS: some of rpc,ops,state,store\n"
@@ -400,6 +414,9 @@ static const struct option longs[] = {{"store", required_argument, NULL, 'k'},
                                       {"max-client-requests", required_argument, NULL, 'k'},
                                       {"max-client-opens", required_argument, NULL, 'k'},
                                       {"max-client-locks", required_argument, NULL, 'k'},
+                                      {"max-user-requests", required_argument, NULL, 'k'},
+                                      {"max-user-opens", required_argument, NULL, 'k'},
+                                      {"max-user-locks", required_argument, NULL, 'k'},
                                       {"slow-time", required_argument, NULL, 'k'},
                                       {"log-format", required_argument, NULL, 'k'},
                                       {"config", required_argument, NULL, 'c'},
@@ -538,6 +555,9 @@ static bool take_over(struct options *o, const struct options *n, enum key_kind 
     case KEY_CLIENT_REQUESTS:
     case KEY_CLIENT_OPENS:
     case KEY_CLIENT_LOCKS:
+    case KEY_USER_REQUESTS:
+    case KEY_USER_OPENS:
+    case KEY_USER_LOCKS:
         o->max = n->max;
         return true;
     case KEY_SLOW:

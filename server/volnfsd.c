@@ -28,6 +28,7 @@
 #include "server/rpc/rpcserver.h"
 #include "server/sandbox.h"
 #include "server/state/state.h"
+#include "server/state/user.h"
 #include "server/store/statedb.h"
 #include "server/store/volume.h"
 #include "server/vfs/vfs.h"
@@ -266,6 +267,7 @@ static int state_init(struct daemon *d)
                               .grace_seconds = d->opt.grace_time,
                               .db = d->db,
                               .delegations = d->opt.delegations,
+                              .max_user = {d->opt.max.user[0], d->opt.max.user[1], d->opt.max.user[2]},
                               .max_opens = d->opt.max.client_opens,
                               .max_locks = d->opt.max.client_locks,
                               .epoch = statedb_epoch(d->db),
@@ -456,6 +458,7 @@ static void reload(struct daemon *d)
     limits = limits_of(&d->opt);
     rpcserver_set_limits(d->rpc, &limits);
     state_set_limits(d->state, d->opt.max.client_opens, d->opt.max.client_locks);
+    users_set_limits(state_users(d->state), d->opt.max.user);
     if (fix_grants(d) || vfs_set_grants(d->vfs, d->grants))
         log_error("out of memory: not all grants of the configuration hold");
     log_info("the configuration was read again");

@@ -19,6 +19,7 @@
 #include "server/nfs4/account.h"
 #include "server/nfs4/drc.h"
 #include "server/nfs4/op_io.h"
+#include "server/state/user.h"
 
 #define ERROR_ROOM 16u /* operation, status, the empty bitmap of SETATTR, rounded up */
 #define SCRATCH_LIMIT (2u << 20)
@@ -178,11 +179,38 @@ static void settle(struct compound *c, const struct xdrout *out)
     }
 }
 
+static void drop_user(struct compound *c)
+{
+    if (c->user)
+        user_add(state_users(c->srv->state), c->user, USER_REQUESTS, -1);
+    c->user = NULL;
+    c->user_id = 0;
+}
+
+/* The compound is one of the requests to the volumes of whoever it is at. Only the operations that begin with a handle
+ * or go down from the root are refused: all of them may say NFS4ERR_DELAY, and no 4.0 owner's turn is at stake. */
+static nfsstat4 count_user(struct compound *c)
+{
+    uint64_t id;
+
+    if (c->opnum != OP_PUTFH && c->opnum != OP_LOOKUP)
+        return NFS4_OK;
+    id = vobj_user(&c->cur.obj);
+    if (!id || id == c->user_id)
+        return NFS4_OK;
+    drop_user(c);
+    if (!user_take(state_users(c->srv->state), id, USER_REQUESTS, &c->user))
+        return NFS4ERR_DELAY;
+    c->user_id = id;
+    return NFS4_OK;
+}
+
 static void compound_finish(struct request *req)
 {
     struct compound *c = req->priv;
 
     settle(c, NULL);
+    drop_user(c);
     vobj_release(&c->cur.obj);
     vobj_release(&c->saved.obj);
     access_end(c);
@@ -382,6 +410,8 @@ static enum req_result run(struct compound *c)
         }
         if (st == NFS4_BLOCK)
             st = NFS4ERR_DELAY;
+        if (st == NFS4_OK && c->srv->state)
+            st = count_user(c);
         if (!c->change.set && ((c->row->flags & OPF_CHANGES) || c->call.ndeps > deps)) {
             c->change.set = true;
             c->change.pos = pos;

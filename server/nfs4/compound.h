@@ -79,6 +79,8 @@ struct compound {
         unsigned index;
         uint32_t opnum;
     } change;
+    struct user *user; /* for whom it counts as a request */
+    uint64_t user_id;
     struct drc_entry *drc;
     struct volume_waiter waiter;
     struct { /* account.c's */

@@ -338,6 +338,7 @@ static nfsstat4 reserve(struct opening *o)
         goto out;
     }
     o->req.file = compound_key(&o->obj);
+    o->req.user = vobj_user(&o->obj);
     o->req.truncate = o->truncate;
     o->req.change = o->attr.a.change;
     fh_parts_of(&o->obj, &fh);

@@ -27,6 +27,7 @@
 #include "server/state/openstate.h"
 #include "server/state/session.h"
 #include "server/state/state.h"
+#include "server/state/user.h"
 
 /* Bounds. A workflow node rarely has more than some ten thousand files open. */
 enum {
@@ -76,6 +77,7 @@ struct state {
     unsigned nranges; /* of all clients */
     uint64_t kept;    /* bytes that all sessions' slots may come to */
     bool slots_told;  /* that sessions get fewer; once, for clients can bring it about */
+    struct users *users;
     struct trash *trash;
     bool in_grace, grace_told;
     uint64_t grace_until, grace_end; /* grace_end: not later, whatever happens */
@@ -209,6 +211,7 @@ struct open_state {
     struct list in_owner, in_file, locks;
     struct sfile *file;
     uint32_t access, deny;
+    struct user *user; /* whose volume it is in, with one of its opens; NULL: nobody counts */
     uint32_t uid;     /* who opened; */
     bool many_users;  /* others did, too, as the same owner: all of them are checked at each READ and WRITE */
     uint64_t change; /* the file's when it was opened first; 0: not known, it was reclaimed */

@@ -13,4 +13,5 @@ libstate_a_SOURCES = \
     server/state/owner.c server/state/report.c server/state/report.h \
     server/state/session.c server/state/session.h \
     server/state/state.c server/state/state.h \
-    server/state/stateid.c
+    server/state/stateid.c \
+    server/state/user.c server/state/user.h

@@ -18,6 +18,7 @@ void lock_free_locked(struct state *s, struct lock_state *ls)
     struct state_owner *o = ls->owner;
 
     ls->st.client->nranges -= n;
+    user_add(s->users, ls->open->user, USER_LOCKS, -(int)n);
     s->nranges -= n;
     if (n)
         wait_wake_locked(s, ls->open->file);
@@ -162,6 +163,7 @@ static void bump_locked(struct state *s, struct lock_state *ls, int delta, state
 {
     ls->nranges += delta;
     ls->st.client->nranges += delta;
+    user_add(s->users, ls->open->user, USER_LOCKS, delta);
     s->nranges += delta;
     if (++ls->st.seqid == 0)
         ls->st.seqid = 1;
@@ -220,6 +222,8 @@ again:
         client_limit_log_locked(cl, "byte-range locks");
         goto out;
     }
+    if (!user_room(s->users, os->user, USER_LOCKS, 2))
+        goto out;
     made = !ls;
     if (made)
         ls = make_locked(s, r, os, o, &status);

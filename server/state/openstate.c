@@ -92,6 +92,7 @@ void open_free_locked(struct state *s, struct open_state *os)
     while (!list_empty(&os->locks))
         lock_free_locked(s, list_first(&os->locks, struct lock_state, in_open));
     os->st.client->nopens--;
+    user_add(s->users, os->user, USER_OPENS, -1);
     stid_del_locked(s, &os->st);
     list_del(&os->in_owner);
     list_del(&os->in_file);
@@ -153,6 +154,11 @@ static nfsstat4 grant_locked(struct state *s, struct open_request *r, struct sta
         if (!os) {
             sfile_trim_locked(s, f);
             return full;
+        }
+        if (!user_take(s->users, r->user, USER_OPENS, &os->user)) {
+            free(os);
+            sfile_trim_locked(s, f);
+            return cl->minor ? NFS4ERR_NOSPC : NFS4ERR_RESOURCE;
         }
         list_init(&os->locks);
         os->owner = o;

@@ -46,6 +46,7 @@ struct open_request {
     size_t owner_len;
     struct owner_call *oc; /* 4.0 */
     struct file_key file;
+    uint64_t user; /* whose volume it is in, 0: counts for nobody */
     uint32_t uid; /* of the request */
     uint32_t access, deny;
     bool reclaim;

@@ -62,6 +62,9 @@ int state_new(const struct state_conf *conf, struct state **out)
     list_init(&s->recalled);
     list_init(&s->notify);
     list_init(&s->told);
+    if (users_new(&s->users))
+        goto fail;
+    users_set_limits(s->users, conf->max_user);
     if (htab_init(&s->clients, 64) || htab_init(&s->names, 64) || htab_init(&s->sessions, 64) ||
         htab_init(&s->files, 256) || htab_init(&s->stids, 256) || htab_init(&s->owners, 256) ||
         htab_init(&s->conns, 64))
@@ -86,6 +89,7 @@ void state_free(struct state *s)
         client_destroy_locked(s, list_entry(it, struct client, in_all));
     st_unlock(s);
     grace_release(s);
+    users_free(s->users);
     htab_release(&s->clients);
     htab_release(&s->names);
     htab_release(&s->sessions);
@@ -148,6 +152,7 @@ void state_tick(struct state *s)
     nfsstat4 err;
     struct client *cl;
 
+    users_tick(s->users);
     grace_tick(s);
     deleg_tick(s);
     st_lock(s);
@@ -168,6 +173,11 @@ void state_set_limits(struct state *s, uint32_t max_opens, uint32_t max_locks)
     s->conf.max_opens = max_opens ? max_opens : CLIENT_OPENS_MAX;
     s->conf.max_locks = max_locks ? max_locks : CLIENT_RANGES_MAX;
     st_unlock(s);
+}
+
+struct users *state_users(struct state *s)
+{
+    return s->users;
 }
 
 void state_stop(struct state *s)

@@ -28,6 +28,7 @@ struct state_conf {
     struct statedb *db;
     uint64_t epoch;
     bool delegations; /* grant them */
+    uint32_t max_user[3];          /* of the volumes of one user, by enum user_kind; 0: the default */
     uint32_t max_opens, max_locks; /* of one client; 0: CLIENT_OPENS_MAX, CLIENT_RANGES_MAX */
     /* Drops what an open's hold on an inode keeps (ctx is what the open handed over). Never blocks. */
     void (*drop_hold)(void *ctx, void *hold);
@@ -45,6 +46,8 @@ void state_free(struct state *s);
 void state_tick(struct state *s);
 /* Changes max_opens and max_locks; what clients have already they keep. */
 void state_set_limits(struct state *s, uint32_t max_opens, uint32_t max_locks);
+/* What the volumes of each user are used for (user.h). */
+struct users *state_users(struct state *s);
 bool state_in_grace(struct state *s);
 uint32_t state_lease_seconds(const struct state *s);
 

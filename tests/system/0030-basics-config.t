@@ -56,7 +56,8 @@ for value in yes 1 ON rpc, ,rpc rpc,,ops on,rpc 'rpc, ops'; do with "debug = $va
 like "log-format" "$(summary log-format)" "^text or json ; text\. "
 for value in text json; do with "log-format = $value"; ok "log-format $value" check; done
 for value in xml JSON; do with "log-format = $value"; not_ok "no log-format $value" check; done
-for key in max-connections max-client-connections max-client-requests max-client-opens max-client-locks; do
+for key in max-connections max-client-connections max-client-requests max-client-opens max-client-locks \
+           max-user-requests max-user-opens max-user-locks; do
     like "$key" "$(summary $key)" "^1 to 1000000; "
     for value in 1 1000000; do with "$key = $value"; ok "$key $value" check; done
     for value in 0 1000001 -1 1K x; do with "$key = $value"; not_ok "no $key $value" check; done

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * compound: malformed and hostile compounds, limits, then sessions, I/O, appends.
  */
+#include "server/state/user.h"
 #include "tests/unit/nfs4_client.h"
 
 static void op_getattr_bits(struct call_buf *b, unsigned attr)
@@ -504,9 +505,40 @@ static void readdir_steps(void **state)
         assert_int_equal(seen[i], 1);
 }
 
+/* A user whose volumes have all the requests they may: the next is put off where it enters them. */
+static void user_requests(void **state)
+{
+    static const uint32_t one[USER_KINDS] = {1, 0, 0}, usual[USER_KINDS] = {0};
+    struct users *us = state_users(env.srv.state);
+    struct user_report rep;
+    struct user *u;
+    struct call_buf b;
+    struct reply r;
+
+    users_set_limits(us, one);
+    assert_true(user_take(us, 1, USER_REQUESTS, &u)); /* alice */
+    for (int i = 0; i < 3; i++) {
+        if (i == 1)
+            user_add(us, u, USER_REQUESTS, -1);
+        call_begin(&b, 0, "");
+        call_op(&b, OP_PUTROOTFH, NULL, NULL);
+        op_name(&b, OP_LOOKUP, "alice");
+        op_name(&b, OP_LOOKUP, "v");
+        env_call(&env, &b, &r);
+        assert_int_equal(r.status, i ? NFS4_OK : NFS4ERR_DELAY);
+        assert_int_equal(r.numres, i ? 3 : 2);
+        reply_release(&r);
+    }
+    assert_int_equal(users_report(us, &rep, 1, NULL), 1); /* for a while, because something was refused */
+    assert_int_equal(rep.used[USER_REQUESTS], 0);
+    assert_int_equal(rep.refused, 1);
+    users_set_limits(us, usual);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(user_requests),
         cmocka_unit_test(bad_heads),          cmocka_unit_test(minor_versions_and_tags),
         cmocka_unit_test(illegal_operations), cmocka_unit_test(every_operation),
         cmocka_unit_test(cut_everywhere),     cmocka_unit_test(huge_counts),

@@ -2,6 +2,7 @@
  * Tests of what one client, and all together, may have: at the limit a clear error, room again after something went, and
  * others not affected.
  */
+#include "server/state/user.h"
 #include "tests/unit/state_fake.h"
 
 /* As in server/state/internal.h. */
@@ -133,6 +134,83 @@ static void test_clients(void **unused)
     state_free(s);
 }
 
+static nfsstat4 open_of(struct state *s, uint64_t client, uint64_t user, uint64_t ino, stateid4 *sid)
+{
+    struct open_request r = {.minor = 1, .clientid = client, .owner = "o", .owner_len = 1, .file = {1, ino},
+                             .user = user, .access = 3};
+    nfsstat4 status = open_grant(s, &r, true);
+
+    *sid = r.stateid;
+    return status;
+}
+
+/* One user's volumes are used up by two clients; the other user's are not. */
+static void test_user(void **unused)
+{
+    static const uint32_t max[USER_KINDS] = {1, 2, 3}, more[USER_KINDS] = {1, 3, 3};
+    struct lock_request l = {.minor = 1, .file = {1, 1}, .new_owner = true, .write = true, .owner = "l",
+                             .owner_len = 1, .length = 1};
+    struct file_key k = {1, 1};
+    struct user_report u[4];
+    uint32_t limits[USER_KINDS];
+    struct user *x, *y;
+    stateid4 first, sid, out;
+    struct state *s;
+    uint64_t a, b;
+
+    forget_rows();
+    s = boot();
+    users_set_limits(state_users(s), max);
+    a = client41(s, "a", verf1, true);
+    b = client41(s, "b", verf1, true);
+    assert_int_equal(open_of(s, a, 9, 1, &first), NFS4_OK);
+    assert_int_equal(open_of(s, b, 9, 2, &sid), NFS4_OK);
+    assert_int_equal(open_of(s, b, 9, 3, &sid), NFS4ERR_NOSPC);
+    assert_int_equal(open_of(s, b, 9, 2, &sid), NFS4_OK); /* once more the same needs no more */
+    assert_int_equal(open_of(s, b, 8, 4, &sid), NFS4_OK);
+    assert_int_equal(open_of(s, b, 0, 5, &sid), NFS4_OK); /* nobody's */
+    counted(s, 4, 2);
+    users_set_limits(state_users(s), more);
+    assert_int_equal(open_of(s, b, 9, 3, &sid), NFS4_OK);
+    /* a range may become two: the third is refused */
+    l.client = a;
+    l.stateid = first;
+    assert_int_equal(lock_set(s, &l, true), NFS4_OK);
+    l.new_owner = false;
+    l.offset = 4;
+    assert_int_equal(lock_set(s, &l, true), NFS4_OK);
+    l.offset = 8;
+    assert_int_equal(lock_set(s, &l, true), NFS4ERR_DELAY);
+    assert_true(user_take(state_users(s), 9, USER_REQUESTS, &x));
+    assert_false(user_take(state_users(s), 9, USER_REQUESTS, &y));
+    assert_null(y);
+    assert_true(user_take(state_users(s), 8, USER_REQUESTS, &y));
+    user_add(state_users(s), y, USER_REQUESTS, -1);
+
+    assert_int_equal(users_report(state_users(s), u, 4, limits), 2);
+    assert_memory_equal(limits, more, sizeof more);
+    if (u[0].id == 8)
+        u[0] = u[1];
+    assert_int_equal(u[0].id, 9);
+    assert_int_equal(u[0].used[USER_REQUESTS], 1);
+    assert_int_equal(u[0].used[USER_OPENS], 3);
+    assert_int_equal(u[0].used[USER_LOCKS], 2);
+    assert_int_equal(u[0].refused, 3);
+    /* what goes makes room, also when a client goes with all it has */
+    user_add(state_users(s), x, USER_REQUESTS, -1);
+    assert_true(user_take(state_users(s), 9, USER_REQUESTS, &x));
+    user_add(state_users(s), x, USER_REQUESTS, -1);
+    assert_int_equal(open_close(s, 1, a, &k, &first, &out), NFS4_OK);
+    assert_int_equal(open_of(s, a, 9, 6, &sid), NFS4_OK);
+    assert_int_equal(open_of(s, a, 9, 7, &sid), NFS4ERR_NOSPC);
+    client41(s, "b", verf2, true);
+    counted(s, 1, 1);
+    assert_int_equal(users_report(state_users(s), u, 4, NULL), 1);
+    assert_int_equal(u[0].used[USER_OPENS], 1);
+    assert_int_equal(u[0].used[USER_LOCKS], 0);
+    state_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +218,7 @@ int main(void)
         cmocka_unit_test(test_owners),
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_clients),
+        cmocka_unit_test(test_user),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * user: what is in use of the volumes of each user, whoever the clients are: requests under way, opens, locked ranges.
+ *
+ * 1. A user is there while something of it is in use, and for USER_BURST_MS after it was refused something: so the table
+ *    is no larger than what is in use, and a burst of refusals is one line of the log.
+ * 2. users.lock guards everything; it is the innermost lock, held for memory work only. Any thread.
+ */
+#ifndef VOLNFS_STATE_USER_H
+#define VOLNFS_STATE_USER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum user_kind { USER_REQUESTS, USER_OPENS, USER_LOCKS, USER_KINDS };
+#define USER_BURST_MS 60000u
+
+struct users;
+struct user;
+
+int users_new(struct users **out); /* -ENOMEM */
+/* Nothing may be in use. */
+void users_free(struct users *us);
+/* 0: the default. */
+void users_set_limits(struct users *us, const uint32_t max[USER_KINDS]);
+/* Takes one for the user of this id, 0: for nobody (*out is NULL then, which the others take). False: the limit is
+ * reached, or memory. */
+bool user_take(struct users *us, uint64_t id, enum user_kind kind, struct user **out);
+/* May n more be taken? Counts as a refusal if not. */
+bool user_room(struct users *us, struct user *u, enum user_kind kind, unsigned n);
+/* Takes n more of what user_room allowed, or gives back -n. u is dead when it has nothing left. */
+void user_add(struct users *us, struct user *u, enum user_kind kind, int n);
+/* Once in a while: forgets those of whom nothing is in use. */
+void users_tick(struct users *us);
+
+struct user_report {
+    uint64_t id, refused; /* refused: since the user is in the table */
+    unsigned used[USER_KINDS];
+};
+/* Copies at most max; returns how many there are. limits may be NULL. */
+size_t users_report(struct users *us, struct user_report *out, size_t max, uint32_t limits[USER_KINDS]);
+
+#endif
