@@ -198,11 +198,11 @@ void inode_changed(struct inode *in, struct timespec now, bool mtime)
 void inode_recalc_used(struct inode *in)
 {
     uint64_t used = in->cused + in->pend;
-    uint64_t most = (in->a.size + STORE_PAGE - 1) & ~(uint64_t)(STORE_PAGE - 1);
     uint64_t before = in->a.used;
 
-    if (used > most)
-        used = most;
+    /* Waiting data counts as whole pages; no extent goes beyond the size, so neither does this. */
+    if (used > in->a.size)
+        used = in->a.size;
     if (in->dead)
         used = 0;
     in->a.used = used;

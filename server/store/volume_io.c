@@ -212,13 +212,12 @@ static int write_throttle(struct volume *v, const struct store_call *call)
 
 static int check_quota(struct volume *v, const struct inode *in, uint64_t new_size, uint64_t bytes)
 {
-    uint64_t most = (new_size + STORE_PAGE - 1) & ~(uint64_t)(STORE_PAGE - 1);
     uint64_t used = in->cused + in->pend + bytes;
 
     if (!v->props.quota_bytes)
         return 0;
-    if (used > most)
-        used = most;
+    if (used > new_size)
+        used = new_size;
     if (used <= in->a.used)
         return 0;
     return (int64_t)v->logical + v->extra + (int64_t)(used - in->a.used) >
