@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "server/store/files.h"
 #include "server/store/index_impl.h"
 #include "server/store/journal.h"
 #include "server/store/pack_format.h"
@@ -301,23 +302,6 @@ static bool chunk_gone(struct check *ck, const struct chunk *c)
     }
     index_reader_put(ck->ix, now);
     return gone;
-}
-
-static ssize_t read_full(int fd, uint8_t *buf, size_t len, uint64_t off)
-{
-    size_t got = 0;
-
-    while (got < len) {
-        ssize_t n = pread(fd, buf + got, len - got, (off_t)(off + got));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            break;
-        got += (size_t)n;
-    }
-    return (ssize_t)got;
 }
 
 /* What is wrong with the chunk's record in the open pack; NULL: nothing. */

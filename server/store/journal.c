@@ -3,6 +3,7 @@
  * of a position in the file is HEADERS + position % size. journal.h has the rules J1 to J5.
  */
 #include "server/store/journal.h"
+#include "server/store/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -124,17 +125,9 @@ static int write_at(int fd, const unsigned char *p, size_t len, uint64_t off)
 
 static int read_at(int fd, unsigned char *p, size_t len, uint64_t off)
 {
-    while (len) {
-        ssize_t n = pread(fd, p, len, (off_t)off);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n ? -errno : -EIO;
-        p += n;
-        len -= (size_t)n;
-        off += (uint64_t)n;
-    }
-    return 0;
+    ssize_t n = read_full(fd, p, len, off);
+
+    return n < 0 ? (int)n : (size_t)n == len ? 0 : -EIO;
 }
 
 /* Zeros in [from, to) of the file; allocated, so that a record's write changes nothing but data. */

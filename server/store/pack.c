@@ -22,22 +22,12 @@
 
 #include "common/fault.h"
 #include "common/log.h"
+#include "server/store/files.h"
 #include "server/store/pack_impl.h"
 
 #define HINT_BYTES (2u << 20) /* start write-out each time so much more was appended */
 
 /* --- creating a pack --- */
-
-static int fsync_at(int dirfd, const char *path)
-{
-    int fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    if (fd < 0)
-        return -errno;
-    int rc = fsync(fd) ? -errno : 0;
-    close(fd);
-    return rc;
-}
 
 static int write_all(int fd, const struct iovec *iov, int niov, uint64_t off)
 {
@@ -281,7 +271,7 @@ static int pack_sync(struct packset *ps, struct pack_out *p)
         char path[PACK_PATH_MAX];
         pack_path(path, p->pack);
         path[2] = 0;
-        rc = fsync_at(ps->dirfd, path);
+        rc = dir_sync(ps->dirfd, path);
         if (!rc && fsync(ps->dirfd))
             rc = -errno;
         p->named = !rc;
@@ -397,7 +387,7 @@ int packset_open(const char *dir, const char *label, uint32_t next_pack, struct 
         rc = -errno;
         goto out;
     }
-    rc = fsync_at(ps->dirfd, ".."); /* the folder may be new */
+    rc = dir_sync(ps->dirfd, ".."); /* the folder may be new */
     if (!rc)
         rc = pack_list(dir, add_found, ps);
     if (rc)

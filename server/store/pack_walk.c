@@ -11,25 +11,16 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "server/store/files.h"
 #include "server/store/pack.h"
 #include "server/store/pack_format.h"
 
 /* Reads exactly len bytes; 1 = done, 0 = the file ends before. */
 static int read_at(int fd, void *buf, size_t len, uint64_t off)
 {
-    size_t got = 0;
+    ssize_t n = read_full(fd, buf, len, off);
 
-    while (got < len) {
-        ssize_t n = pread(fd, (char *)buf + got, len - got, (off_t)(off + got));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            return 0;
-        got += (size_t)n;
-    }
-    return 1;
+    return n < 0 ? (int)n : (size_t)n == len;
 }
 
 /* The pack's directory, if it is sealed and the directory is sound. *end: where records end. */

@@ -22,21 +22,13 @@
 
 #include "common/fault.h"
 #include "server/store/check.h"
+#include "server/store/files.h"
 #include "server/store/journal.h"
 #include "server/store/record.h"
 #include "server/store/repair_int.h"
 #include "server/store/volume_int.h"
 
 /* --- the old index and the journal --- */
-
-static char *join(const char *dir, const char *name)
-{
-    char *p = NULL;
-
-    if (asprintf(&p, "%s/%s", dir, name) < 0)
-        abort();
-    return p;
-}
 
 /* 0: its tables are there; -EUCLEAN: they are not; -ENOENT; -ENOTSUP. Brings the WAL into the file. */
 static int probe(const char *path)
@@ -107,7 +99,7 @@ static int recover(struct repair *r)
     struct engine *e = NULL;
     struct volume *v;
     struct index_meta meta;
-    char *db = join(r->dir, "index.db");
+    char *db = path_join(r->dir, "index.db");
     int rc = engine_new(&conf, &e);
 
     if (rc) {
@@ -448,12 +440,12 @@ int volume_repair(const char *dir, const struct repair_options *opt, void (*say)
                   void *arg, struct repair_report *rep)
 {
     struct repair r = {.dir = dir, .opt = opt, .say = say, .arg = arg, .rep = rep};
-    char *lock = join(dir, "lock"), *old = join(dir, "index.db"), *new = join(dir, "index.db.new");
+    char *lock = path_join(dir, "lock"), *old = path_join(dir, "index.db"), *new = path_join(dir, "index.db.new");
     struct stat st;
     int fd = -1, rc = stat(dir, &st) ? -errno : 0;
 
     memset(rep, 0, sizeof(*rep));
-    r.packs = join(dir, "packs");
+    r.packs = path_join(dir, "packs");
     if (!rc) {
         fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         rc = fd < 0 ? -errno : 0;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "server/store/files.h"
 #include "server/store/pack.h"
 #include "server/store/pack_format.h"
 #include "server/store/repair_int.h"
@@ -83,26 +84,12 @@ struct reader {
     uint8_t *buf, *out;
 };
 
-static bool read_full(int fd, uint8_t *buf, size_t len, uint64_t off)
-{
-    size_t got = 0;
-
-    while (got < len) {
-        ssize_t n = pread(fd, buf + got, len - got, (off_t)(off + got));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        got += (size_t)n;
-    }
-    return true;
-}
-
 static bool record_sound(struct reader *rd, const struct chunk *c)
 {
     struct pack_record p;
     char name[PACK_PATH_MAX], path[4096];
     bool data = rd->r->opt->data;
+    size_t want = PACK_HEADER + (data ? c->stored_len : 0);
 
     if (c->pack != rd->pack) {
         if (rd->fd >= 0)
@@ -112,7 +99,7 @@ static bool record_sound(struct reader *rd, const struct chunk *c)
         snprintf(path, sizeof(path), "%s/%s", rd->r->packs, name);
         rd->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     }
-    return rd->fd >= 0 && read_full(rd->fd, rd->buf, PACK_HEADER + (data ? c->stored_len : 0), c->pack_off) &&
+    return rd->fd >= 0 && read_full(rd->fd, rd->buf, want, c->pack_off) == (ssize_t)want &&
            pack_get_record(rd->buf, &p) && p.chunk.id == c->id && p.chunk.pack == c->pack &&
            p.chunk.pack_off == c->pack_off && p.chunk.stored_len == c->stored_len && p.chunk.len == c->len &&
            p.chunk.codec == c->codec && p.chunk.checksum == c->checksum &&

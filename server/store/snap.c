@@ -15,6 +15,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "server/store/files.h"
 #include "server/store/snap_int.h"
 
 #define FREE_CHUNKS 2048u /* in one txg */
@@ -240,18 +241,6 @@ void snap_finish(struct volume *v, struct txg *t, struct rowop *op)
 
 /* --- making --- */
 
-static int sync_dir(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-
-    if (fd < 0)
-        return -errno;
-    if (fsync(fd) < 0)
-        r = -errno;
-    close(fd);
-    return r;
-}
-
 static char *snap_dir(const struct volume *v)
 {
     char *p;
@@ -270,7 +259,7 @@ static int prepare(struct volume *v, const char *tmp, struct index_copy **copy)
     if (mkdir(dir, 0700) < 0)
         r = errno == EEXIST ? 0 : -errno;
     else
-        r = sync_dir(v->dir);
+        r = dir_sync(AT_FDCWD, v->dir);
     free(dir);
     return r < 0 ? r : index_copy_new(v->ix, tmp, copy);
 }
@@ -297,7 +286,7 @@ static int copy_tree(struct volume *v, struct index_copy *copy, const char *tmp,
     if (r == 0 && rename(tmp, path) < 0)
         r = -errno;
     if (r == 0)
-        r = sync_dir(dir);
+        r = dir_sync(AT_FDCWD, dir);
     free(dir);
     return r;
 }

@@ -17,32 +17,12 @@
 
 #include "common/fault.h"
 #include "common/log.h"
+#include "server/store/files.h"
 #include "server/store/pack.h"
 #include "server/store/pack_format.h"
 #include "server/store/snap_int.h"
 
 #define TRIES 5
-
-static char *join(const char *dir, const char *name)
-{
-    char *p;
-
-    if (asprintf(&p, "%s/%s", dir, name) < 0)
-        abort();
-    return p;
-}
-
-static int sync_dir(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-
-    if (fd < 0)
-        return -errno;
-    if (fsync(fd) < 0)
-        r = -errno;
-    close(fd);
-    return r;
-}
 
 /* --- cloning --- */
 
@@ -88,9 +68,9 @@ static bool link_pack(void *arg, uint32_t pack, uint64_t live)
 
     pack_path(name, pack);
     snprintf(sub, sizeof(sub), "%02x", pack & 0xff);
-    from = join(l->from, name);
-    to = join(l->to, name);
-    dir = join(l->to, sub);
+    from = path_join(l->from, name);
+    to = path_join(l->to, name);
+    dir = path_join(l->to, sub);
     if (!l->made[pack & 0xff] && mkdir(dir, 0700) < 0 && errno != EEXIST)
         l->err = -errno;
     l->made[pack & 0xff] = true;
@@ -126,34 +106,18 @@ static int link_packs(const char *index, const char *from, const char *to)
     for (unsigned i = 0; r == 0 && i < 256; i++) {
         char sub[8], *dir;
         snprintf(sub, sizeof(sub), "%02x", i);
-        dir = join(to, sub);
-        r = l.made[i] ? sync_dir(dir) : 0;
+        dir = path_join(to, sub);
+        r = l.made[i] ? dir_sync(AT_FDCWD, dir) : 0;
         free(dir);
     }
-    return r;
-}
-
-/* The folder's parent, so that its name is durable. */
-static int sync_parent(const char *dir)
-{
-    char *parent = strdup(dir), *slash;
-    int r;
-
-    if (!parent)
-        abort();
-    slash = strrchr(parent, '/');
-    if (slash)
-        *(slash == parent ? slash + 1 : slash) = '\0';
-    r = sync_dir(slash ? parent : ".");
-    free(parent);
     return r;
 }
 
 /* No lock held. */
 static int make_clone(struct volume *v, uint64_t id, const char *dir, uint64_t next_chunk, uint32_t next_pack)
 {
-    char *tree = snap_path(v, id, ""), *shared = join(v->dir, "index.db"), *from = join(v->dir, "packs");
-    char *index = join(dir, "index.db"), *to = join(dir, "packs");
+    char *tree = snap_path(v, id, ""), *shared = path_join(v->dir, "index.db"), *from = path_join(v->dir, "packs");
+    char *index = path_join(dir, "index.db"), *to = path_join(dir, "packs");
     int r = 0;
 
     if (mkdir(dir, 0700) < 0 || mkdir(to, 0700) < 0)
@@ -170,11 +134,11 @@ static int make_clone(struct volume *v, uint64_t id, const char *dir, uint64_t n
         r = i < TRIES - 1 ? 0 : -EUCLEAN;
     }
     if (r == 0)
-        r = sync_dir(to);
+        r = dir_sync(AT_FDCWD, to);
     if (r == 0)
-        r = sync_dir(dir);
+        r = dir_sync(AT_FDCWD, dir);
     if (r == 0)
-        r = sync_parent(dir);
+        r = dir_sync_parent(dir);
     if (r == 0)
         r = fault_point("clone.done");
     free(tree);
@@ -233,7 +197,7 @@ static bool find_row(void *arg, const struct index_snap *s)
 int snap_rollback(const char *dir, const char *label, const char *name, uint64_t epoch)
 {
     struct finder f = {.name = name};
-    char *lock = join(dir, "lock"), *db = join(dir, "index.db"), *tree = NULL;
+    char *lock = path_join(dir, "lock"), *db = path_join(dir, "index.db"), *tree = NULL;
     struct index *ix = NULL;
     int fd, r = 0;
 

@@ -37,6 +37,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "server/store/files.h"
 #include "server/store/gc.h"
 #include "server/store/journal.h"
 #include "server/store/volume_int.h"
@@ -195,27 +196,6 @@ void volume_props_default(struct volume_props *p)
     *p = (struct volume_props){.codec = VOLUME_ZSTD, .level = 1};
 }
 
-static int sync_dir(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-
-    if (fd < 0)
-        return -errno;
-    if (fsync(fd) < 0)
-        r = -errno;
-    close(fd);
-    return r;
-}
-
-static char *path_join(const char *dir, const char *name)
-{
-    char *p;
-
-    if (asprintf(&p, "%s/%s", dir, name) < 0)
-        abort();
-    return p;
-}
-
 static int check_props(const struct volume_props *p)
 {
     if (p->codec != VOLUME_RAW && p->codec != VOLUME_ZSTD)
@@ -235,7 +215,7 @@ int volume_create(const char *dir, const struct volume_props *props, const struc
     struct vattr a = {.ino = STORE_ROOT_INO, .gen = 1, .type = IT_DIR, .mode = root->mode & 07777,
                       .nlink = 2, .uid = root->uid, .gid = root->gid, .parent = STORE_ROOT_INO,
                       .change = 1, .atime = now, .mtime = now, .ctime = now, .btime = now};
-    char *db = path_join(dir, "index.db"), *packs = path_join(dir, "packs"), *parent = NULL, *slash;
+    char *db = path_join(dir, "index.db"), *packs = path_join(dir, "packs");
     bool made = false;
     int r = check_props(props);
 
@@ -252,25 +232,18 @@ int volume_create(const char *dir, const struct volume_props *props, const struc
     }
     r = index_create(db, &meta, &a);
     if (r == 0)
-        r = sync_dir(packs);
+        r = dir_sync(AT_FDCWD, packs);
     if (r == 0)
-        r = sync_dir(dir);
+        r = dir_sync(AT_FDCWD, dir);
     if (r < 0)
         goto out;
-    parent = strdup(dir);
-    if (!parent)
-        abort();
-    slash = strrchr(parent, '/');
-    if (slash)
-        *(slash == parent ? slash + 1 : slash) = '\0';
-    r = sync_dir(slash ? parent : ".");
+    r = dir_sync_parent(dir);
 out:
     if (r < 0 && made) {
         unlink(db);
         rmdir(packs);
         rmdir(dir);
     }
-    free(parent);
     free(packs);
     free(db);
     return r;
