@@ -48,8 +48,6 @@ int cmd_create(struct cli *cli, int argc, char **argv)
                                           {"mode", required_argument, NULL, 'm'},
                                           {0}};
     control_create_args args = {.uid = getuid(), .gid = getgid(), .mode = 0755};
-    control_result r;
-    CLIENT *c;
     char why[512];
     unsigned long long mode;
     int opt, status = 1;
@@ -79,14 +77,5 @@ int cmd_create(struct cli *cli, int argc, char **argv)
     args.name = argv[optind];
     if (strlen(args.name) > CONTROL_NAME_MAX)
         return cli_usage(cli, "the name is too long");
-    c = control_connect(cli, &status);
-    if (!c)
-        return status;
-    status = 1;
-    if (control_call(c, CONTROL_CREATE, (xdrproc_t)xdr_control_create_args, &args,
-                     (xdrproc_t)xdr_control_result, &r, sizeof(r)))
-        status = control_outcome(&r);
-    xdr_free((xdrproc_t)xdr_control_result, &r);
-    control_disconnect(c);
-    return status;
+    return control_once(cli, CONTROL_CREATE, &args, NULL, NULL);
 }

@@ -18,16 +18,11 @@ int cmd_destroy(struct cli *cli, int argc, char **argv)
         return status;
     for (int i = optind; i < argc; i++) {
         control_name_args args = {.name = argv[i]};
-        control_result r;
         if (strlen(argv[i]) > CONTROL_NAME_MAX) {
             worst = cli_fail("the name '%.40s...' is too long", argv[i]);
             continue;
         }
-        if (!control_call(c, CONTROL_DESTROY, (xdrproc_t)xdr_control_name_args, &args,
-                          (xdrproc_t)xdr_control_result, &r, sizeof(r)) ||
-            control_outcome(&r))
-            worst = 1;
-        xdr_free((xdrproc_t)xdr_control_result, &r);
+        worst |= control_do(c, CONTROL_DESTROY, &args);
     }
     control_disconnect(c);
     return worst;

@@ -13,23 +13,17 @@
 #include "client/cli/remote.h"
 #include "server/store/diff.h"
 
+static int settled(const struct cli *cli, const void *reply, void *id)
+{
+    *(uint64_t *)id = ((const control_settled *)reply)->volume;
+    return 0;
+}
+
 /* Asks the server to bring the volume's index up to date; its id. */
 static int settle(struct cli *cli, char *name, uint64_t *id)
 {
     control_name_args args = {.name = name};
-    control_settled r;
-    int status = 0;
-    CLIENT *c = control_connect(cli, &status);
-    if (!c)
-        return status;
-    status = 1;
-    if (control_call(c, CONTROL_SETTLE, (xdrproc_t)xdr_control_name_args, &args, (xdrproc_t)xdr_control_settled, &r,
-                     sizeof(r)) &&
-        !(status = control_outcome(&r.result)))
-        *id = r.volume;
-    xdr_free((xdrproc_t)xdr_control_settled, &r);
-    control_disconnect(c);
-    return status;
+    return control_once(cli, CONTROL_SETTLE, &args, settled, id);
 }
 
 static bool print_line(void *arg, const struct diff_line *l)

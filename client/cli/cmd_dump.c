@@ -100,9 +100,7 @@ static bool put_data(struct dump *d, uint64_t ino, bool compare)
     bool ok, eof = false;
     do {
         control_dump_data r;
-        ok = control_call(d->c, CONTROL_DUMP_DATA, (xdrproc_t)xdr_control_dump_args, &args,
-                          (xdrproc_t)xdr_control_dump_data, &r, sizeof(r)) &&
-             !control_outcome(&r.result);
+        ok = !control_ask(d->c, CONTROL_DUMP_DATA, &args, &r);
         if (ok && (r.data.data_len || r.hole)) {
             control_change ch = {.step = r.hole ? STEP_HOLE : STEP_DATA, .ino = ino, .offset = r.offset};
             ch.length = r.hole;
@@ -112,7 +110,7 @@ static bool put_data(struct dump *d, uint64_t ino, bool compare)
         }
         eof = r.eof;
         args.at = r.next;
-        xdr_free((xdrproc_t)xdr_control_dump_data, &r);
+        control_free(CONTROL_DUMP_DATA, &r);
     } while (ok && !eof);
     return ok;
 }
@@ -128,7 +126,7 @@ static void xattrs_release(struct xattrs *x)
     for (size_t i = 0; i < x->n; i++)
         xdr_free((xdrproc_t)xdr_control_dump_xattr, &x->x[i]);
     free(x->x);
-    xdr_free((xdrproc_t)xdr_control_dump_extra, &x->first);
+    control_free(CONTROL_DUMP_EXTRA, &x->first);
 }
 
 static bool xattrs_get(struct dump *d, const char *name, uint64_t ino, struct xattrs *x)
@@ -138,9 +136,7 @@ static bool xattrs_get(struct dump *d, const char *name, uint64_t ino, struct xa
     *x = (struct xattrs){.n = 0};
     do {
         control_dump_extra r;
-        ok = control_call(d->c, CONTROL_DUMP_EXTRA, (xdrproc_t)xdr_control_dump_args, &args,
-                          (xdrproc_t)xdr_control_dump_extra, &r, sizeof(r)) &&
-             !control_outcome(&r.result);
+        ok = !control_ask(d->c, CONTROL_DUMP_EXTRA, &args, &r);
         eof = !ok || r.eof || !r.xattrs.xattrs_len;
         if (ok && r.xattrs.xattrs_len) {
             x->x = need(realloc(x->x, (x->n + r.xattrs.xattrs_len) * sizeof(*x->x)));
@@ -156,7 +152,7 @@ static bool xattrs_get(struct dump *d, const char *name, uint64_t ino, struct xa
             r.target.target_val = NULL;
             r.target.target_len = 0;
         }
-        xdr_free((xdrproc_t)xdr_control_dump_extra, &r);
+        control_free(CONTROL_DUMP_EXTRA, &r);
     } while (!eof);
     return ok;
 }
@@ -350,12 +346,7 @@ static bool write_stream(struct dump *d, const char *volume, const char *snapsho
 static bool snapshot(CLIENT *c, char *name, rpcproc_t proc)
 {
     control_name_args args = {.name = name};
-    control_result r;
-    bool ok = control_call(c, proc, (xdrproc_t)xdr_control_name_args, &args, (xdrproc_t)xdr_control_result, &r,
-                           sizeof(r)) &&
-              !control_outcome(&r);
-    xdr_free((xdrproc_t)xdr_control_result, &r);
-    return ok;
+    return !control_do(c, proc, &args);
 }
 
 /* "alice/mydata" and what was given with --base: NAME, @NAME or the whole. NULL after a message. */

@@ -8,10 +8,15 @@
 #include "client/cli/format.h"
 #include "proto/props.h"
 
-static int show(const struct cli *cli, const control_volume *v, void *arg)
+static int show(const struct cli *cli, const void *reply, void *arg)
 {
-    const char *key = arg;
+    const control_list_result *r = reply;
+    const control_volume *v = r->volumes.volumes_val;
+    char **words = arg;
+    const char *key = words[1]; /* NULL: all */
     char value[PROPS_TEXT_MAX];
+    if (r->volumes.volumes_len != 1)
+        return cli_fail("'%s' is not the name of one volume", words[0]);
     if (v->err)
         return cli_fail("volume '%s' cannot be opened: %s", v->name, strerror(-v->err));
     if (key && props_get(&v->props, key, value, sizeof(value)))
@@ -34,6 +39,7 @@ static int show(const struct cli *cli, const control_volume *v, void *arg)
 
 int cmd_get(struct cli *cli, int argc, char **argv)
 {
+    control_name_args args;
     int opt, status = 0;
     while ((opt = cli_getopt(cli, argc, argv, NULL, NULL, &status)) != -1)
         return status;
@@ -41,5 +47,6 @@ int cmd_get(struct cli *cli, int argc, char **argv)
         return cli_usage(cli, "which volume?");
     if (!strchr(argv[optind], '/') || strlen(argv[optind]) > CONTROL_NAME_MAX)
         return cli_usage(cli, "'%.64s' cannot name a volume: it has to be USER/VOLUME", argv[optind]);
-    return control_with_volume(cli, argv[optind], show, optind + 1 < argc ? argv[optind + 1] : NULL);
+    args.name = argv[optind];
+    return control_once(cli, CONTROL_LIST, &args, show, argv + optind);
 }

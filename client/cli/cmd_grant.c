@@ -152,10 +152,13 @@ static char *object_text(struct cli *cli, const char *object, const char *subpat
 
 /* --- grant and token --- */
 
-static int print_secret(const struct cli *cli, const control_grant_result *r)
+static int show_grant(const struct cli *cli, const void *reply, void *token)
 {
+    const control_grant_result *r = reply;
     json_t *j;
 
+    if (!token)
+        return cli->json ? format_print_json(json_pack("{s:I}", "id", (json_int_t)r->id)) : 0;
     if (!cli->json) {
         puts(r->secret);
         return 0;
@@ -165,26 +168,9 @@ static int print_secret(const struct cli *cli, const control_grant_result *r)
     return format_print_json(j);
 }
 
-static int send_grant(struct cli *cli, control_grant *g)
+static int send_grant(const struct cli *cli, control_grant *g)
 {
-    control_grant_result r;
-    int status = 1;
-    CLIENT *c = control_connect(cli, &status);
-
-    if (!c)
-        return status;
-    status = 1;
-    if (control_call(c, CONTROL_GRANT, (xdrproc_t)xdr_control_grant, g, (xdrproc_t)xdr_control_grant_result, &r,
-                     sizeof(r)) &&
-        !(status = control_outcome(&r.result))) {
-        if (g->token)
-            status = print_secret(cli, &r);
-        else if (cli->json)
-            status = format_print_json(json_pack("{s:I}", "id", (json_int_t)r.id));
-    }
-    xdr_free((xdrproc_t)xdr_control_grant_result, &r);
-    control_disconnect(c);
-    return status;
+    return control_once(cli, CONTROL_GRANT, g, show_grant, g->token ? g : NULL);
 }
 
 int cmd_grant(struct cli *cli, int argc, char **argv)
@@ -230,18 +216,6 @@ int cmd_token(struct cli *cli, int argc, char **argv)
 
 /* --- revoke --- */
 
-static int revoke_one(CLIENT *c, control_revoke_args *a)
-{
-    control_result r;
-    int status = 1;
-
-    if (control_call(c, CONTROL_REVOKE, (xdrproc_t)xdr_control_revoke_args, a, (xdrproc_t)xdr_control_result, &r,
-                     sizeof(r)))
-        status = control_outcome(&r);
-    xdr_free((xdrproc_t)xdr_control_result, &r);
-    return status;
-}
-
 int cmd_revoke(struct cli *cli, int argc, char **argv)
 {
     char none[] = "";
@@ -265,12 +239,12 @@ int cmd_revoke(struct cli *cli, int argc, char **argv)
     if (!numbers) {
         a.subject = argv[optind];
         a.object = argv[optind + 1];
-        all = revoke_one(c, &a);
+        all = control_do(c, CONTROL_REVOKE, &a);
     }
     for (int i = optind; numbers && i < argc; i++) {
         (void)cli_number(argv[i], 10, INT64_MAX, &id);
         a.id = id;
-        all |= revoke_one(c, &a);
+        all |= control_do(c, CONTROL_REVOKE, &a);
     }
     control_disconnect(c);
     return all;
@@ -346,30 +320,18 @@ static int print_table(const control_grant *g, u_int n)
     return 0;
 }
 
+static int show_grants(const struct cli *cli, const void *reply, void *arg)
+{
+    const control_grants_result *r = reply;
+
+    return (cli->json ? print_json : print_table)(r->grants.grants_val, r->grants.grants_len);
+}
+
 int cmd_grants(struct cli *cli, int argc, char **argv)
 {
-    control_name_args args = {.name = (char *)""};
-    control_grants_result r;
     int status = 1;
-    CLIENT *c;
 
     if (cli_getopt(cli, argc, argv, NULL, NULL, &status) != -1)
         return status;
-    if (argc - optind > 1)
-        return cli_usage(cli, "at most one object");
-    if (optind < argc)
-        args.name = argv[optind];
-    if (strlen(args.name) > CONTROL_NAME_MAX)
-        return cli_usage(cli, "the name is too long");
-    c = control_connect(cli, &status);
-    if (!c)
-        return status;
-    status = 1;
-    if (control_call(c, CONTROL_GRANTS, (xdrproc_t)xdr_control_name_args, &args,
-                     (xdrproc_t)xdr_control_grants_result, &r, sizeof(r)) &&
-        !(status = control_outcome(&r.result)))
-        status = (cli->json ? print_json : print_table)(r.grants.grants_val, r.grants.grants_len);
-    xdr_free((xdrproc_t)xdr_control_grants_result, &r);
-    control_disconnect(c);
-    return status;
+    return control_list(cli, argc - optind, argv + optind, "object", CONTROL_GRANTS, show_grants);
 }

@@ -49,29 +49,16 @@ static int print_table(const control_volume *v, u_int n)
     return status;
 }
 
+static int show(const struct cli *cli, const void *reply, void *arg)
+{
+    const control_list_result *r = reply;
+    return (cli->json ? print_json : print_table)(r->volumes.volumes_val, r->volumes.volumes_len);
+}
+
 int cmd_list(struct cli *cli, int argc, char **argv)
 {
-    control_name_args args = {.name = (char *)""};
-    control_list_result r;
-    CLIENT *c;
-    int opt, status = 0;
-    while ((opt = cli_getopt(cli, argc, argv, NULL, NULL, &status)) != -1)
+    int status = 0;
+    if (cli_getopt(cli, argc, argv, NULL, NULL, &status) != -1)
         return status;
-    if (argc - optind > 1)
-        return cli_usage(cli, "at most one user or volume");
-    if (optind < argc)
-        args.name = argv[optind];
-    if (strlen(args.name) > CONTROL_NAME_MAX)
-        return cli_usage(cli, "the name is too long");
-    c = control_connect(cli, &status);
-    if (!c)
-        return status;
-    status = 1;
-    if (control_call(c, CONTROL_LIST, (xdrproc_t)xdr_control_name_args, &args,
-                     (xdrproc_t)xdr_control_list_result, &r, sizeof(r)) &&
-        !(status = control_outcome(&r.result)))
-        status = (cli->json ? print_json : print_table)(r.volumes.volumes_val, r.volumes.volumes_len);
-    xdr_free((xdrproc_t)xdr_control_list_result, &r);
-    control_disconnect(c);
-    return status;
+    return control_list(cli, argc - optind, argv + optind, "user or volume", CONTROL_LIST, show);
 }

@@ -85,12 +85,10 @@ static bool call_step(struct restore *r, const control_change *ch, uint64_t *her
 {
     control_restore_args args = {.name = r->name, .change = *ch};
     control_restored res;
-    bool ok = control_call(r->c, CONTROL_RESTORE, (xdrproc_t)xdr_control_restore_args, &args,
-                           (xdrproc_t)xdr_control_restored, &res, sizeof(res)) &&
-              !control_outcome(&res.result);
+    bool ok = !control_ask(r->c, CONTROL_RESTORE, &args, &res);
     if (here)
         *here = res.ino;
-    xdr_free((xdrproc_t)xdr_control_restored, &res);
+    control_free(CONTROL_RESTORE, &res);
     return ok;
 }
 
@@ -205,12 +203,7 @@ static bool do_steps(struct restore *r)
 static bool call_simple(struct restore *r, rpcproc_t proc, char *name)
 {
     control_name_args args = {.name = name};
-    control_result res;
-    bool ok = control_call(r->c, proc, (xdrproc_t)xdr_control_name_args, &args, (xdrproc_t)xdr_control_result, &res,
-                           sizeof(res)) &&
-              !control_outcome(&res);
-    xdr_free((xdrproc_t)xdr_control_result, &res);
-    return ok;
+    return !control_do(r->c, proc, &args);
 }
 
 static char *at(const struct restore *r, const char *snapshot)
@@ -225,15 +218,9 @@ static bool make_volume(struct restore *r)
 {
     struct volume_props d;
     control_create_args args = {.name = r->name, .uid = getuid(), .gid = getgid(), .mode = 0700};
-    control_result res;
-    bool ok;
     volume_props_default(&d);
     args.props = (control_props){.codec = d.codec == VOLUME_ZSTD, .level = d.level, .recompress = (u_int)d.recompress};
-    ok = control_call(r->c, CONTROL_CREATE, (xdrproc_t)xdr_control_create_args, &args, (xdrproc_t)xdr_control_result,
-                      &res, sizeof(res)) &&
-         !control_outcome(&res);
-    xdr_free((xdrproc_t)xdr_control_result, &res);
-    return ok;
+    return !control_do(r->c, CONTROL_CREATE, &args);
 }
 
 /* Is the volume what base was? */
@@ -292,10 +279,8 @@ static bool finish(struct restore *r)
     }
     if (!ok)
         return false;
-    ok = control_call(r->c, CONTROL_SETTLE, (xdrproc_t)xdr_control_name_args, &args, (xdrproc_t)xdr_control_settled,
-                      &res, sizeof(res)) &&
-         !control_outcome(&res.result);
-    xdr_free((xdrproc_t)xdr_control_settled, &res);
+    ok = !control_ask(r->c, CONTROL_SETTLE, &args, &res);
+    control_free(CONTROL_SETTLE, &res);
     return ok;
 }
 
@@ -311,15 +296,11 @@ static void undo(struct restore *r)
             cli_fail("%s is not complete: 'volnfs destroy %s', then restore it again", r->name, r->name);
     } else {
         control_pair_args args = {.name = base, .to = (char *)"", .flags = ROLLBACK_KEEP};
-        control_result res;
-        if (control_call(r->c, CONTROL_SNAP_ROLLBACK, (xdrproc_t)xdr_control_pair_args, &args,
-                         (xdrproc_t)xdr_control_result, &res, sizeof(res)) &&
-            !control_outcome(&res))
+        if (!control_do(r->c, CONTROL_SNAP_ROLLBACK, &args))
             cli_fail("%s is what it was before, %s", r->name, base);
         else
             cli_fail("%s is neither what it was nor what it should be: 'volnfs snapshot rollback --keep-younger %s', "
                      "then restore again", r->name, base);
-        xdr_free((xdrproc_t)xdr_control_result, &res);
     }
     free(base);
 }

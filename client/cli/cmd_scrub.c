@@ -53,33 +53,15 @@ static void print_text(const char *name, const control_scrub *s)
     }
 }
 
-static int show_status(struct cli *cli, CLIENT *c, control_name_args *args)
+static int show_status(const struct cli *cli, const void *reply, void *name)
 {
-    control_scrub r;
-    int status = 1;
-    if (control_call(c, CONTROL_SCRUB_STATUS, (xdrproc_t)xdr_control_name_args, args, (xdrproc_t)xdr_control_scrub, &r,
-                     sizeof(r)) &&
-        !(status = control_outcome(&r.result))) {
-        if (cli->json)
-            status = print_json(&r);
-        else
-            print_text(args->name, &r);
-        if (r.damaged)
-            status = 1;
-    }
-    xdr_free((xdrproc_t)xdr_control_scrub, &r);
-    return status;
-}
-
-static int start(CLIENT *c, control_name_args *args)
-{
-    control_result r;
-    int status = 1;
-    if (control_call(c, CONTROL_SCRUB, (xdrproc_t)xdr_control_name_args, args, (xdrproc_t)xdr_control_result, &r,
-                     sizeof(r)))
-        status = control_outcome(&r);
-    xdr_free((xdrproc_t)xdr_control_result, &r);
-    return status;
+    const control_scrub *r = reply;
+    int status = 0;
+    if (cli->json)
+        status = print_json(r);
+    else
+        print_text(name, r);
+    return r->damaged ? 1 : status;
 }
 
 int cmd_scrub(struct cli *cli, int argc, char **argv)
@@ -88,7 +70,6 @@ int cmd_scrub(struct cli *cli, int argc, char **argv)
     control_name_args args;
     bool ask = false;
     int opt, status = 0;
-    CLIENT *c;
     while ((opt = cli_getopt(cli, argc, argv, "t", longs, &status)) != -1) {
         if (opt != 't')
             return status;
@@ -99,10 +80,6 @@ int cmd_scrub(struct cli *cli, int argc, char **argv)
     args.name = argv[optind];
     if (!strchr(args.name, '/') || strlen(args.name) > CONTROL_NAME_MAX)
         return cli_usage(cli, "'%.80s' is not of the form USER/VOLUME", args.name);
-    c = control_connect(cli, &status);
-    if (!c)
-        return status;
-    status = ask ? show_status(cli, c, &args) : start(c, &args);
-    control_disconnect(c);
-    return status;
+    return ask ? control_once(cli, CONTROL_SCRUB_STATUS, &args, show_status, args.name)
+               : control_once(cli, CONTROL_SCRUB, &args, NULL, NULL);
 }

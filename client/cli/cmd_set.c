@@ -20,16 +20,10 @@ static int check_all(const struct cli *cli, int argc, char **argv)
 static int set_one(CLIENT *c, char *name, char *pair)
 {
     control_set_args args = {.name = name, .key = pair};
-    control_result r;
     char *eq = strchr(pair, '=');
-    int status = 1;
     *eq = 0;
     args.value = eq + 1;
-    if (control_call(c, CONTROL_SET, (xdrproc_t)xdr_control_set_args, &args,
-                     (xdrproc_t)xdr_control_result, &r, sizeof(r)))
-        status = control_outcome(&r);
-    xdr_free((xdrproc_t)xdr_control_result, &r);
-    return status;
+    return control_do(c, CONTROL_SET, &args);
 }
 
 int cmd_set(struct cli *cli, int argc, char **argv)

@@ -27,12 +27,7 @@ static int each_name(struct cli *cli, int argc, char **argv, rpcproc_t proc)
         return status;
     for (int i = 0; i < argc; i++) {
         control_name_args args = {.name = argv[i]};
-        control_result r;
-        if (!control_call(c, proc, (xdrproc_t)xdr_control_name_args, &args, (xdrproc_t)xdr_control_result, &r,
-                          sizeof(r)) ||
-            control_outcome(&r))
-            worst = 1;
-        xdr_free((xdrproc_t)xdr_control_result, &r);
+        worst |= control_do(c, proc, &args);
     }
     control_disconnect(c);
     return worst;
@@ -48,26 +43,14 @@ static int do_destroy(struct cli *cli, int argc, char **argv)
     return each_name(cli, argc, argv, CONTROL_SNAP_DESTROY);
 }
 
-static int snapshot_pair(struct cli *cli, char *name, char *to, unsigned flags, unsigned long proc)
+static int snapshot_pair(struct cli *cli, char *name, char *to, unsigned flags, rpcproc_t proc)
 {
     control_pair_args args = {.name = name, .to = to, .flags = flags};
-    control_result r;
-    int status = 0;
-    CLIENT *c;
     if (!strchr(name, '@') || strlen(name) > CONTROL_NAME_MAX)
         return cli_usage(cli, "'%.80s' is not of the form USER/VOLUME@NAME", name);
     if (strlen(to) > CONTROL_NAME_MAX)
         return cli_usage(cli, "the name '%.40s...' is too long", to);
-    c = control_connect(cli, &status);
-    if (!c)
-        return status;
-    status = 1;
-    if (control_call(c, proc, (xdrproc_t)xdr_control_pair_args, &args, (xdrproc_t)xdr_control_result, &r,
-                     sizeof(r)))
-        status = control_outcome(&r);
-    xdr_free((xdrproc_t)xdr_control_result, &r);
-    control_disconnect(c);
-    return status;
+    return control_once(cli, proc, &args, NULL, NULL);
 }
 
 static int do_rename(struct cli *cli, int argc, char **argv)
@@ -120,27 +103,15 @@ static int print_table(const control_snapshot *s, u_int n)
     return 0;
 }
 
+static int show(const struct cli *cli, const void *reply, void *arg)
+{
+    const control_snapshots *r = reply;
+    return (cli->json ? print_json : print_table)(r->snapshots.snapshots_val, r->snapshots.snapshots_len);
+}
+
 static int do_list(struct cli *cli, int argc, char **argv)
 {
-    control_name_args args = {.name = argc ? argv[0] : (char *)""};
-    control_snapshots r;
-    int status = 0;
-    CLIENT *c;
-    if (argc > 1)
-        return cli_usage(cli, "at most one user or volume");
-    if (strlen(args.name) > CONTROL_NAME_MAX)
-        return cli_usage(cli, "the name is too long");
-    c = control_connect(cli, &status);
-    if (!c)
-        return status;
-    status = 1;
-    if (control_call(c, CONTROL_SNAP_LIST, (xdrproc_t)xdr_control_name_args, &args,
-                     (xdrproc_t)xdr_control_snapshots, &r, sizeof(r)) &&
-        !(status = control_outcome(&r.result)))
-        status = (cli->json ? print_json : print_table)(r.snapshots.snapshots_val, r.snapshots.snapshots_len);
-    xdr_free((xdrproc_t)xdr_control_snapshots, &r);
-    control_disconnect(c);
-    return status;
+    return control_list(cli, argc, argv, "user or volume", CONTROL_SNAP_LIST, show);
 }
 
 int cmd_snapshot(struct cli *cli, int argc, char **argv)

@@ -35,8 +35,7 @@ static int print_where(const struct cli *cli, CLIENT *c)
 {
     control_info info;
     int status = 1;
-    if (control_call(c, CONTROL_INFO, (xdrproc_t)(void (*)(void))xdr_void, NULL, (xdrproc_t)xdr_control_info, &info,
-                     sizeof(info))) {
+    if (control_call(c, CONTROL_INFO, NULL, &info)) {
         status = 0;
         if (cli->json)
             status = format_print_json(json_pack("{s:s, s:s, s:s, s:I, s:I}", "release", info.release,
@@ -45,7 +44,7 @@ static int print_where(const struct cli *cli, CLIENT *c)
         else
             print_info(&info);
     }
-    xdr_free((xdrproc_t)xdr_control_info, &info);
+    control_free(CONTROL_INFO, &info);
     return status;
 }
 
@@ -64,7 +63,7 @@ int cmd_status(struct cli *cli, int argc, char **argv)
     status = 1;
     if (statusview_get(c, CONTROL_WITH_VOLUMES | CONTROL_WITH_CLIENTS | CONTROL_WITH_OPS | CONTROL_WITH_GRANTS, &s))
         status = s.result.err == -EPERM ? print_where(cli, c) : print_status(cli, &s);
-    xdr_free((xdrproc_t)xdr_control_status, &s);
+    control_free(CONTROL_STATUS, &s);
     control_disconnect(c);
     return status;
 }

@@ -187,14 +187,14 @@ static int watch(CLIENT *c, unsigned long long count, unsigned seconds, bool tty
         if (i)
             compare(&s, &old);
         status = show(&s, tty, !i);
-        xdr_free((xdrproc_t)xdr_control_status, &old);
+        control_free(CONTROL_STATUS, &old);
         old = s;
         memset(&s, 0, sizeof(s));
         if (status)
             break;
     }
-    xdr_free((xdrproc_t)xdr_control_status, &old);
-    xdr_free((xdrproc_t)xdr_control_status, &s);
+    control_free(CONTROL_STATUS, &old);
+    control_free(CONTROL_STATUS, &s);
     return status;
 }
 

@@ -82,13 +82,53 @@ void control_disconnect(CLIENT *c)
         clnt_destroy(c);
 }
 
-bool control_call(CLIENT *c, rpcproc_t proc, xdrproc_t xargs, const void *args, xdrproc_t xres, void *res,
-                  size_t res_size)
+/* What control.x says of the procedures that are called from here. */
+static const struct call {
+    rpcproc_t proc;
+    xdrproc_t args, reply;
+    size_t size; /* of the reply */
+} calls[] = {
+#define CALL(proc, a, r) {CONTROL_##proc, (xdrproc_t)xdr_control_##a, (xdrproc_t)xdr_control_##r, sizeof(control_##r)}
+    {CONTROL_INFO, (xdrproc_t)(void (*)(void))xdr_void, (xdrproc_t)xdr_control_info, sizeof(control_info)},
+    CALL(CREATE, create_args, result),
+    CALL(DESTROY, name_args, result),
+    CALL(LIST, name_args, list_result),
+    CALL(SET, set_args, result),
+    CALL(SNAP_CREATE, name_args, result),
+    CALL(SNAP_DESTROY, name_args, result),
+    CALL(SNAP_LIST, name_args, snapshots),
+    CALL(SNAP_RENAME, pair_args, result),
+    CALL(SNAP_CLONE, pair_args, result),
+    CALL(SNAP_ROLLBACK, pair_args, result),
+    CALL(SETTLE, name_args, settled),
+    CALL(GRANT, grant, grant_result),
+    CALL(REVOKE, revoke_args, result),
+    CALL(GRANTS, name_args, grants_result),
+    CALL(STATUS, status_args, status),
+    CALL(SCRUB, name_args, result),
+    CALL(SCRUB_STATUS, name_args, scrub),
+    CALL(DUMP_LIST, dump_args, dump_list),
+    CALL(DUMP_DATA, dump_args, dump_data),
+    CALL(DUMP_EXTRA, dump_args, dump_extra),
+    CALL(RESTORE, restore_args, restored),
+#undef CALL
+};
+
+static const struct call *find_call(rpcproc_t proc)
 {
+    for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++)
+        if (calls[i].proc == proc)
+            return &calls[i];
+    abort(); /* a verb that calls what is not in the table */
+}
+
+bool control_call(CLIENT *c, rpcproc_t proc, const void *args, void *reply)
+{
+    const struct call *k = find_call(proc);
     struct timeval timeout = {.tv_sec = CALL_SECONDS};
     enum clnt_stat st;
-    memset(res, 0, res_size);
-    st = clnt_call(c, proc, xargs, (void *)args, xres, res, timeout);
+    memset(reply, 0, k->size);
+    st = clnt_call(c, proc, k->args, (void *)args, k->reply, reply, timeout);
     if (st == RPC_SUCCESS)
         return true;
     if (st == RPC_CANTRECV)
@@ -99,6 +139,11 @@ bool control_call(CLIENT *c, rpcproc_t proc, xdrproc_t xargs, const void *args, 
     return false;
 }
 
+void control_free(rpcproc_t proc, void *reply)
+{
+    xdr_free(find_call(proc)->reply, reply);
+}
+
 int control_outcome(const control_result *r)
 {
     if (!r->err)
@@ -106,24 +151,45 @@ int control_outcome(const control_result *r)
     return cli_fail("%s", r->text && *r->text ? r->text : strerror(-r->err));
 }
 
-int control_with_volume(const struct cli *cli, const char *name,
-                        int (*fn)(const struct cli *cli, const control_volume *v, void *arg), void *arg)
+int control_ask(CLIENT *c, rpcproc_t proc, const void *args, void *reply)
 {
-    control_name_args args = {.name = (char *)name};
-    control_list_result r;
-    int status = 1;
-    CLIENT *c = control_connect(cli, &status);
-    if (!c)
-        return status;
-    if (!control_call(c, CONTROL_LIST, (xdrproc_t)xdr_control_name_args, &args,
-                      (xdrproc_t)xdr_control_list_result, &r, sizeof(r)))
-        goto out;
-    status = control_outcome(&r.result);
-    if (!status)
-        status = r.volumes.volumes_len == 1 ? fn(cli, r.volumes.volumes_val, arg)
-                                            : cli_fail("'%s' is not the name of one volume", name);
-out:
-    xdr_free((xdrproc_t)xdr_control_list_result, &r);
-    control_disconnect(c);
+    return control_call(c, proc, args, reply) ? control_outcome(reply) : 1;
+}
+
+int control_do(CLIENT *c, rpcproc_t proc, const void *args)
+{
+    control_result r;
+    int status = control_ask(c, proc, args, &r);
+    control_free(proc, &r);
     return status;
+}
+
+int control_once(const struct cli *cli, rpcproc_t proc, const void *args, control_show *show, void *arg)
+{
+    void *reply = calloc(1, find_call(proc)->size);
+    int status = 1;
+    CLIENT *c = NULL;
+    if (!reply)
+        return cli_fail("out of memory");
+    c = control_connect(cli, &status);
+    if (!c)
+        goto out;
+    status = control_ask(c, proc, args, reply);
+    if (!status && show)
+        status = show(cli, reply, arg);
+    control_free(proc, reply);
+    control_disconnect(c);
+out:
+    free(reply);
+    return status;
+}
+
+int control_list(const struct cli *cli, int argc, char **argv, const char *what, rpcproc_t proc, control_show *show)
+{
+    control_name_args args = {.name = argc ? argv[0] : (char *)""};
+    if (argc > 1)
+        return cli_usage(cli, "at most one %s", what);
+    if (strlen(args.name) > CONTROL_NAME_MAX)
+        return cli_usage(cli, "the name is too long");
+    return control_once(cli, proc, &args, show, NULL);
 }

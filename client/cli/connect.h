@@ -13,13 +13,26 @@
 /* Connects; NULL after a message, *status says how to end. Close with control_disconnect. */
 CLIENT *control_connect(const struct cli *cli, int *status);
 void control_disconnect(CLIENT *c);
-/* Calls proc. res is zeroed first; xdr_free it afterwards in any case. false: a message was printed. */
-bool control_call(CLIENT *c, rpcproc_t proc, xdrproc_t xargs, const void *args, xdrproc_t xres, void *res,
-                  size_t res_size);
-/* The exit status for a result: 0, or 1 after its text was printed. */
+
+/* Of all that follows: proc is one of control.x, args and reply are of the types it has there. A message goes to
+ * stderr; a status is 0, or 1 after a message. */
+
+/* Shows a reply that came without an error; returns the exit status. */
+typedef int control_show(const struct cli *cli, const void *reply, void *arg);
+
+/* Calls proc. reply is zeroed first; control_free it afterwards in any case. false: a message was printed. */
+bool control_call(CLIENT *c, rpcproc_t proc, const void *args, void *reply);
+void control_free(rpcproc_t proc, void *reply);
+/* The status for a result. */
 int control_outcome(const control_result *r);
-/* One volume, by name: calls fn and returns its value, or 1 after a message. */
-int control_with_volume(const struct cli *cli, const char *name,
-                        int (*fn)(const struct cli *cli, const control_volume *v, void *arg), void *arg);
+/* control_call and control_outcome of the result that reply begins with (all but CONTROL_INFO's do). */
+int control_ask(CLIENT *c, rpcproc_t proc, const void *args, void *reply);
+/* The same for a proc that replies with a control_result and no more: there is nothing to free. */
+int control_do(CLIENT *c, rpcproc_t proc, const void *args);
+/* Connects, asks, shows the reply (show may be NULL; arg is for it) and disconnects. */
+int control_once(const struct cli *cli, rpcproc_t proc, const void *args, control_show *show, void *arg);
+/* The same for a proc that lists: argv has what is left after the options, at most one name. what says of what, for
+ * people. */
+int control_list(const struct cli *cli, int argc, char **argv, const char *what, rpcproc_t proc, control_show *show);
 
 #endif

@@ -56,9 +56,7 @@ static bool load_dir(struct loading *l, CLIENT *c, const char *name, uint64_t in
     bool ok, eof = false;
     do {
         control_dump_list r;
-        ok = control_call(c, CONTROL_DUMP_LIST, (xdrproc_t)xdr_control_dump_args, &args,
-                          (xdrproc_t)xdr_control_dump_list, &r, sizeof(r)) &&
-             !control_outcome(&r.result);
+        ok = !control_ask(c, CONTROL_DUMP_LIST, &args, &r);
         if (ok) {
             for (u_int i = 0; i < r.entries.entries_len; i++)
                 add(l, ino, &r.entries.entries_val[i]);
@@ -67,7 +65,7 @@ static bool load_dir(struct loading *l, CLIENT *c, const char *name, uint64_t in
             eof = r.eof || !r.entries.entries_len;
             args.at = r.cookie;
         }
-        xdr_free((xdrproc_t)xdr_control_dump_list, &r);
+        control_free(CONTROL_DUMP_LIST, &r);
     } while (ok && !eof);
     return ok;
 }

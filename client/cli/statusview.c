@@ -14,8 +14,7 @@ static const char *const classes[CONTROL_CLASSES] = {"look", "read", "change", "
 bool statusview_get(CLIENT *c, unsigned with, control_status *s)
 {
     control_status_args args = {.with = with};
-    if (!control_call(c, CONTROL_STATUS, (xdrproc_t)xdr_control_status_args, &args, (xdrproc_t)xdr_control_status, s,
-                      sizeof(*s)))
+    if (!control_call(c, CONTROL_STATUS, &args, s))
         return false;
     if (s->result.err && s->result.err != -EPERM)
         return control_outcome(&s->result) == 0;

@@ -9,7 +9,7 @@
 
 #include "client/cli/connect.h"
 
-/* Asks for a report; false after a message. Free it with xdr_free in any case. A refusal (-EPERM) is no failure:
+/* Asks for a report; false after a message. control_free it (CONTROL_STATUS) in any case. A refusal (-EPERM) is no failure:
  * s->result.err says so. */
 bool statusview_get(CLIENT *c, unsigned with, control_status *s);
 
