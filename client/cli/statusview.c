@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "client/cli/format.h"
+#include "proto/order.h"
 
 static const char *const classes[CONTROL_CLASSES] = {"look", "read", "change", "write"};
 
@@ -111,15 +112,6 @@ void statusview_head(FILE *to, const control_status *s)
 
 /* --- tables --- */
 
-static int busier(const void *a, const void *b)
-{
-    const control_vstatus *x = *(control_vstatus *const *)a, *y = *(control_vstatus *const *)b;
-    double rx = x->traffic.ops_rate, ry = y->traffic.ops_rate;
-    if (rx != ry)
-        return rx < ry ? 1 : -1;
-    return strcmp(x->volume.name, y->volume.name);
-}
-
 static int name_width(const control_status *s)
 {
     int width = 6;
@@ -153,13 +145,10 @@ static void volume_line(FILE *to, const control_vstatus *v, int width)
 void statusview_volumes(FILE *to, const control_status *s, unsigned max)
 {
     u_int n = s->volumes.volumes_len;
-    const control_vstatus **order = calloc(n + 1u, sizeof(*order));
+    const control_vstatus **order = order_volumes(s);
     int width = name_width(s);
     if (!order)
         return;
-    for (u_int i = 0; i < n; i++)
-        order[i] = &s->volumes.volumes_val[i];
-    qsort(order, n, sizeof(*order), busier);
     fprintf(to, "%-*s  %8s  %7s  %7s  %12s  %8s  %7s  %7s  %7s  %7s  %5s\n", width, "VOLUME", "OPS/S", "READ/S",
             "WRITE/S", "OPERATIONS", "ERRORS", "READ", "WRITTEN", "LOGICAL", "RATIO", "QUOTA");
     for (u_int i = 0; i < n && i < max; i++)
@@ -169,23 +158,12 @@ void statusview_volumes(FILE *to, const control_status *s, unsigned max)
     free(order);
 }
 
-static int talkative(const void *a, const void *b)
-{
-    const control_client *x = *(control_client *const *)a, *y = *(control_client *const *)b;
-    if (x->requests != y->requests)
-        return x->requests < y->requests ? 1 : -1;
-    return strcmp(x->name, y->name);
-}
-
 void statusview_clients(FILE *to, const control_status *s, unsigned max)
 {
     u_int n = s->client_list.client_list_len;
-    const control_client **order = calloc(n + 1u, sizeof(*order));
+    const control_client **order = order_clients(s);
     if (!order)
         return;
-    for (u_int i = 0; i < n; i++)
-        order[i] = &s->client_list.client_list_val[i];
-    qsort(order, n, sizeof(*order), talkative);
     fprintf(to, "%-15s  %-3s  %6s  %5s  %6s  %5s  %11s  %7s  %7s  %5s  %s\n", "CLIENT", "NFS", "OPENS", "LOCKS",
             "DELEGS", "CONNS", "REQUESTS", "IN", "OUT", "IDLE", "NAME");
     for (u_int i = 0; i < n && i < max; i++) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/order.h"
 #include "server/web/chart.h"
 #include "server/web/pages.h"
 #include "server/web/text.h"
@@ -103,14 +104,6 @@ static void put_head(FILE *to, const control_status *s)
 
 /* --- volumes --- */
 
-static int busier(const void *a, const void *b)
-{
-    const control_vstatus *x = *(control_vstatus *const *)a, *y = *(control_vstatus *const *)b;
-    if (x->traffic.ops_rate != y->traffic.ops_rate)
-        return x->traffic.ops_rate < y->traffic.ops_rate ? 1 : -1;
-    return strcmp(x->volume.name, y->volume.name);
-}
-
 static void put_quota(FILE *to, const control_volume *v)
 {
     char used[TEXT_MAX], most[TEXT_MAX];
@@ -162,17 +155,15 @@ static void put_volume(FILE *to, const control_vstatus *v)
 static void put_volumes(FILE *to, const control_status *s)
 {
     u_int n = s->volumes.volumes_len;
-    const control_vstatus **order = calloc(n + 1u, sizeof(*order));
+    const control_vstatus **order = order_volumes(s);
     double logical = 0, stored = 0;
     char a[TEXT_MAX], b[TEXT_MAX];
     if (!order)
         return;
     for (u_int i = 0; i < n; i++) {
-        order[i] = &s->volumes.volumes_val[i];
         logical += (double)order[i]->volume.logical;
         stored += (double)order[i]->volume.stored;
     }
-    qsort(order, n, sizeof(*order), busier);
     fputs("<section class=\"card wide\"><h2>Volumes</h2>\n", to);
     if (!n) {
         fputs("<p class=\"nothing\">There are no volumes yet. <code>volnfs create USER/VOLUME</code> makes one.</p>"
@@ -200,24 +191,13 @@ static void put_volumes(FILE *to, const control_status *s)
 
 /* --- clients, operations --- */
 
-static int talkative(const void *a, const void *b)
-{
-    const control_client *x = *(control_client *const *)a, *y = *(control_client *const *)b;
-    if (x->requests != y->requests)
-        return x->requests < y->requests ? 1 : -1;
-    return strcmp(x->name, y->name);
-}
-
 static void put_clients(FILE *to, const control_status *s)
 {
     u_int n = s->client_list.client_list_len;
-    const control_client **order = calloc(n + 1u, sizeof(*order));
+    const control_client **order = order_clients(s);
     char a[TEXT_MAX];
     if (!order)
         return;
-    for (u_int i = 0; i < n; i++)
-        order[i] = &s->client_list.client_list_val[i];
-    qsort(order, n, sizeof(*order), talkative);
     fputs("<section class=\"card wide\"><h2>Clients</h2>\n", to);
     if (!n)
         fputs("<p class=\"nothing\">No client has a volume mounted or open.</p>", to);
