@@ -6,7 +6,10 @@
  * A row keeps `depth` requests in flight: each of `depth` slots sends its next compound as soon as its last one is
  * answered. A slot's work is a list of compounds (make_* below); NFS4ERR_DELAY sends the same compound again. Any
  * other error ends the bench with status 1. Rows need no order: what a row reads or removes is made before its clock
- * starts. Data is half compressible: each 4 KiB is 2 KiB of pseudo-random bytes and 2 KiB of one repeated byte.
+ * starts. Data is half compressible: each 4 KiB is 2 KiB of pseudo-random bytes and 2 KiB of one repeated byte; in
+ * rows of incompressible data all of it is pseudo-random. No two blocks are alike.
+ *
+ * Row "keep" leaves a file that row "coldread" of a later run reads and removes: what is between the two makes it cold.
  *
  * libnfs 4.0.0 encodes a request into 4096 bytes unless rpc_allocate_pdu2 is told more: its own rpc_allocate_pdu is
  * replaced by ours, which passes the hint.
@@ -80,8 +83,9 @@ struct bench {
     int port;
     double seconds;
     uint64_t file_size;
-    struct fh dir, file;
+    struct fh top, dir, file, file_dir; /* DIRECTORY, our folder in it, the data file and where it is */
     char file_name[48];
+    size_t random_part;        /* pseudo-random bytes in each 4 KiB of the slots' buffers */
     uint64_t clientid;
     struct slot slots[MAX_DEPTH];
     const struct row *row;
@@ -122,17 +126,17 @@ static uint64_t random_next(uint64_t *state)
     return *state = x;
 }
 
-static void fill(char *buffer, size_t size, uint64_t seed)
+static void fill(char *buffer, size_t size, size_t random_part, uint64_t seed)
 {
     uint64_t state = seed * 0x9e3779b97f4a7c15u + 1;
 
     for (size_t at = 0; at < size; at += 4096) {
-        for (size_t i = 0; i < 2048; i += 8) {
+        for (size_t i = 0; i < random_part; i += 8) {
             uint64_t r = random_next(&state);
 
             memcpy(buffer + at + i, &r, 8);
         }
-        memset(buffer + at + 2048, (int)(state & 0xff), 2048);
+        memset(buffer + at + random_part, (int)(state & 0xff), 4096 - random_part);
     }
 }
 
@@ -217,8 +221,9 @@ static int make_seq_write(struct slot *s)
 {
     if (s->step)
         return 0;
-    /* Different bytes each time, at the price of a memcpy per block, not of the generator. */
-    memcpy(s->buffer + 8 * (s->unit % 128), &s->unit, 8);
+    /* Different bytes each time, at the price of a stamp per block, not of the generator. */
+    for (size_t at = 0; at < IO_BIG; at += IO_SMALL)
+        memcpy(s->buffer + at, &s->unit, 8);
     return op_putfh(s->ops, &s->bench->file) + op_write(s->ops + 1, s->unit * IO_BIG, s->buffer, IO_BIG, UNSTABLE4);
 }
 
@@ -555,6 +560,7 @@ static void folder_make(struct bench *b)
     free(path);
     if (c.status != NFS4_OK)
         die("%s: NFS error %d", b->dir_path, (int)c.status);
+    b->top = at;
     snprintf(name, sizeof name, "nfsbench.%d", getpid());
     op_putfh(ops, &at);
     memset(ops + 1, 0, sizeof ops[1]);
@@ -609,7 +615,7 @@ static void drop_file(struct bench *b)
 
     if (!b->file.len)
         return;
-    op_putfh(ops, &b->dir);
+    op_putfh(ops, &b->file_dir);
     op_name(ops + 1, OP_REMOVE, b->file_name);
     if (call(b, ops, 2).status != NFS4_OK)
         die("cannot remove %s", b->file_name);
@@ -617,13 +623,34 @@ static void drop_file(struct bench *b)
     b->filled = 0;
 }
 
-static void prepare_empty_file(struct bench *b)
+static void fill_buffers(struct bench *b, size_t random_part)
+{
+    if (b->random_part == random_part)
+        return;
+    b->random_part = random_part;
+    for (int i = 0; i < MAX_DEPTH; i++)
+        fill(b->slots[i].buffer, IO_BIG, random_part, (uint64_t)i + 1);
+}
+
+static void empty_file(struct bench *b, size_t random_part)
 {
     drop_file(b);
+    fill_buffers(b, random_part);
     b->base += 1 << 24;
     run_units(b, &one_file, 1, 0);
     b->file = b->slots[0].fh;
+    b->file_dir = b->dir;
     memcpy(b->file_name, b->slots[0].name, sizeof b->file_name);
+}
+
+static void prepare_empty_file(struct bench *b)
+{
+    empty_file(b, IO_SMALL / 2);
+}
+
+static void prepare_incompressible(struct bench *b)
+{
+    empty_file(b, IO_SMALL);
 }
 
 static void prepare_file(struct bench *b)
@@ -634,6 +661,47 @@ static void prepare_file(struct bench *b)
     run_units(b, &fill_file, limit_file(b), 0);
     commit_file(b);
     b->filled = 1;
+}
+
+/* The file of row "keep": in DIRECTORY itself, so that a later run finds it. */
+static const char kept_name[] = "nfsbench.kept";
+
+static void keep_file(struct bench *b)
+{
+    nfs_argop4 ops[4];
+    RENAME4args *args = &ops[3].nfs_argop4_u.oprename;
+
+    memset(ops, 0, sizeof ops);
+    op_putfh(ops, &b->file_dir);
+    ops[1].argop = OP_SAVEFH;
+    op_putfh(ops + 2, &b->top);
+    ops[3].argop = OP_RENAME;
+    args->oldname.utf8string_len = (u_int)strlen(b->file_name);
+    args->oldname.utf8string_val = b->file_name;
+    args->newname.utf8string_len = sizeof kept_name - 1;
+    args->newname.utf8string_val = (char *)kept_name;
+    if (call(b, ops, 4).status != NFS4_OK)
+        die("cannot rename %s", b->file_name);
+    b->file.len = 0;
+    b->filled = 0;
+}
+
+static void prepare_kept_file(struct bench *b)
+{
+    nfs_argop4 ops[3];
+    struct call c;
+
+    drop_file(b);
+    memset(ops, 0, sizeof ops);
+    op_putfh(ops, &b->top);
+    op_name(ops + 1, OP_LOOKUP, (char *)kept_name);
+    ops[2].argop = OP_GETFH;
+    c = call(b, ops, 3);
+    if (c.status != NFS4_OK)
+        die("%s: NFS error %d: run row \"keep\" first", kept_name, (int)c.status);
+    b->file = c.fh;
+    b->file_dir = b->top;
+    memcpy(b->file_name, kept_name, sizeof kept_name);
 }
 
 static void prepare_owners(struct bench *b)
@@ -657,6 +725,12 @@ static void prepare_remove(struct bench *b)
 
 static const struct row rows[] = {
     { "seqwrite", "sequential write, 1 MiB at depth 8, COMMIT", "MiB/s", 8, prepare_empty_file, make_seq_write, 1,
+      IO_BIG, limit_file },
+    { "seqwriteraw", "the same, incompressible data", "MiB/s", 8, prepare_incompressible, make_seq_write, 1, IO_BIG,
+      limit_file },
+    { "keep", "the same, half compressible, for coldread", "MiB/s", 8, prepare_empty_file, make_seq_write, 1, IO_BIG,
+      limit_file },
+    { "coldread", "sequential read, 1 MiB at depth 8, cold", "MiB/s", 8, prepare_kept_file, make_seq_read, 0,
       IO_BIG, limit_file },
     { "seqread", "sequential read, 1 MiB at depth 8", "MiB/s", 8, prepare_file, make_seq_read, 0, IO_BIG, limit_file },
     { "randread1", "random read, 4 KiB at depth 1", "/s", 1, prepare_file, make_random_read, 0, IO_SMALL, NULL },
@@ -686,6 +760,8 @@ static void run_row(struct bench *b, const struct row *row)
     rate = (double)b->done_units / (now() - start);
     if (row->prepare == prepare_empty_file)
         b->filled = 1;
+    if (strcmp(row->name, "keep") == 0)
+        keep_file(b);
     if (row->bytes > IO_SMALL)
         rate *= row->bytes / (1 << 20);
     printf("%s\t%.1f\t%s\t%s\n", row->name, rate, row->unit, row->what);
@@ -728,8 +804,8 @@ int main(int argc, char **argv)
         b.slots[i].buffer = malloc(IO_BIG);
         if (!b.slots[i].buffer)
             die("out of memory");
-        fill(b.slots[i].buffer, IO_BIG, (uint64_t)i + 1);
     }
+    fill_buffers(&b, IO_SMALL / 2);
     for (int i = optind; i < argc || (i == optind && optind == argc); i++) {
         int known = 0;
 
