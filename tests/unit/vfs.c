@@ -1,63 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * vfs: users, volumes and names over a real store.
  */
-#include "server/vfs/vfs.h"
-
 #include "common/fault.h"
-#include "tests/unit/storetest.h"
+#include "tests/unit/vfstest.h"
 
-static const struct vcred root = {.uid = 0, .gid = 0};
 static const struct vcred alice = {.uid = 1000, .gid = 1000};
 static const struct vcred bob = {.uid = 1001, .gid = 1001};
-
-struct env {
-    char *dir;
-    struct statedb *db;
-    struct engine *engine;
-    struct vfs *v;
-    struct store_call call;
-};
-
-static void start(struct env *e)
-{
-    struct engine_conf conf = {.cache_size = 16 << 20, .workers = 1};
-    assert_int_equal(statedb_open(e->dir, &e->db), 0);
-    conf.epoch = statedb_epoch(e->db);
-    assert_int_equal(engine_new(&conf, &e->engine), 0);
-    assert_int_equal(vfs_new(e->dir, e->db, e->engine, &e->v), 0);
-    store_call_init(&e->call, true);
-}
-
-static void stop(struct env *e)
-{
-    store_call_release(&e->call);
-    assert_int_equal(vfs_free(e->v), 0);
-    engine_free(e->engine);
-    statedb_close(e->db);
-}
-
-static int setup(void **state)
-{
-    struct env *e = calloc(1, sizeof(*e));
-    e->dir = st_tmpdir();
-    start(e);
-    *state = e;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct env *e = *state;
-    stop(e);
-    st_rmtree(e->dir);
-    free(e);
-    return 0;
-}
-
-static int lookup(struct env *e, const struct vobj *dir, const char *name, struct vobj *out)
-{
-    return vfs_lookup(e->v, &e->call, dir, &root, name, strlen(name), out, NULL);
-}
 
 static int make(struct env *e, const struct vobj *dir, const struct vcred *c, const char *name,
                 enum inode_type type, uint32_t mode, bool excl, struct vobj *out, bool *created)
@@ -77,13 +25,11 @@ static int make(struct env *e, const struct vobj *dir, const struct vcred *c, co
 static void open_volume(struct env *e, uint32_t mode, struct vobj *vol)
 {
     struct volume_props props;
-    struct vobj o = {0};
+    struct vobj user = {0};
     volume_props_default(&props);
     assert_int_equal(vfs_volume_create(e->v, "alice/v", &props, 1000, 1000, mode), 0);
-    vfs_root(e->v, &o);
-    assert_int_equal(lookup(e, &o, "alice", &o), 0);
-    assert_int_equal(lookup(e, &o, "v", vol), 0);
-    vobj_release(&o);
+    vt_find_volume(e, &user, vol);
+    vobj_release(&user);
 }
 
 static int remove_name(struct env *e, const struct vobj *dir, const struct vcred *c, const char *name)
@@ -106,15 +52,15 @@ static void test_bad_names(void **state)
     open_volume(e, 0755, &vol);
     vfs_root(e->v, &top);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        assert_int_equal(lookup(e, &vol, bad[i], &out), -EINVAL);
-        assert_int_equal(lookup(e, &top, bad[i], &out), -EINVAL);
+        assert_int_equal(lookup(e, &vol, bad[i], &out, NULL), -EINVAL);
+        assert_int_equal(lookup(e, &top, bad[i], &out, NULL), -EINVAL);
         assert_int_equal(make(e, &vol, &root, bad[i], IT_DIR, 0755, true, &out, NULL), -EINVAL);
         assert_int_equal(remove_name(e, &vol, &root, bad[i]), -EINVAL);
     }
     assert_int_equal(vfs_lookup(e->v, &e->call, &vol, &root, "a\0b", 3, &out, NULL), -EINVAL);
     memset(longer, 'x', sizeof(longer));
     longer[sizeof(longer) - 1] = 0;
-    assert_int_equal(lookup(e, &vol, longer, &out), -ENAMETOOLONG);
+    assert_int_equal(lookup(e, &vol, longer, &out, NULL), -ENAMETOOLONG);
     assert_int_equal(make(e, &vol, &root, longer, IT_REG, 0644, true, &out, NULL), -ENAMETOOLONG);
     longer[STORE_NAME_MAX] = 0;
     assert_int_equal(make(e, &vol, &root, longer, IT_REG, 0644, true, &out, NULL), 0);
@@ -132,7 +78,7 @@ static void test_pseudo_tree(void **state)
     struct vfs_attr ta, ua, va, tb;
     struct store_call cold;
     vfs_root(e->v, &top);
-    assert_int_equal(lookup(e, &top, "alice", &user), -ENOENT);
+    assert_int_equal(lookup(e, &top, "alice", &user, NULL), -ENOENT);
     assert_int_equal(vfs_lookup_parent(e->v, &e->call, &top, &root, &up), -ENOENT);
     assert_int_equal(vfs_getattr(e->v, &e->call, &top, &ta), 0);
     assert_int_equal(make(e, &top, &bob, "alice", IT_DIR, 0755, true, &user, NULL), 0);
@@ -159,8 +105,8 @@ static void test_pseudo_tree(void **state)
     /* A handle's parts lead back; a cold volume needs leave to block. */
     uint64_t uid = user.user;
     vobj_release(&vol);
-    stop(e);
-    start(e);
+    vt_stop(e);
+    vt_start(e);
     store_call_init(&cold, false);
     assert_int_equal(vfs_object(e->v, &cold, 0, va.fsid, 1, va.a.gen, &vol), -EAGAIN);
     assert_int_equal(vfs_object(e->v, &e->call, 0, va.fsid, 1, va.a.gen, &vol), 0);
@@ -234,7 +180,7 @@ static void test_remove_volume(void **state)
     struct vfs_attr va;
     vfs_root(e->v, &top);
     open_volume(e, 0777, &vol);
-    assert_int_equal(lookup(e, &top, "alice", &user), 0);
+    assert_int_equal(lookup(e, &top, "alice", &user, NULL), 0);
     assert_int_equal(vfs_getattr(e->v, &e->call, &vol, &va), 0);
     assert_int_equal(remove_name(e, &top, &root, "alice"), -ENOTEMPTY);
     assert_int_equal(remove_name(e, &user, &root, "nothing"), -ENOENT);
@@ -246,14 +192,14 @@ static void test_remove_volume(void **state)
     assert_int_equal(vfs_getattr(e->v, &e->call, &vol, &va), -ESTALE);
     assert_int_equal(make(e, &vol, &alice, "g", IT_REG, 0644, true, &f, NULL), -ESTALE);
     assert_int_equal(vfs_object(e->v, &e->call, 0, va.fsid, 1, 0, &f), -ESTALE);
-    assert_int_equal(lookup(e, &user, "v", &f), -ENOENT);
+    assert_int_equal(lookup(e, &user, "v", &f, NULL), -ENOENT);
     vobj_release(&vol);
     vobj_release(&f);
     char path[64];
     snprintf(path, sizeof(path), "volumes/%016llx", (unsigned long long)va.fsid);
     assert_int_equal(access(st_path(e->dir, path), F_OK), -1);
     assert_int_equal(remove_name(e, &top, &root, "alice"), 0);
-    assert_int_equal(lookup(e, &top, "alice", &user), -ENOENT);
+    assert_int_equal(lookup(e, &top, "alice", &user, NULL), -ENOENT);
     assert_int_equal(vfs_getattr(e->v, &e->call, &user, &va), -ESTALE);
 }
 
@@ -281,7 +227,7 @@ static void test_destroy_and_holds(void **state)
     store_call_init(&e->call, true);
     /* The name may be used again, for another volume. */
     open_volume(e, 0700, &vol);
-    assert_int_equal(lookup(e, &vol, "f", &f), -ENOENT);
+    assert_int_equal(lookup(e, &vol, "f", &f, NULL), -ENOENT);
     vobj_release(&vol);
 }
 
@@ -293,7 +239,7 @@ static void test_rename_volume(void **state)
     volume_props_default(&props);
     open_volume(e, 0755, &vol);
     vfs_root(e->v, &top);
-    assert_int_equal(lookup(e, &top, "alice", &user), 0);
+    assert_int_equal(lookup(e, &top, "alice", &user, NULL), 0);
     assert_int_equal(vfs_volume_create(e->v, "alice/w", &props, 0, 0, 0755), 0);
 #define RENAME(c, from, to)                                                                        \
     vfs_rename(e->v, &e->call, &user, from, strlen(from), &user, to, strlen(to), c, NULL, NULL, NULL, \
@@ -303,8 +249,8 @@ static void test_rename_volume(void **state)
     assert_int_equal(RENAME(&alice, "none", "w"), -ENOENT);
     assert_int_equal(RENAME(&alice, "v", "v"), 0);
     assert_int_equal(RENAME(&alice, "v", "x"), 0);
-    assert_int_equal(lookup(e, &user, "v", &o), -ENOENT);
-    assert_int_equal(lookup(e, &user, "x", &o), 0);
+    assert_int_equal(lookup(e, &user, "v", &o, NULL), -ENOENT);
+    assert_int_equal(lookup(e, &user, "x", &o, NULL), 0);
     assert_true(vobj_same(&o, &vol));
     assert_int_equal(vfs_rename(e->v, &e->call, &top, "alice", 5, &top, "bob", 3, &root, NULL, NULL, NULL,
                                 NULL), -EPERM);
@@ -312,9 +258,9 @@ static void test_rename_volume(void **state)
                                 NULL), -EXDEV);
     vobj_release(&o);
     vobj_release(&vol);
-    stop(e);
-    start(e);
-    assert_int_equal(lookup(e, &user, "x", &o), 0); /* the rename was durable */
+    vt_stop(e);
+    vt_start(e);
+    assert_int_equal(lookup(e, &user, "x", &o, NULL), 0); /* the rename was durable */
     vobj_release(&o);
 }
 
@@ -339,8 +285,8 @@ static void test_crash_leftovers(void **state)
     assert_int_equal(access(st_path(e->dir, trash), F_OK), 0);
     assert_int_equal(mkdir(st_path(e->dir, "volumes/0000000000ffffff"), 0700), 0);
     assert_int_equal(mkdir(st_path(e->dir, "volumes/notes"), 0700), 0);
-    stop(e);
-    start(e);
+    vt_stop(e);
+    vt_start(e);
     assert_int_equal(access(st_path(e->dir, trash), F_OK), -1);
     assert_int_equal(access(st_path(e->dir, "volumes/0000000000ffffff"), F_OK), 0);
     assert_int_equal(access(st_path(e->dir, "volumes/notes"), F_OK), 0);
@@ -379,7 +325,7 @@ static void test_create_files(void **state)
     assert_int_equal(vfs_getattr(e->v, &e->call, &b, &attr), 0);
     assert_int_equal(attr.a.gid, 77);
     assert_int_equal(attr.a.mode, 02755);
-    assert_int_equal(lookup(e, &a, "x", &b), -ENOTDIR);
+    assert_int_equal(lookup(e, &a, "x", &b, NULL), -ENOTDIR);
     vobj_release(&a);
     vobj_release(&b);
     vobj_release(&d);
@@ -490,7 +436,7 @@ static void test_list(void **state)
 
 int main(void)
 {
-#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define T(fn) cmocka_unit_test_setup_teardown(fn, vt_setup, vt_teardown)
     const struct CMUnitTest tests[] = {
         T(test_bad_names),     T(test_pseudo_tree),     T(test_readdir),      T(test_remove_volume),
         T(test_rename_volume), T(test_crash_leftovers), T(test_create_files), T(test_destroy_and_holds),

@@ -2,53 +2,17 @@
  * Tests of snapshots in the tree: by name, in .snapshots, read-only, across restarts.
  */
 #include "server/store/check.h"
-#include "server/vfs/vfs.h"
-#include "tests/unit/storetest.h"
-
-static const struct vcred root = {.uid = 0, .gid = 0};
-
-struct env {
-    char *dir;
-    struct statedb *db;
-    struct engine *engine;
-    struct vfs *v;
-    struct store_call call;
-    struct vobj user, vol; /* alice, alice/v */
-};
-
-static int lookup(struct env *e, const struct vobj *dir, const char *name, struct vobj *out,
-                  struct vfs_attr *attr)
-{
-    return vfs_lookup(e->v, &e->call, dir, &root, name, strlen(name), out, attr);
-}
+#include "tests/unit/vfstest.h"
 
 static void start(struct env *e)
 {
-    struct engine_conf conf = {.cache_size = 16 << 20, .workers = 1};
     struct volume_props props;
-    struct vobj o = {0};
     int r;
-    assert_int_equal(statedb_open(e->dir, &e->db), 0);
-    conf.epoch = statedb_epoch(e->db);
-    assert_int_equal(engine_new(&conf, &e->engine), 0);
-    assert_int_equal(vfs_new(e->dir, e->db, e->engine, &e->v), 0);
-    store_call_init(&e->call, true);
+    vt_start(e);
     volume_props_default(&props);
     r = vfs_volume_create(e->v, "alice/v", &props, 0, 0, 0755);
     assert_true(r == 0 || r == -EEXIST);
-    vfs_root(e->v, &o);
-    assert_int_equal(lookup(e, &o, "alice", &e->user, NULL), 0);
-    assert_int_equal(lookup(e, &e->user, "v", &e->vol, NULL), 0);
-}
-
-static void stop(struct env *e)
-{
-    vobj_release(&e->vol);
-    vobj_release(&e->user);
-    store_call_release(&e->call);
-    assert_int_equal(vfs_free(e->v), 0);
-    engine_free(e->engine);
-    statedb_close(e->db);
+    vt_find_volume(e, &e->user, &e->vol);
 }
 
 static int setup(void **state)
@@ -57,15 +21,6 @@ static int setup(void **state)
     e->dir = st_tmpdir();
     start(e);
     *state = e;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct env *e = *state;
-    stop(e);
-    st_rmtree(e->dir);
-    free(e);
     return 0;
 }
 
@@ -277,7 +232,7 @@ static void handles_last(void **state)
     snap = volume_id(f.vol);
     vobj_release(&s);
     vobj_release(&f);
-    stop(e);
+    vt_stop(e);
     start(e);
     assert_int_equal(vfs_object(e->v, &e->call, 0, snap, before.a.ino, before.a.gen, &x), 0);
     assert_int_equal(vfs_getattr(e->v, &e->call, &x, &after), 0);
@@ -352,7 +307,7 @@ static void clone_and_roll_back(void **state)
     vobj_release(&g);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, vt_teardown)
 
 int main(void)
 {
