@@ -24,6 +24,7 @@
 #include "common/clock.h"
 #include "server/store/snap.h"
 #include "server/store/volume.h"
+#include "tests/bench/must.h"
 
 #define CACHE     (256u << 20)
 #define WORK      20000u /* files of a round of the timed work */
@@ -33,15 +34,6 @@
 #define BIG_FILE  4u     /* GiB */
 #define OPS       7
 #define ALL       OPS /* all changes of a round */
-
-#define MUST(x)                                                                                    \
-    do {                                                                                           \
-        long must_ = (x);                                                                          \
-        if (must_ < 0) {                                                                           \
-            fprintf(stderr, "%s: %s\n", #x, strerror((int)-must_));                                \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static const struct {
     const char *name;

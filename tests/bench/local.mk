@@ -14,14 +14,14 @@ tests_bench_rpcnull_SOURCES = tests/bench/rpcnull.c
 tests_bench_rpcnull_LDADD = librpc.a $(PROTO_LIBS) $(COMMON_LIBS)
 
 noinst_PROGRAMS += tests/bench/volume
-tests_bench_volume_SOURCES = tests/bench/volume.c
+tests_bench_volume_SOURCES = tests/bench/volume.c tests/bench/must.h
 tests_bench_volume_LDADD = $(STORE_LIBS) $(COMMON_LIBS)
 
 # growth: a million files and 100 GiB (about 2 GiB of disk): is the volume as fast as when it was empty?
 GROWTH_FILES = 1000000
 GROWTH_GIB = 100
 noinst_PROGRAMS += tests/bench/growth
-tests_bench_growth_SOURCES = tests/bench/growth.c
+tests_bench_growth_SOURCES = tests/bench/growth.c tests/bench/must.h
 tests_bench_growth_LDADD = $(STORE_LIBS) $(COMMON_LIBS)
 growth: tests/bench/growth
 	./tests/bench/growth $(GROWTH_FILES) $(GROWTH_GIB)
@@ -29,7 +29,7 @@ growth: tests/bench/growth
 
 # What random overwrites cost in space: `make bench-overwrite MIB=1024 SECONDS=600`.
 noinst_PROGRAMS += tests/bench/overwrite
-tests_bench_overwrite_SOURCES = tests/bench/overwrite.c
+tests_bench_overwrite_SOURCES = tests/bench/overwrite.c tests/bench/must.h
 tests_bench_overwrite_LDADD = $(STORE_LIBS) $(COMMON_LIBS)
 
 bench-overwrite: tests/bench/overwrite
@@ -38,7 +38,7 @@ bench-overwrite: tests/bench/overwrite
 
 # What trees take on disk: tests/bench/sizes DIR PATH...
 noinst_PROGRAMS += tests/bench/sizes
-tests_bench_sizes_SOURCES = tests/bench/sizes.c
+tests_bench_sizes_SOURCES = tests/bench/sizes.c tests/bench/must.h
 tests_bench_sizes_LDADD = $(STORE_LIBS) $(COMMON_LIBS)
 
 # What the preload library costs: tests/bench/shim.

@@ -12,15 +12,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "server/store/volume.h"
-
-#define MUST(x)                                                                                    \
-    do {                                                                                           \
-        long must_ = (x);                                                                          \
-        if (must_ < 0) {                                                                           \
-            fprintf(stderr, "%s: %s\n", #x, strerror((int)-must_));                                \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
+#include "tests/bench/must.h"
 
 static uint64_t rng = 88172645463325252ULL;
 
