@@ -6,6 +6,8 @@
 #     not_ok "a name" COMMAND...      passes if COMMAND fails, but not by a signal
 #     is "a name" GOT WANTED
 #     like "a name" TEXT PATTERN      PATTERN as in grep -E
+#     cases_from "a name" COMMAND...  each "ok NAME" and "not ok NAME" that COMMAND prints is a case; a name fails if
+#                                     COMMAND does. What it printed stays in $T/cases
 #     server_start [OPTION...]; server_stop; server_kill9     on $PORT of 127.0.0.1, store $T/store, log $T/log
 #     done_testing
 #
@@ -63,6 +65,20 @@ like() {
     printf 'not like %s:\n%s\n' "$3" "$2" >"$T/out"
     printf '%s\n' "$2" | grep -Eq -e "$3"
     result $? "$1"
+}
+
+cases_from() {
+    cases_name=$1
+    shift
+    "$@" >"$T/cases" 2>"$T/errors" || { echo "not ok $cases_name"; sed 's/^/# /' "$T/errors"; } >>"$T/cases"
+    : >"$T/out"
+    while read -r cases_line; do
+        case $cases_line in
+        "ok "*) result 0 "${cases_line#ok }" ;;
+        "not ok "*) result 1 "${cases_line#not ok }" ;;
+        *) echo "$cases_line" ;;
+        esac
+    done <"$T/cases"
 }
 
 # Wait until COMMAND succeeds, at most SECONDS.

@@ -5,15 +5,8 @@
 command -v python3 >/dev/null || skip_all "python3 is not installed"
 src=${VOLNFS_SRC:-.}
 ok "starts" server_start --cache-size 64M --debug
-PYTHONPATH=$src/tests/lib:$src/tests/grants python3 -B "$src/tests/grants/attacks.py" "$PORT" "$VOLNFS" "$T/store" \
-    "$T/log" >"$T/cases" 2>"$T/errors" || { echo "not ok the attacks end"; cat "$T/errors"; } >>"$T/cases"
-while read -r line; do
-    case $line in
-    "ok "*) ok "${line#ok }" true ;;
-    "not ok "*) not_ok "${line#not ok }" true ;;
-    *) echo "$line" ;;
-    esac
-done <"$T/cases"
+export PYTHONPATH="$src/tests/lib:$src/tests/grants"
+cases_from "the attacks end" python3 -B "$src/tests/grants/attacks.py" "$PORT" "$VOLNFS" "$T/store" "$T/log"
 is "groups" "$(grep -c '^ok' "$T/cases")" "10"
 ok "the server ends" server_stop
 done_testing
