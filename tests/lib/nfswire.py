@@ -232,6 +232,17 @@ def handle(c, *names):
     return r.results[at + 4:at + 4 + n]
 
 
+def last_handle(results):
+    """The handle that a GETFH at the end gave."""
+    got, at = u32(10) + u32(0), results.find(u32(10) + u32(0))
+    while at >= 0:
+        n, = struct.unpack_from(">I", results, at + 8)
+        if at + 12 + n + -n % 4 == len(results):  # not the same bytes elsewhere, as in the handle
+            return results[at + 12:at + 12 + n]
+        at = results.find(got, at + 1)
+    raise ValueError("no handle")
+
+
 class Client40:
     """A confirmed 4.0 client that opens files, one owner each."""
     def __init__(self, c, name):
@@ -250,10 +261,7 @@ class Client40:
         if r.status:
             return r.status, None, None
         stateid = r.results[16:32]
-        n = struct.unpack_from(">I", r.results, len(r.results) - 132)[0] if False else None
-        fh = r.results[r.results.rindex(u32(10) + u32(0)) + 8:]
-        n, = struct.unpack_from(">I", fh)
-        fh = fh[4:4 + n]
+        fh = last_handle(r.results)
         flags, = struct.unpack_from(">I", r.results, 32 + 4 + 16)
         if flags & 2:
             q = self.c.compound(0, [putfh(fh), open_confirm(stateid, 2)])
