@@ -329,7 +329,8 @@ static nfsstat4 prepare_op(struct compound *c)
     st = check_handles(c);
     if (st == NFS4_OK)
         st = access_check(c);
-    if (st != NFS4_OK)
+    c->refused = st;
+    if (st != NFS4_OK && !(c->minor == 0 && (c->row->flags & OPF_OWNER) && c->cur.set))
         return st;
     access_cred(c);
     if ((c->row->flags & OPF_CHANGES) && xdrout_left(c->req->out) < 8 + c->row->reply_bound)

@@ -71,6 +71,7 @@ struct compound {
     size_t numres_pos;
     unsigned numres;
     nfsstat4 status;          /* of the last operation */
+    nfsstat4 refused;         /* see OPF_OWNER */
     bool resumed;             /* continue with c->row, already decoded */
     bool no_cache_room;       /* the limit in force is that of the reply cache */
     struct { /* the first operation that changed something */
@@ -105,6 +106,9 @@ enum {
     OPF_ON_WAY = 128,     /* to go through to a folder */
     OPF_WRITES = 256,     /* to write */
     OPF_WRITES_SAVED = 512, /* to write, on the saved one too */
+    /* In 4.0 it is a request of an owner, which counts also when it is refused (RFC 7530 section 9.1.7): the handler runs
+     * with c->refused set, takes the owner's turn and answers that. */
+    OPF_OWNER = 1024,
 };
 struct op_row {
     const char *name;

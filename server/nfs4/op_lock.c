@@ -3,6 +3,7 @@
  * 18.10 to 18.12). A blocking lock type is tried like the others: the client asks again, in 4.1+ when it is
  * told to.
  */
+#include <stddef.h>
 #include <string.h>
 
 #include "server/nfs4/fh.h"
@@ -44,11 +45,18 @@ static nfsstat4 fill_denied(struct compound *c, const struct lock_denied *d, LOC
     return NFS4ERR_DENIED;
 }
 
-/* What is kept of a 4.0 LOCK or LOCKU for a repetition. */
+/* What is kept of a 4.0 LOCK for a repetition: as far as the status needs it, for there are many owners. */
 struct kept {
     stateid4 stateid;
     struct lock_denied denied;
 };
+
+static size_t kept_size(const struct kept *kept, nfsstat4 status)
+{
+    if (status == NFS4ERR_DENIED)
+        return offsetof(struct kept, denied.owner) + kept->denied.owner_len;
+    return status ? 0 : sizeof kept->stateid;
+}
 
 static nfsstat4 run_lock(struct compound *c, LOCK4args *args, struct lock_request *r)
 {
@@ -116,10 +124,12 @@ nfsstat4 op_lock(struct compound *c, LOCK4args *args, LOCK4res *res)
         if (status)
             return status;
     }
-    if (oc.replay) {
+    if (c->refused) {
+        status = c->refused;
+    } else if (oc.replay) {
         status = oc.status;
-        if (oc.reply_len == sizeof *kept)
-            memcpy(kept, oc.reply, sizeof *kept);
+        if (oc.reply_len && oc.reply_len <= sizeof *kept)
+            memcpy(kept, oc.reply, oc.reply_len);
     } else {
         status = run_lock(c, args, r);
         kept->stateid = r->stateid;
@@ -127,7 +137,7 @@ nfsstat4 op_lock(struct compound *c, LOCK4args *args, LOCK4res *res)
             kept->denied = r->denied;
     }
     if (c->minor == 0)
-        owner_end(c->srv->state, &oc, status, kept, sizeof *kept);
+        owner_end(c->srv->state, &oc, status, kept, kept_size(kept, status));
     if (status == NFS4ERR_DENIED)
         return fill_denied(c, &kept->denied, &res->LOCK4res_u.denied);
     if (status)
@@ -194,7 +204,9 @@ nfsstat4 op_locku(struct compound *c, LOCKU4args *args, LOCKU4res *res)
         if (status)
             return status;
     }
-    if (oc.replay) {
+    if (c->refused) {
+        status = c->refused;
+    } else if (oc.replay) {
         status = oc.status;
         if (oc.reply_len == sizeof sid)
             memcpy(&sid, oc.reply, sizeof sid);
@@ -203,7 +215,7 @@ nfsstat4 op_locku(struct compound *c, LOCKU4args *args, LOCKU4res *res)
         sid = r->stateid;
     }
     if (c->minor == 0)
-        owner_end(c->srv->state, &oc, status, &sid, sizeof sid);
+        owner_end(c->srv->state, &oc, status, &sid, status ? 0 : sizeof sid);
     if (status)
         return status;
     res->LOCKU4res_u.lock_stateid = sid;

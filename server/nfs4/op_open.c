@@ -508,7 +508,9 @@ nfsstat4 op_open(struct compound *c, OPEN4args *args, OPEN4res *res)
             return status;
         o->req.oc = &o->oc;
     }
-    if (o->oc.replay) {
+    if (c->refused) {
+        status = c->refused;
+    } else if (o->oc.replay) {
         status = replay_open(o, kept);
     } else {
         status = run_open(o, &kept->ok);
@@ -520,7 +522,7 @@ nfsstat4 op_open(struct compound *c, OPEN4args *args, OPEN4res *res)
         }
     }
     if (c->minor == 0)
-        owner_end(c->srv->state, &o->oc, status, kept, sizeof *kept);
+        owner_end(c->srv->state, &o->oc, status, kept, status ? 0 : sizeof *kept);
     if (!status) {
         res->OPEN4res_u.resok4 = kept->ok;
         compound_set_cur(c, &o->obj, &o->acc);
@@ -584,7 +586,7 @@ static nfsstat4 change_open(struct compound *c, struct change *ch, stateid4 *out
         status = run_change(c, ch, out);
     }
     if (c->minor == 0)
-        owner_end(c->srv->state, &oc, status, out, sizeof *out);
+        owner_end(c->srv->state, &oc, status, out, status ? 0 : sizeof *out);
     if (!status)
         compound_stateid_out(c, out);
     return status;

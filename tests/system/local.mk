@@ -42,6 +42,7 @@ SYSTEM_TESTS = \
     tests/system/0870-admin-grants.t \
     tests/system/0871-admin-grants-attacks.t \
     tests/system/0872-admin-grants-shim.t \
+    tests/system/0873-admin-grants-held.t \
     tests/system/0890-admin-readme.t
 KERNEL_TESTS = \
     tests/system/0400-kernel-workflow.t \
@@ -66,5 +67,5 @@ TESTS += $(SYSTEM_TESTS) $(KERNEL_TESTS)
 EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/nfswire.py tests/lib/servers.py tests/lib/summary.py \
     tests/uml/uml.py tests/uml/powered.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py tests/workflow/shim.py \
     tests/shim/programs.sh tests/shim/python.py
-EXTRA_DIST += tests/grants/attacks.py tests/grants/matrix.py tests/grants/wire.py
+EXTRA_DIST += tests/grants/attacks.py tests/grants/held.py tests/grants/matrix.py tests/grants/wire.py
 EXTRA_DIST += tests/shim/badmem.py tests/shim/killed.py tests/shim/moved.py tests/shim/races.py tests/shim/recovery.py
