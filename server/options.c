@@ -387,7 +387,7 @@ static void print_help(FILE *to)
           "      --max-client-connections N, --max-client-requests N\n"
           "                            of one address: connections (half of all), requests under way (4096)\n"
           "      --max-client-opens N, --max-client-locks N\n"
-          "                            of one client: opens (262144), locked ranges (65536)\n"
+          "                            of one client: opens, locked ranges (65536)\n"
           "      --max-user-requests N, --max-user-opens N, --max-user-locks N\n"
           "                            of all volumes of one user: requests under way (16384), opens and\n"
           "                            locked ranges (524288)\n"

@@ -223,6 +223,54 @@ int client_evict_locked(struct state *s, struct client *cl, bool may_block, nfss
     return 1;
 }
 
+/* Does the client hold opens in this user's volumes? 0: anything. */
+static bool holds_of(const struct client *cl, uint64_t user)
+{
+    if (!user)
+        return cl->nopens || cl->ndelegs;
+    list_for_each (it, &cl->stids) {
+        const struct stid *st = list_entry(it, struct stid, in_client);
+
+        if (st->kind == STID_OPEN && user_id(container_of(st, struct open_state, st)->user) == user)
+            return true;
+    }
+    return false;
+}
+
+struct client *client_silent_locked(struct state *s, uint64_t user)
+{
+    struct client *found = NULL;
+
+    list_for_each (it, &s->all) {
+        struct client *cl = list_entry(it, struct client, in_all);
+
+        if (cl->confirmed && !client_pinned(cl) && client_expired_locked(s, cl) &&
+            (!found || cl->renewed < found->renewed) && holds_of(cl, user))
+            found = cl;
+    }
+    return found;
+}
+
+int client_make_room_locked(struct state *s, uint64_t user, bool may_block, nfsstat4 *err)
+{
+    bool full = s->stids.count >= STATE_STIDS_MAX || s->owners.count >= STATE_OWNERS_MAX ||
+                s->nranges + 2 > STATE_RANGES_MAX;
+    uint64_t now;
+    struct client *cl;
+
+    *err = NFS4_OK;
+    if (!full && user_fits(s->users, user))
+        return 0;
+    now = clock_mono_ms();
+    if (now < s->no_room_until)
+        return 0;
+    cl = client_silent_locked(s, full ? 0 : user);
+    if (cl)
+        return client_evict_locked(s, cl, may_block, err);
+    s->no_room_until = now + NO_ROOM_MS;
+    return 0;
+}
+
 uint64_t client_mark(struct state *s, uint64_t clientid)
 {
     static const uint8_t key[16];

@@ -8,8 +8,8 @@
  *    with its ranges, a file with its last open.
  * 3. What must run without the lock (dropping a hold or a connection) is put on state.trash and run by
  *    st_unlock().
- * 4. A client whose lease ran out keeps its state until somebody conflicts with it (client_evict_locked) or
- *    a day has passed (a delegation that is to come back counts as a conflict). `going` says that its durable record is being removed: it is refused from then on.
+ * 4. A client whose lease ran out keeps its state until somebody conflicts with it (client_evict_locked), until the room
+ *    is needed (client_make_room_locked, STATE_COURTEOUS) or a day has passed (a delegation that is to come back counts as a conflict). `going` says that its durable record is being removed: it is refused from then on.
  */
 #ifndef VOLNFS_STATE_INTERNAL_H
 #define VOLNFS_STATE_INTERNAL_H
@@ -33,13 +33,14 @@
 enum {
     CLIENTS_MAX = 20000,
     CLIENT_SESSIONS_MAX = 64,
-    CLIENT_OPENS_MAX = 262144,
+    CLIENT_OPENS_MAX = 65536,
     CLIENT_OWNERS_MAX = 131072,
     CLIENT_RANGES_MAX = 65536,
     /* Of all clients together: a hostile one has as many names as it likes. */
     STATE_OWNERS_MAX = 262144,
-    STATE_STIDS_MAX = 1048576,
+    STATE_STIDS_MAX = 1048576, /* an open costs some 350 bytes, the first lock of an owner 350, a range 64 */
     STATE_RANGES_MAX = 1048576,
+    STATE_COURTEOUS = 262144,  /* stateids; beyond, silent clients do not keep what they have for a day */
     STATE_KEPT_MAX = 256 << 20, /* bytes that replies in the slots of all sessions may come to */
     CLIENT_DELEGS_MAX = 16384, /* three times what a Linux client keeps by itself */
     CLIENT_WAITS_MAX = 256,    /* blocking locks that wait; more are polled for */
@@ -48,6 +49,7 @@ enum {
     SEEN_SLOTS = 16384,
 };
 #define COURTESY_MS (24ull * 3600 * 1000)
+#define NO_ROOM_MS  1000u /* how long nobody is looked for who could make room, once nobody was found */
 
 struct trash {
     struct trash *next;
@@ -76,6 +78,7 @@ struct state {
     uint32_t next_client;
     unsigned nranges; /* of all clients */
     uint64_t kept;    /* bytes that all sessions' slots may come to */
+    uint64_t no_room_until;
     bool slots_told;  /* that sessions get fewer; once, for clients can bring it about */
     struct users *users;
     struct trash *trash;
@@ -277,6 +280,12 @@ void client_destroy_locked(struct state *s, struct client *cl);
 /* Removes a client with its durable record. 1: it is gone, the lock was dropped meanwhile: look at everything
  * again. 0: nothing was done, status in *err (STATE_BLOCK, NFS4ERR_DELAY). */
 int client_evict_locked(struct state *s, struct client *cl, bool may_block, nfsstat4 *err);
+/* The client that was silent longest of those whose lease ran out and who hold opens in this user's volumes (0: in any); or
+ * NULL. */
+struct client *client_silent_locked(struct state *s, uint64_t user);
+/* Before an open, owner or lock in this user's volumes is made: where a limit of all clients together, or of the user, is
+ * reached, whoever was silent longest goes. As client_evict_locked; *err is NFS4_OK if there is room, or nobody to go. */
+int client_make_room_locked(struct state *s, uint64_t user, bool may_block, nfsstat4 *err);
 /* Removes the durable record only: the client cannot reclaim what it has now. Drops the lock meanwhile: look at
  * everything again. False: not now. */
 bool client_forget_locked(struct state *s, struct client *cl);

@@ -216,6 +216,10 @@ again:
             wait_add_locked(s, r, cl, os->file, owner, owner_len, end);
         goto out;
     }
+    if (client_make_room_locked(s, user_id(os->user), may_block, &status))
+        goto again;
+    if (status)
+        goto out;
     status = cl->minor ? NFS4ERR_DELAY : NFS4ERR_RESOURCE;
     if (cl->nranges + 2 > s->conf.max_locks || s->nranges + 2 > STATE_RANGES_MAX ||
         s->stids.count >= STATE_STIDS_MAX) {

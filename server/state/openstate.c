@@ -233,6 +233,10 @@ again:
         }
         goto out;
     }
+    if (client_make_room_locked(s, r->user, may_block, &status))
+        goto again;
+    if (status)
+        goto out;
     if (!o) {
         o = owner_make_locked(s, cl, OWNER_OPEN, r->owner, r->owner_len, &status);
         if (!o)

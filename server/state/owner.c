@@ -124,6 +124,7 @@ nfsstat4 owner_begin(struct state *s, uint64_t clientid, const void *owner, size
 
     memset(oc, 0, sizeof *oc);
     st_lock(s);
+again:
     status = client_use_locked(s, clientid, 0, &cl);
     if (status)
         goto out;
@@ -146,6 +147,13 @@ nfsstat4 owner_begin(struct state *s, uint64_t clientid, const void *owner, size
         o = NULL;
     }
     if (!o) {
+        if (client_make_room_locked(s, 0, may_block, &status))
+            goto again;
+        if (status) {
+            if (status != STATE_BLOCK)
+                status = NFS4ERR_RESOURCE; /* this does not count */
+            goto out;
+        }
         o = owner_make_locked(s, cl, OWNER_OPEN, owner, len, &status);
         if (!o)
             goto out;

@@ -121,8 +121,8 @@ static void trim_owners_locked(struct state *s, struct client *cl, uint64_t now)
     }
 }
 
-/* One client that should go by itself, or NULL: unconfirmed ones, silent ones without state, and those that were
- * silent for a day. */
+/* One client that should go by itself, or NULL: unconfirmed ones, silent ones without state, those that were silent for
+ * a day, and while there is much state in all, whoever was silent longest. */
 static struct client *overdue_locked(struct state *s, uint64_t now)
 {
     list_for_each_safe (it, &s->all) {
@@ -138,7 +138,7 @@ static struct client *overdue_locked(struct state *s, uint64_t now)
             cl->renewed + COURTESY_MS < now)
             return cl;
     }
-    return NULL;
+    return s->stids.count > STATE_COURTEOUS ? client_silent_locked(s, 0) : NULL;
 }
 
 /* How long a client's record outlives its last open: many programs open one file after another. Also far longer

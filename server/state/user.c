@@ -127,6 +127,25 @@ bool user_take(struct users *us, uint64_t id, enum user_kind kind, struct user *
     return ok;
 }
 
+bool user_fits(struct users *us, uint64_t id)
+{
+    const struct user *u;
+    bool fits;
+
+    if (!id)
+        return true;
+    pthread_mutex_lock(&us->lock);
+    u = find(us, id, htab_hash_u64(id));
+    fits = !u || (u->used[USER_OPENS] < us->max[USER_OPENS] && u->used[USER_LOCKS] + 2 <= us->max[USER_LOCKS]);
+    pthread_mutex_unlock(&us->lock);
+    return fits;
+}
+
+uint64_t user_id(const struct user *u)
+{
+    return u ? u->id : 0;
+}
+
 bool user_room(struct users *us, struct user *u, enum user_kind kind, unsigned n)
 {
     bool ok;

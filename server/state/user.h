@@ -26,6 +26,9 @@ void users_set_limits(struct users *us, const uint32_t max[USER_KINDS]);
 /* Takes one for the user of this id, 0: for nobody (*out is NULL then, which the others take). False: the limit is
  * reached, or memory. */
 bool user_take(struct users *us, uint64_t id, enum user_kind kind, struct user **out);
+/* Are there an open and two ranges left for the user of this id (0: nobody)? Nothing is counted. */
+bool user_fits(struct users *us, uint64_t id);
+uint64_t user_id(const struct user *u); /* 0 of NULL */
 /* May n more be taken? Counts as a refusal if not. */
 bool user_room(struct users *us, struct user *u, enum user_kind kind, unsigned n);
 /* Takes n more of what user_room allowed, or gives back -n. u is dead when it has nothing left. */

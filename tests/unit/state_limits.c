@@ -7,9 +7,10 @@
 
 /* As in server/state/internal.h. */
 #define CLIENTS 20000u
-#define OPENS   262144u
+#define OPENS   65536u
 #define OWNERS  131072u
 #define RANGES  65536u
+#define COURTEOUS 262144u
 
 static void counted(struct state *s, unsigned opens, unsigned owners)
 {
@@ -53,6 +54,7 @@ static void test_owners(void **unused)
 
     forget_rows();
     s = boot();
+    state_set_limits(s, OWNERS + 9, 0);
     a = client41(s, "a", verf1, true);
     for (unsigned i = 1; i <= OWNERS; i++) {
         snprintf(name, sizeof name, "o%u", i);
@@ -211,6 +213,77 @@ static void test_user(void **unused)
     state_free(s);
 }
 
+/* Where a limit is reached, those make room whose lease ran out, the one that was silent longest first; nobody else. */
+static void test_silent(void **unused)
+{
+    static const uint32_t max[USER_KINDS] = {9, 3, 9};
+    struct lock_request l = {.minor = 1, .file = {1, 5}, .new_owner = true, .write = true, .owner = "l",
+                             .owner_len = 1, .length = 1};
+    stateid4 sid;
+    struct state *s;
+    uint64_t a, b, c, d, other;
+
+    forget_rows();
+    s = boot();
+    users_set_limits(state_users(s), max);
+    other = client41(s, "other", verf1, true);
+    assert_int_equal(open_of(s, other, 8, 4, &sid), NFS4_OK);
+    clock_test_advance(1000);
+    a = client41(s, "a", verf1, true);
+    assert_int_equal(open_of(s, a, 9, 1, &sid), NFS4_OK);
+    clock_test_advance(1000);
+    b = client41(s, "b", verf1, true);
+    assert_int_equal(open_of(s, b, 9, 2, &sid), NFS4_OK);
+    clock_test_advance(60000);
+    d = client41(s, "d", verf1, true);
+    assert_int_equal(open_of(s, d, 9, 3, &sid), NFS4_OK);
+    clock_test_advance(40000);
+    c = client41(s, "c", verf1, true);
+    assert_int_equal(open_of(s, c, 9, 5, &l.stateid), NFS4_OK); /* a goes, not other */
+    assert_int_equal(client_renew40(s, a), NFS4ERR_EXPIRED);
+    counted(s, 4, 4);
+    assert_int_equal(open_of(s, c, 9, 6, &sid), NFS4_OK); /* b goes */
+    counted(s, 4, 3);
+    assert_int_equal(open_of(s, c, 9, 7, &sid), NFS4ERR_NOSPC); /* d's lease is good */
+    clock_test_advance(60000);
+    assert_int_equal(open_of(s, c, 9, 5, &sid), NFS4_OK); /* c's is now; and d goes */
+    l.stateid = sid;
+    l.client = c;
+    for (l.offset = 0; l.offset < 16; l.offset += 2, l.new_owner = false)
+        assert_int_equal(lock_set(s, &l, true), NFS4_OK);
+    assert_int_equal(lock_set(s, &l, true), NFS4ERR_DELAY);
+    /* other was silent all the time, and nobody wanted anything of it */
+    assert_int_equal(open_of(s, other, 8, 4, &sid), NFS4_OK);
+    state_free(s);
+}
+
+/* Much that silent clients hold does not stay for a day. */
+static void test_courtesy(void **unused)
+{
+    struct state *s;
+    stateid4 sid;
+    uint64_t a, b;
+
+    forget_rows();
+    s = boot();
+    state_set_limits(s, COURTEOUS + 9, 0);
+    b = client41(s, "b", verf1, true);
+    assert_int_equal(open41(s, b, "o", 1, 1, 0, false, &sid), NFS4_OK);
+    clock_test_advance(1000);
+    a = client41(s, "a", verf1, true);
+    for (unsigned i = 1; i < COURTEOUS; i++)
+        if (open41(s, a, "o", i, 1, 0, false, &sid))
+            fail_msg("open %u", i);
+    clock_test_advance(100000);
+    state_tick(s);
+    counted(s, COURTEOUS, 2);
+    assert_int_equal(open41(s, a, "o", COURTEOUS, 1, 0, false, &sid), NFS4_OK);
+    clock_test_advance(100000);
+    state_tick(s);
+    counted(s, COURTEOUS, 1); /* the one that was silent longest is enough */
+    state_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,6 +292,8 @@ int main(void)
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_clients),
         cmocka_unit_test(test_user),
+        cmocka_unit_test(test_silent),
+        cmocka_unit_test(test_courtesy),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
