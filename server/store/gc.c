@@ -5,7 +5,8 @@
  *
  * G1 Only settled packs are touched: those below every pack that is being appended to or that something not
  *    committed may refer to (packs_settled; appenders and uncommitted ops hold packrefs). What the index says of
- *    such a pack's live bytes, read after that, is all there is.
+ *    such a pack's live bytes, read after that, is all there is. The open pack of a quiet volume is ended when much of it
+ *    is dead, so that it settles.
  * G2 A copy is a record appended to the current pack; the chunk's row moves by an OP_MOVE in the order of all other
  *    ops, and only if the chunk still is where it was copied from. Whoever freed or moved it meanwhile has won, and
  *    the copy is dead bytes. Like every op with a pack it is committed after that pack's sync (T3).
@@ -49,7 +50,8 @@
 #define READER_MIN   128u
 #define FREE_MS      30000u       /* without changes, the pages of a volume go */
 #define SHRINK_PAGES 256u
-#define SLACK        1u           /* packs full of dead bytes that nobody minds */
+#define SLACK        1u           /* packs full of dead bytes that nobody minds while the volume changes; */
+#define QUIET_SLACK  (1u << 20)   /* when it is quiet, so many bytes and a quarter of the live ones */
 
 struct gc {
     struct volume *vol;
@@ -218,13 +220,19 @@ static uint64_t copy_space(struct volume *v)
     return space > keep ? space - keep : 0;
 }
 
-/* The pack with the smallest live part if that is worth copying: less than half; in a quiet volume that takes more
- * than 1.5 times its live bytes, less than three quarters. */
+/* In a quiet volume: is there more dead than is worth bearing? */
+static bool too_much(uint64_t size, uint64_t live)
+{
+    return size > live + live / 4 + QUIET_SLACK;
+}
+
+/* The pack with the smallest live part if that is worth copying: less than half; in a quiet volume of which too much is
+ * dead, less than three quarters. */
 static uint32_t choose(struct gc *g, const struct look *k, bool quiet)
 {
     struct volume *v = g->vol;
-    uint64_t space = copy_space(v), slack = SLACK * v->e->pack_size;
-    bool hard = quiet && k->size > k->live + k->live / 2 + slack;
+    uint64_t space = copy_space(v);
+    bool hard = quiet && too_much(k->size, k->live);
     const struct pack_info *best = NULL;
 
     for (size_t i = 0; i < k->count; i++) {
@@ -239,6 +247,38 @@ static uint32_t choose(struct gc *g, const struct look *k, bool quiet)
     return best ? best->pack : 0;
 }
 
+static bool note_pack(void *arg, uint32_t pack, uint64_t live)
+{
+    struct pack_info *p = arg;
+
+    if (pack == p->pack)
+        p->live = live;
+    return pack < p->pack;
+}
+
+/* The pack that is open for appending is nobody's victim (G1). Of a quiet volume it may hold most of what is dead: then
+ * it is ended, unless something not committed refers to it. */
+static int end_open_pack(struct gc *g)
+{
+    struct volume *v = g->vol;
+    struct pack_info p = {.pack = packset_current(v->ps)};
+    bool used = false;
+    int r;
+
+    p.size = p.pack ? packset_open_bytes(v->ps, p.pack) : 0;
+    if (!p.size)
+        return 0;
+    pthread_mutex_lock(&v->lock);
+    for (size_t i = 0; i < v->npackrefs; i++)
+        used |= v->packrefs[i].pack == p.pack;
+    pthread_mutex_unlock(&v->lock);
+    r = used ? 0 : index_list_packs(v->ix, note_pack, &p);
+    if (used || r < 0 || !too_much(p.size, p.live))
+        return r;
+    packset_retire(v->ps, p.pack);
+    return packset_sync(v->ps);
+}
+
 /* Removes what is dead and chooses a victim. *idle: there was nothing to do. Milliseconds until the next step, or
  * -errno. */
 static int look_at_packs(struct gc *g, bool quiet, bool *idle)
@@ -247,8 +287,10 @@ static int look_at_packs(struct gc *g, bool quiet, bool *idle)
     char *dir = packs_dir(v);
     struct look k = {0};
     uint64_t t0 = clock_mono_ms(), seen;
-    int r, n;
+    int n, r = quiet ? end_open_pack(g) : 0;
 
+    if (r < 0)
+        goto out;
     pthread_mutex_lock(&v->lock);
     k.below = packs_settled(v);
     seen = v->committed;
@@ -402,19 +444,10 @@ static void end_victim(struct gc *g)
 }
 
 /* All records are copied and the moves committed: is the pack empty? */
-static bool note_victim(void *arg, uint32_t pack, uint64_t live)
-{
-    struct pack_info *p = arg;
-
-    if (pack == p->pack)
-        p->live = live;
-    return pack < p->pack;
-}
-
 static int finish_victim(struct gc *g)
 {
     struct pack_info p = {.pack = g->victim};
-    int r = index_list_packs(g->vol->ix, note_victim, &p);
+    int r = index_list_packs(g->vol->ix, note_pack, &p);
 
     if (r < 0)
         return r;

@@ -455,6 +455,22 @@ uint32_t packset_current(struct packset *ps)
     return pack;
 }
 
+void packset_retire(struct packset *ps, uint32_t pack)
+{
+    pthread_mutex_lock(&ps->lock);
+    if (ps->cur && ps->cur->pack == pack)
+        pack_retire_locked(ps, ps->cur);
+    pthread_mutex_unlock(&ps->lock);
+}
+
+uint64_t packset_open_bytes(struct packset *ps, uint32_t pack)
+{
+    pthread_mutex_lock(&ps->lock);
+    uint64_t bytes = ps->cur && ps->cur->pack == pack ? ps->cur->tail : 0;
+    pthread_mutex_unlock(&ps->lock);
+    return bytes;
+}
+
 uint32_t packset_next(struct packset *ps)
 {
     pthread_mutex_lock(&ps->lock);

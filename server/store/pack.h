@@ -39,6 +39,10 @@ int packset_read_record(struct packset *ps, const struct chunk *c, void *buf, ui
 int packset_delete(struct packset *ps, uint32_t pack);
 /* The pack now open for appending (0 = none), and the lowest number not used yet. */
 uint32_t packset_current(struct packset *ps);
+/* Ends that pack, if it is `pack`: the next append begins another one, and the next packset_sync seals this one. */
+void packset_retire(struct packset *ps, uint32_t pack);
+/* Bytes in that pack, 0 if it is not `pack`. */
+uint64_t packset_open_bytes(struct packset *ps, uint32_t pack);
 uint32_t packset_next(struct packset *ps);
 /* Total bytes of pack files. */
 uint64_t packset_bytes(struct packset *ps);
