@@ -43,6 +43,8 @@
 #define QUIET_RATE   (128u << 20) /* bytes per second then */
 #define BUSY_RATE    (16u << 20)  /* else, */
 #define BUSY_RATE_2  (64u << 20)  /* from 1.5 times the live bytes on; from 1.8 times on there is no limit */
+#define BUSY_PAUSE   15u          /* a step is followed by a pause of so many times what it took, */
+#define QUIET_PAUSE  1u
 #define LOOK_SHARE   50u          /* looking takes at most 1/50 of the time */
 #define WRITERS_KIB  65536u       /* all pages that SQLite keeps for writers of changing volumes together, */
 #define READERS_KIB  8192u        /* and for each one of the up to 8 readers of all volumes, */
@@ -462,15 +464,18 @@ static int finish_victim(struct gc *g)
 
 /* --- steps --- */
 
-static unsigned pace(const struct gc *g, bool quiet, uint64_t bytes)
+/* The pause after a step that began at t0 (ns) and wrote so many bytes. Where these are small pieces it is the processor that
+ * others want. */
+static unsigned pace(const struct gc *g, bool quiet, uint64_t bytes, uint64_t t0)
 {
     uint64_t rate = quiet ? QUIET_RATE : BUSY_RATE, slack = SLACK * g->vol->e->pack_size;
+    uint64_t pause = (clock_mono_ns() - t0) / 1000000u * (quiet ? QUIET_PAUSE : BUSY_PAUSE);
 
     if (g->size * 5 > g->live * 9 + slack * 5)
         return 0;
     if (!quiet && g->size * 2 > g->live * 3 + slack * 2)
         rate = BUSY_RATE_2;
-    return (unsigned)(bytes * 1000 / rate);
+    return (unsigned)(bytes * 1000 / rate > pause ? bytes * 1000 / rate : pause);
 }
 
 /* Did others than ourselves leave the volume alone? */
@@ -493,6 +498,7 @@ static bool is_quiet(struct gc *g, uint64_t committed)
 static int step(struct gc *g, bool hard, bool all, bool *idle)
 {
     struct volume *v = g->vol;
+    uint64_t t0 = clock_mono_ns(), before;
     bool quiet, large, failed;
     int r;
 
@@ -508,8 +514,10 @@ static int step(struct gc *g, bool hard, bool all, bool *idle)
     }
     g->turn = (g->turn + 1) % 3;
     if (g->turn == 1 && repack_due(g->repack, quiet, all)) {
+        before = repack_txg(g->repack);
         r = repack_step(g->repack, all);
-        return r < 0 ? r : (int)pace(g, quiet, (uint64_t)r) + 1;
+        g->own += repack_txg(g->repack) != before;
+        return r < 0 ? r : (int)pace(g, quiet, (uint64_t)r, t0) + 1;
     }
     if (g->turn == 2 && !hard && scrub_running(g->scrub)) {
         r = scrub_step(g->scrub);
@@ -538,7 +546,7 @@ static int step(struct gc *g, bool hard, bool all, bool *idle)
         r = copy_batch(g);
         if (r < 0) /* the rest stays for another time */
             end_victim(g);
-        return r < 0 ? r : (int)pace(g, quiet, (uint64_t)r);
+        return r < 0 ? r : (int)pace(g, quiet, (uint64_t)r, t0);
     }
     if (g->wait > v->committed)
         return (int)WAIT_MS;
