@@ -6,7 +6,8 @@
 Attackers: forged (handles, random and bit-flipped), malformed (mutated fuzz seeds), slowloris (records that trickle,
 replies not read), flood (connections), huge (counts of READDIR, LOCK and OPEN), slots (sessions). They run at low
 priority, as other machines would not take this one's processors. The server must not die, its memory must stay flat,
-no forged handle may be taken, and the normal client's 99th percentile must stay within R times its quiet value.
+no forged handle may be taken, and the normal client's 99th percentile must stay within R times its quiet value; with --ratio 0, for a machine
+that does other things, too, within five seconds.
 """
 import argparse
 import glob
@@ -32,7 +33,7 @@ BADHANDLE, STALE = 10001, 70
 NFS_OK = 0
 
 
-def dial(port, source, timeout=10):
+def dial(port, source, timeout=60):
     s = socket.socket()
     s.settimeout(timeout)
     s.bind((source, 0))
@@ -43,7 +44,7 @@ def dial(port, source, timeout=10):
 def conn(port, source):
     """A nfswire.Conn from a source address."""
     c = w.Conn.__new__(w.Conn)
-    c.s = dial(port, source, 30)
+    c.s = dial(port, source)
     c.xid = random.getrandbits(32)
     return c
 
@@ -137,7 +138,7 @@ def malformed(a):
                     raise ConnectionError
             except (socket.timeout, BlockingIOError):
                 pass
-            c.settimeout(10)
+            c.settimeout(60)
         except OSError:
             closed += 1
             drop(c)
@@ -389,8 +390,8 @@ def run(args, folder):
             del children[pid]
             case("%s came to its end" % name, status == 0, status)
         attacked = p99(took)
-        case("quiet p99 %.2f ms, attacked %.2f ms: within %g times" % (quiet, attacked, args.ratio),
-             attacked <= max(quiet * args.ratio, 1), "")
+        limit = max(quiet * args.ratio, 1) if args.ratio else 5000
+        case("quiet p99 %.2f ms, attacked %.2f ms: within %.0f ms" % (quiet, attacked, limit), attacked <= limit)
         # What the limits allow is taken within the first minute; what there is in the second may not become more.
         print("memory in MiB, every ten seconds: %s" % " ".join("%d" % (k // 1024) for k in rss[::10]))
         settled = max(k for t, k in zip(at, rss) if t >= min(60, args.seconds / 2))

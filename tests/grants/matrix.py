@@ -237,16 +237,30 @@ for obj, places in OBJECTS:
 # Ends: the same as a revocation, without anybody's doing.
 s = At(addr, "127.9.0.3")
 other = At(addr, "127.77.0.2")
-cli.grant("127.9.0.0/16", "alice/v1", "--expires", "2s")
+
+
+def until_the_end(s, network, span, what):
+    """What is granted for so long, all of it used."""
+    grant = cli.grant(network, "alice/v1", "--expires", "%ds" % span)
+    ident, secret = cli.token("alice/v1", "--subpath", "runs/42", "--expires", "%ds" % span)
+    nets, toks = handles(s, PATHS["v1"]), handles(other, (b"token", secret))
+    try_all("before the end" + what, s, nets, WRITE, "v1")
+    try_all("token before its end" + what, other, toks, WRITE, "folder")
+    st, _ = s.run([putfh(nets["f"]), open_fh(s, 3), getfh()])
+    stateid = s.reply.results[44 + 8 + 8:44 + 8 + 8 + 16]
+    cases.want("an open file" + what, s.run([putfh(nets["f"]), read(stateid, 0, 10)])[0], 0)
+    return grant, ident, secret, nets, toks, stateid
+
+
+# How long that takes here and now, and with it how soon an end can come after it.
+began = time.monotonic()
+grant, ident, *_ = until_the_end(At(addr, "127.10.0.3"), "127.10.0.0/16", 3600, ", rehearsed")
+span = 2 + int(4 * (time.monotonic() - began))
+cli("revoke", grant)
+cli("revoke", ident)
 folder = cli.grant("127.9.0.0/16", "alice/v2", "--ro")
-_, secret = cli.token("alice/v1", "--subpath", "runs/42", "--expires", "2s")
-nets, toks = handles(s, PATHS["v1"]), handles(other, (b"token", secret))
-try_all("before the end", s, nets, WRITE, "v1")
-try_all("token before its end", other, toks, WRITE, "folder")
-st, _ = s.run([putfh(nets["f"]), open_fh(s, 3), getfh()])
-stateid = s.reply.results[44 + 8 + 8:44 + 8 + 8 + 16]
-cases.want("an open file", s.run([putfh(nets["f"]), read(stateid, 0, 10)])[0], 0)
-time.sleep(2.1)
+_, _, secret, nets, toks, stateid = until_the_end(s, "127.9.0.0/16", span, "")
+time.sleep(span + 0.1)
 try_all("after the end", s, nets, NOTHING, "v1")
 try_all("token after its end", other, toks, NOTHING, "folder")
 for ops in ([read(stateid, 0, 10)], [write(stateid, 0, 2, b"q")], [lockt(s.client)]):

@@ -164,7 +164,7 @@ class Reply:
 
 
 class Conn:
-    def __init__(self, addr, timeout=20, source=None):
+    def __init__(self, addr, timeout=60, source=None):
         """source: the address to come from, such as 127.0.0.2."""
         self.s = socket.create_connection(addr, timeout, source and (source, 0)) if isinstance(addr, tuple) else socket.socket(socket.AF_UNIX)
         if not isinstance(addr, tuple):
@@ -209,7 +209,7 @@ class Conn:
     def close(self):
         self.s.close()
 
-    def closed(self, seconds=20):
+    def closed(self, seconds=60):
         """True once the server has closed the connection."""
         self.s.settimeout(seconds)
         try:
@@ -295,7 +295,7 @@ def rss_kb(pid):
     return 0
 
 
-def alive(addr, seconds=10):
+def alive(addr, seconds=60):
     """Does a new client get an answer in time? Returns the seconds it took, or None."""
     t = time.monotonic()
     try:

@@ -98,7 +98,7 @@ server_start() {
     : >"$T/ready"
     "$VOLNFSD" --store "$T/store" --listen "127.0.0.1:$PORT" "$@" >"$T/ready" 2>>"$T/log" &
     server_pid=$!
-    if wait_for 30 server_ready && grep -q 'ready: ' "$T/ready"; then
+    if wait_for 120 server_ready && grep -q 'ready: ' "$T/ready"; then
         PORT=$(sed -n 's/.*ready: .*:\([0-9]*\)$/\1/p' "$T/ready")
         return 0
     fi

@@ -30,11 +30,16 @@ def kill(pid, wait=True):
         os.waitpid(pid, 0)
 
 
-def within(name, seconds, lock):
+# It takes two seconds at most where nothing else is going on; without the client's doing it would be the lease of 90 s, or
+# until the holder wakes.
+SOON = 45
+
+
+def within(name, lock):
     start = time.monotonic()
     lock()
     took = time.monotonic() - start
-    if took > seconds:
+    if took > SOON:
         print(f"{name}: {took:.1f} s")
 
 
@@ -69,13 +74,13 @@ for name, hold, take in (("fcntl", hold_fcntl, fcntl.lockf), ("flock", hold_floc
     pid = spawn(hold)
     refused(name, lambda: take(f, fcntl.LOCK_EX | fcntl.LOCK_NB))
     kill(pid, wait=False)
-    within(f"{name} of a zombie", 2.2, lambda: take(f, fcntl.LOCK_EX))
+    within(f"{name} of a zombie", lambda: take(f, fcntl.LOCK_EX))
     os.waitpid(pid, 0)
     take(f, fcntl.LOCK_UN)
 
     pid = spawn(hold)
     threading.Timer(0.5, lambda: kill(pid)).start()
-    within(f"{name} while waiting", 2.8, lambda: take(f, fcntl.LOCK_EX))
+    within(f"{name} while waiting", lambda: take(f, fcntl.LOCK_EX))
     take(f, fcntl.LOCK_UN)
 
     # Killed at any moment of taking and giving back.
@@ -97,7 +102,7 @@ for name, hold, take in (("fcntl", hold_fcntl, fcntl.lockf), ("flock", hold_floc
         if pid == 0:
             busy()
         os.waitpid(pid, 0)
-        within(f"{name} in between {i}", 2.5, lambda: take(f, fcntl.LOCK_EX))
+        within(f"{name} in between {i}", lambda: take(f, fcntl.LOCK_EX))
         take(f, fcntl.LOCK_UN)
 
 # A description that two processes share: it keeps its lock while one of them lives.
@@ -108,7 +113,7 @@ kill(pid)
 time.sleep(1.5)
 refused("flock of the survivor", lambda: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB))
 g.close()
-within("flock after the survivor's close", 2.5, lambda: fcntl.flock(f, fcntl.LOCK_EX))
+within("flock after the survivor's close", lambda: fcntl.flock(f, fcntl.LOCK_EX))
 fcntl.flock(f, fcntl.LOCK_UN)
 
 # fcntl locks outlive an exec, and go with the close after it.
@@ -120,13 +125,13 @@ if pid == 0:
     fcntl.lockf(h, fcntl.LOCK_EX)
     os.set_inheritable(h, True)
     os.execlp("sh", "sh", "-c", f"echo up >ready; read x <&{r}; exec {h}>&-; echo down >ready; read x <&{r}")
-for i in range(100):
+for i in range(1200):
     if os.path.exists("ready") and open("ready").read() == "up\n":
         break
     time.sleep(0.05)
 refused("after exec", lambda: fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB))
 os.write(w, b"\n")
-within("closed after exec", 2.5, lambda: fcntl.lockf(f, fcntl.LOCK_EX))
+within("closed after exec", lambda: fcntl.lockf(f, fcntl.LOCK_EX))
 kill(pid)
 fcntl.lockf(f, fcntl.LOCK_UN)
 
@@ -151,10 +156,9 @@ pid = spawn(other)
 t = threading.Thread(target=lambda: fcntl.lockf(b, fcntl.LOCK_EX, 10))
 t.start()
 time.sleep(0.2)
-within("unlock while another thread waits", 1, lambda: fcntl.lockf(a, fcntl.LOCK_UN))
-within("lock while another thread waits", 1, lambda: fcntl.lockf(b, fcntl.LOCK_EX | fcntl.LOCK_NB, 0) if False else None)
+within("unlock while another thread waits", lambda: fcntl.lockf(a, fcntl.LOCK_UN))
 kill(pid)
-t.join(3)
+t.join(SOON)
 if t.is_alive():
     print("the waiting thread never got its lock")
 
@@ -176,14 +180,14 @@ try:
     fcntl.lockf(f, fcntl.LOCK_EX)
     print("no alarm")
 except Rang:
-    if time.monotonic() - start > 1.5:
+    if time.monotonic() - start > SOON:
         print("a late alarm")
 rang = []
 signal.signal(signal.SIGALRM, lambda *_: rang.append(1))
 signal.siginterrupt(signal.SIGALRM, False)
 signal.setitimer(signal.ITIMER_REAL, 0.3)
 threading.Timer(0.8, lambda: kill(pid)).start()
-within("a restarted wait", 3, lambda: fcntl.lockf(f, fcntl.LOCK_EX))
+within("a restarted wait", lambda: fcntl.lockf(f, fcntl.LOCK_EX))
 if rang != [1]:
     print("the handler did not run")
 print("done")

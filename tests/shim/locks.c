@@ -151,8 +151,8 @@ static void interrupted(void)
     }
     suite_await(back[0]);
     sigaction(SIGALRM, &act, NULL);
-    alarm(1);
     fd = open(P("f"), O_RDWR);
+    alarm(1);
     VAL(lock(fd, F_SETLKW, F_WRLCK, 0, 10));
     VAL(rang);
     kill(pid, SIGKILL);

@@ -46,7 +46,7 @@ def start(server, *argv, **kw):
                             stderr=subprocess.STDOUT, text=True, **kw)
 
 
-def finish(proc, name, seconds=60, want=0):
+def finish(proc, name, seconds=240, want=0):
     """Waits for it; one test result. Returns its output."""
     try:
         out = proc.communicate(timeout=seconds)[0]
@@ -92,7 +92,7 @@ def copy_over(server, name, away):
         if not line or int(line.split()[1]) >= SIZE_MB // 3:
             break
     away()
-    out = finish(proc, "%s in the middle of a copy" % name, 90)
+    out = finish(proc, "%s in the middle of a copy" % name)
     tap.ok(out.rstrip().endswith("same"), "the copy is whole after that", out[-300:])
     reader = start(server, "cksum", V + "/copy")
     tap.ok(finish(reader, "another run reads it").split()[1:2] == [str(SIZE_MB << 20)], "all of it")
@@ -127,16 +127,16 @@ def lock_over(server):
     """A lock held while the server restarts is either still held, or its holder is told. Never two holders unaware."""
     holder = python(server, HOLD)
     tap.ok(holder.stdout.readline() == "held\n", "a lock is taken")
-    tap.ok(python(server, TRY).communicate(timeout=30)[0] == "busy\n", "another run does not get it")
+    tap.ok(python(server, TRY).communicate(timeout=120)[0] == "busy\n", "another run does not get it")
     server.restart()
     time.sleep(6)  # a lease: whoever wants to reclaim has
-    after = python(server, TRY).communicate(timeout=60)[0].strip()
+    after = python(server, TRY).communicate(timeout=120)[0].strip()
     holder.stdin.write("\n")
     holder.stdin.flush()
-    out = holder.communicate(timeout=60)[0]
+    out = holder.communicate(timeout=120)[0]
     tap.ok((after == "busy" and "given back" in out) or (after == "got it" and "errno" in out),
            "a restart under a held lock: it is kept, or lost and told", "other: %s; holder: %s" % (after, out))
-    tap.ok(python(server, TRY).communicate(timeout=30)[0] == "got it\n", "it is free in the end")
+    tap.ok(python(server, TRY).communicate(timeout=120)[0] == "got it\n", "it is free in the end")
 
 
 OPEN_FILES = """
@@ -232,7 +232,7 @@ def map_away(server):
     proc.stdin.flush()
     finish(proc, "without a server a touch ends in SIGBUS", want=128 + 7)
     took = time.monotonic() - began
-    tap.ok(1 < took < 20, "not at once and not too late", "%.1f s" % took)
+    tap.ok(1 < took < 120, "not at once and not too late", "%.1f s" % took)
     server.start()
 
 
@@ -248,7 +248,7 @@ def appenders(server, count, lines):
     began = time.monotonic()
     procs = [python(server, APPEND, str(n), str(lines)) for n in range(count)]
     for n, proc in enumerate(procs):
-        out = proc.communicate(timeout=180)[0]
+        out = proc.communicate(timeout=600)[0]
         if proc.returncode != 0:
             tap.ok(False, "appender %d" % n, out)
     print("# %d lines in %.1f s" % (count * lines, time.monotonic() - began))

@@ -5,7 +5,8 @@
 command -v python3 >/dev/null || skip_all "python3 is not installed"
 ok "starts" server_start --cache-size 64M
 ok "a volume is made" volnfs create alice/w
-PYTHONPATH=${VOLNFS_SRC:-.}/tests/lib python3 -B - "$PORT" "$server_pid" "$T/store/control.sock" >"$T/cases" 2>"$T/errors" <<'EOF'
+export PYTHONPATH="${VOLNFS_SRC:-.}/tests/lib"
+cases_from "the script comes to its end" python3 -B - "$PORT" "$server_pid" "$T/store/control.sock" <<'EOF'
 import os, random, resource, socket, sys, time
 from nfswire import *
 
@@ -33,7 +34,7 @@ def closes(raw):
         k.send(raw)
     except OSError:
         pass
-    got = k.closed(10)
+    got = k.closed()
     k.close()
     return got
 
@@ -99,7 +100,7 @@ case("the largest size", status([putfh(fh), setattr_(sid, [0x10], u64(2**62 - 1)
 case("one more", status([putfh(fh), setattr_(sid, [0x10], u64(2**62))]) == 27)
 case("READ at the end of it", status([putfh(fh), read(sid, 2**62 - 4096, 4096)]) == 0)
 t = time.monotonic()
-case("and none at all, soon", status([putfh(fh), setattr_(sid, [0x10], u64(0))]) == 0 and time.monotonic() - t < 5)
+case("and none at all, soon", status([putfh(fh), setattr_(sid, [0x10], u64(0))]) == 0 and time.monotonic() - t < 60)
 
 s = Session(c, b"slots", minor=1)
 case("a slot too high", c.compound(1, [sequence(s.id, 1, 4000)]).status == 10053)
@@ -144,17 +145,7 @@ for n in [0, 4, 100, 3000] * 10:
         pass
     k.close()
 case("random bytes at the control socket", True)
-print("end", flush=True)
 EOF
-while read -r word rest; do
-    case $word$rest in
-    ok*) result 0 "$rest" ;;
-    notok*|not*) cat "$T/errors" >"$T/out"; result 1 "${rest#ok }" ;;
-    esac
-done <"$T/cases"
-cp "$T/errors" "$T/out"
-grep -q '^end' "$T/cases"
-result $? "the script came to its end"
 ok "the volume is listed" volnfs list alice/w
 is "no control character got into the log" "$(tr -d '\n\040-\176' <"$T/log" | wc -c)" 0
 ok "a clean stop" server_stop

@@ -5,7 +5,7 @@
 . "${VOLNFS_SRC:-.}/tests/lib/tap.sh"
 command -v python3 >/dev/null || skip_all "python3 is not installed"
 ok "forged handles, malformed calls, slow clients, floods, huge counts, slots" \
-    timeout 300 python3 -B "${VOLNFS_SRC:-.}/tests/attack/attack.py" 12 --ratio 30
+    timeout 300 python3 -B "${VOLNFS_SRC:-.}/tests/attack/attack.py" 12 --ratio 0
 sed 's/^/# /' "$T/out"
 ok "a server for ten thousand" server_start --max-connections 10100 --max-client-connections 10100
 held() {

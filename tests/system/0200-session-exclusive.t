@@ -5,7 +5,8 @@
 command -v python3 >/dev/null || skip_all "python3 is not installed"
 ok "starts" server_start
 ok "a volume is made" volnfs create alice/v
-PYTHONPATH=${VOLNFS_SRC:-.}/tests/lib python3 -B - "$PORT" >"$T/cases" 2>"$T/errors" <<'EOF'
+export PYTHONPATH="${VOLNFS_SRC:-.}/tests/lib"
+cases_from "the script comes to its end" python3 -B - "$PORT" <<'EOF'
 import sys
 from nfswire import *
 
@@ -47,16 +48,6 @@ case("again in a second session of the client", create(more, b"verifier") == (0,
 case("again by the client after its restart", create(client(b"first"), b"verifier") == (0, fh))
 case("not with another verifier", create(client(b"first"), b"VERIFIER")[0] == EXIST)
 case("not by another client with the same verifier", create(client(b"second"), b"verifier")[0] == EXIST)
-print("end")
 EOF
-while read -r word rest; do
-    case $word$rest in
-    ok*) result 0 "$rest" ;;
-    not*) cat "$T/errors" >"$T/out"; result 1 "${rest#ok }" ;;
-    esac
-done <"$T/cases"
-cp "$T/errors" "$T/out"
-grep -q '^end' "$T/cases"
-result $? "the script came to its end"
 ok "a clean stop" server_stop
 done_testing

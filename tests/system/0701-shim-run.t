@@ -37,7 +37,7 @@ is "all volumes of a user" "$(at -u alice -- ls /volumes)" a
 is "nothing else is seen beside the volumes" "$(at -v alice/a -- sh -c 'mkdir /volumes/new 2>/dev/null || echo refused')" refused
 "$VOLNFS" run -s "127.0.0.1:$PORT" -v alice/a -- sh -c 'trap "echo got; exit 5" TERM; echo ready >/volumes/a/ready; while :; do sleep 0.1; done' >"$T/signal" &
 run_pid=$!
-wait_for 10 at -v alice/a:ro -- test -e /volumes/a/ready
+wait_for 60 at -v alice/a:ro -- test -e /volumes/a/ready
 kill $run_pid
 wait $run_pid
 is "a signal is passed on and the status comes back" "$? $(cat "$T/signal")" "5 got"

@@ -15,10 +15,21 @@ head -c 400M /dev/urandom >big
 part_size() { volnfs ls -la "$1" 2>/dev/null | sed -n 's/^-[^ ]* *[0-9]* *[0-9]* *[0-9]* *\([0-9]*\) .*volnfs-part$/\1/p'; }
 grown() { size=$(part_size alice/v:/); [ "${size:-0}" -gt "$1" ]; }
 local_grown() { [ "$(stat -c %s .big2.volnfs-part 2>/dev/null || echo 0)" -gt "$1" ]; }
+# Waits until the copy of $pid has come so far that COMMAND succeeds. While that looks, the copy is held, so that it is not
+# over before.
+underway() {
+    for _ in $(seq 3000); do
+        kill -STOP "$pid" || return 1
+        "$@" && { kill -CONT "$pid"; return; }
+        kill -CONT "$pid"
+        sleep 0.02
+    done
+    return 1
+}
 end_of() { { kill "-$1" "$pid"; wait "$pid"; } 2>/dev/null; }
 
 "$VOLNFS" cp big alice/v:/big & pid=$!
-ok "an upload is under way" wait_for 30 grown 100000000
+ok "an upload is under way" underway grown 100000000
 end_of 9
 not_ok "a reader sees nothing of it" volnfs cat alice/v:/big
 like "its part is there" "$(volnfs ls -a alice/v:/)" "^\.big\.volnfs-part$"
@@ -29,7 +40,7 @@ is "the same" $? 0
 
 volnfs rm alice/v:/big
 "$VOLNFS" cp big alice/v:/big & pid=$!
-wait_for 30 grown 100000000
+ok "another is under way" underway grown 100000000
 end_of INT
 touch big
 head -c 1000 /dev/urandom | dd of=big conv=notrunc status=none
@@ -39,7 +50,7 @@ is "the same" $? 0
 
 volnfs rm alice/v:/big
 "$VOLNFS" cp big alice/v:/big & pid=$!
-wait_for 30 grown 50000000
+ok "and one more" underway grown 50000000
 server_kill9
 ok "the server is killed and starts" start
 wait "$pid"
@@ -50,14 +61,14 @@ volnfs cat alice/v:/big | cmp - big
 is "the same, after another kill -9" $? 0
 
 "$VOLNFS" cp alice/v:/big big2 & pid=$!
-ok "a download is under way" wait_for 30 local_grown 50000000
+ok "a download is under way" underway local_grown 50000000
 end_of 9
 not_ok "there is no file yet" test -e big2
 ok "it goes on" volnfs cp --resume alice/v:/big big2
 ok "the same" cmp big big2
 rm big2
 "$VOLNFS" cp alice/v:/big big2 & pid=$!
-wait_for 30 local_grown 50000000
+ok "another is under way" underway local_grown 50000000
 server_kill9
 start >/dev/null
 wait "$pid"

@@ -5,10 +5,10 @@
 PY=/usr/bin/python3
 [ -x "$PY" ] || PY=$(command -v python3) || skip_all "no python3"
 
-at() { timeout 60 "$VOLNFS" run -s "127.0.0.1:$PORT" -v alice/a -- "$@"; }
+at() { timeout 200 "$VOLNFS" run -s "127.0.0.1:$PORT" -v alice/a -- "$@"; }
 renamer() {
     for _ in 1 2; do
-        wait_for 20 at test -e /volumes/a/please
+        wait_for 100 at test -e /volumes/a/please
         at sh -c 'cd /volumes/a && mv y/h y/i && rm please'
     done
 }

@@ -28,7 +28,7 @@ start_server() {
     tries=0
     until grep -q ready "$dir/ready"; do
         tries=$((tries + 1))
-        if [ $tries -gt 100 ] || ! kill -0 "$server" 2>/dev/null; then
+        if [ $tries -gt 1200 ] || ! kill -0 "$server" 2>/dev/null; then
             sed 's/^/# /' "$dir/log"
             return 1
         fi

@@ -36,7 +36,7 @@ def get(path, method="GET", headers=None, data=None):
     """(status, headers, body)"""
     req = urllib.request.Request(base + path, method=method, headers=headers or {}, data=data)
     try:
-        with urllib.request.urlopen(req, timeout=20) as r:
+        with urllib.request.urlopen(req, timeout=60) as r:
             return r.status, r.headers, r.read().decode()
     except urllib.error.HTTPError as e:
         return e.code, e.headers, e.read().decode()
@@ -141,7 +141,7 @@ def http_limits(server, port):
     case("two hundred idle connections cost no threads", threads < 40, threads)
     for s in held:
         s.close()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     status = 0
     while status != 200 and time.monotonic() < deadline:
         try:
@@ -267,7 +267,7 @@ def browser(base, folder):
         if theme == "dark":
             args += ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"]
         done = subprocess.run(args + [base + "/"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.PIPE, text=True, timeout=120)
+                              stderr=subprocess.PIPE, text=True, timeout=300)
         size = os.path.getsize(shot) if os.path.exists(shot) else 0
         case("a browser shows it, %s" % theme, size > 20000, done.stderr[-1000:])
         case("and finds nothing to complain of", "Refused to" not in done.stderr and

@@ -5,13 +5,7 @@
 
 json() { python3 -c "import json, sys; d = json.load(sys.stdin); print($1)"; }
 field() { volnfs scrub --status --json alice/v | json "d[\"$1\"]"; }
-done_now() {
-    for _ in $(seq 100); do
-        [ "$(field running)" = False ] && return 0
-        sleep 0.1
-    done
-    return 1
-}
+ended() { [ "$(field running)" = False ]; }
 
 ok "the server starts" server_start
 ok "create" volnfs create alice/v -o compression=off
@@ -22,7 +16,7 @@ like "never scrubbed" "$(volnfs scrub --status alice/v)" "never scrubbed"
 head -c 300000 /dev/urandom >"$T/data"
 ok "copy a file in" volnfs cp -q -s "127.0.0.1:$PORT" "$T/data" "alice/v:/file"
 ok "start" volnfs scrub alice/v
-ok "it ends" done_now
+ok "it ends" wait_for 60 ended
 is "nothing is damaged" "$(field damaged)" 0
 is "exit status" "$(volnfs scrub -t alice/v >/dev/null; echo $?)" 0
 ok "the server stops" server_stop
@@ -38,7 +32,7 @@ END
 done
 ok "the server starts again" server_start
 ok "start again" volnfs scrub alice/v
-ok "it ends again" done_now
+ok "it ends again" wait_for 60 ended
 is "a chunk is damaged" "$(field damaged)" 1
 like "its file is named" "$(volnfs scrub --status alice/v)" "/file at"
 is "exit status of damage" "$(volnfs scrub -t alice/v >/dev/null; echo $?)" 1

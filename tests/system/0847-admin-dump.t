@@ -91,11 +91,13 @@ for to in 8 20 100 $((size / 2)) $((size - 1)) $((size - 60)); do
     not_ok "a stream cut to $to is refused" restore alice/bad
     not_ok "and nothing is left of it" volnfs get alice/bad
 done
-{ head -c $((size / 2)) "$T/good"; sleep 2; } | { volnfs restore alice/bad >"$T/err" 2>&1; echo $? >"$T/failed"; } &
+{ head -c $((size / 2)) "$T/good"; wait_for 100 test -e "$T/failed"; } | {
+    sh -c 'echo $$ >"$1/pid"; exec "$2" --store "$1/store" restore alice/bad' sh "$T" "$VOLNFS" >"$T/err" 2>&1
+    echo $? >"$T/failed"
+} &
 begun() { volnfs get alice/bad >/dev/null 2>&1; }
-wait_for 10 begun
-pid=$(pgrep -f "$T/[s]tore restore alice/bad") || pid=0
-ok "a restore is stopped" kill -INT "$pid"
+ok "a restore is under way" wait_for 60 begun
+ok "it is stopped" kill -INT "$(cat "$T/pid")"
 wait $!
 like "it says so" "$(cat "$T/failed" "$T/err" | tr '\n' ' ')" "^1 .*not restored, and is removed again"
 not_ok "and nothing is left of it" volnfs get alice/bad

@@ -32,7 +32,7 @@ ok "it stops" server_stop
 not_ok "there is no such user" "$VOLNFSD" --store "$T/other" --listen 127.0.0.1:0 --user no-such-user
 like "which it says" "$(cat "$T/out")" "there is no user no-such-user"
 if [ "$(id -u)" = 0 ] && id nobody >/dev/null 2>&1; then
-    not_ok "a store of root is not one for others" timeout 20 "$VOLNFSD" --store "$T/store" --listen 127.0.0.1:0 --user nobody
+    not_ok "a store of root is not one for others" timeout 60 "$VOLNFSD" --store "$T/store" --listen 127.0.0.1:0 --user nobody
     like "which it says" "$(cat "$T/out")" "does not belong to nobody; .*chown -R nobody"
     rm -rf "$T/store"
     chmod 711 "$T"
@@ -54,7 +54,7 @@ if [ "$(id -u)" = 0 ] && id nobody >/dev/null 2>&1; then
 ip link set lo up
 "$VOLNFSD" --store "$T/store" --listen 127.0.0.1:987 --user nobody >"$T/lowlog" 2>&1 &
 pid=\$!
-for i in \$(seq 100); do grep -q ready "$T/lowlog" && break; sleep 0.1; done
+for i in \$(seq 1200); do grep -q ready "$T/lowlog" && break; sleep 0.1; done
 "$VOLNFS" --store "$T/store" create alice/low && "$VOLNFS" ls -s 127.0.0.1:987 alice/low:/
 status=\$?
 kill \$pid
@@ -65,6 +65,6 @@ END
         ok "a port below 1024 is bound before" unshare -n sh "$T/low"
     fi
 else
-    not_ok "only root can become another user" timeout 20 "$VOLNFSD" --store "$T/other" --listen 127.0.0.1:0 --user root
+    not_ok "only root can become another user" timeout 60 "$VOLNFSD" --store "$T/other" --listen 127.0.0.1:0 --user root
 fi
 done_testing

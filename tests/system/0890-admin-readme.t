@@ -33,7 +33,7 @@ serve() {
     : >"$T/ready"
     "$@" >"$T/ready" 2>>"$T/log" &
     server_pid=$!
-    wait_for 30 server_ready && grep -q 'ready: ' "$T/ready" || { cat "$T/ready" "$T/log"; return 1; }
+    wait_for 120 server_ready && grep -q 'ready: ' "$T/ready" || { cat "$T/ready" "$T/log"; return 1; }
 }
 run_block() {
     local line
@@ -41,7 +41,7 @@ run_block() {
         case $line in
         "volnfsd "*) ok "$line" serve $line ;;
         mount\ *) ;; # 0650 runs these in a Linux client
-        *) ok "$line" timeout 60 bash -c "$line" ;;
+        *) ok "$line" timeout 200 bash -c "$line" ;;
         esac
     done
 }

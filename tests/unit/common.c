@@ -80,11 +80,11 @@ static void clock_goes_forward(void **state)
     assert_true(clock_mono_ns() - ns >= 90500000000u);
     after = clock_wall();
     assert_in_range(after.tv_sec - before.tv_sec, 90, 100);
-    clock_test_advance(-90500 - 1700);
+    clock_test_advance(-90500 - 61700);
     after = clock_wall();
     assert_true(after.tv_sec <= before.tv_sec);
     assert_in_range(after.tv_nsec, 0, 999999999);
-    clock_test_advance(1700);
+    clock_test_advance(61700);
     assert_true(clock_random64() != clock_random64());
 }
 

@@ -373,7 +373,7 @@ static void wait_for(const stateid4 *id, nfsstat4 want, uint64_t bytes)
     bool complete = false;
     uint64_t done = 0;
 
-    for (int i = 0; i < 2000 && !complete; i++) {
+    for (int i = 0; i < 12000 && !complete; i++) {
         assert_int_equal(ask_status(id, &done, &complete, &how), NFS4_OK);
         usleep(10000);
     }
@@ -463,7 +463,7 @@ static nfsstat4 copied_by_itself(const struct offload_request *r)
     uint64_t done;
 
     assert_true(offload_start(&env.srv, r, &id));
-    for (int i = 0; i < 2000 && !complete; i++) {
+    for (int i = 0; i < 12000 && !complete; i++) {
         assert_int_equal(offload_status(&env.srv, r->client, &id, &done, &complete, &how), NFS4_OK);
         usleep(10000);
     }

@@ -30,7 +30,7 @@ static void make_files(struct vt *t, uint64_t ino[FILES])
 
 static void wait_done(struct vt *t, struct volume_scrub *st)
 {
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 12000; i++) {
         assert_int_equal(volume_scrub_stat(t->v, st), 0);
         if (!st->running)
             return;

@@ -134,7 +134,7 @@ static void counted(void **state)
     assert_int_equal(vt_unlink(&T, ROOT, "src"), 0);
     assert_int_equal(vt_unlink(&T, ROOT, "dst"), 0);
     vt_sync(&T);
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 1200; i++) {
         volume_stat(T.v, &two);
         if (!two.stored)
             break;

@@ -193,7 +193,7 @@ static void old_data_is_written_unasked(void **state)
     vt_sync(&T);
     assert_int_equal(volume_write(T.v, &T.c, a.ino, 0, w, sizeof(w), false, NULL, NULL), 0);
     clock_test_advance(5000);
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 1200; i++) {
         volume_stat(T.v, &st);
         if (st.stored)
             break;
@@ -217,7 +217,7 @@ static void big_file_is_reaped_in_steps(void **state)
     assert_int_equal(vt_unlink(&T, ROOT, "f"), 0);
     vt_sync(&T);
     assert_int_equal(volume_getattr(T.v, &T.c, a.ino, 0, &a), -ESTALE);
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 1200; i++) {
         volume_stat(T.v, &st);
         if (st.files == 0)
             break;
@@ -305,7 +305,7 @@ static void small_data_moves_to_packs(void **state)
     }
     vt_sync(&T);
     clock_test_advance(5000);
-    for (int i = 0; i < 100 && st.pack_bytes < 60 * 65536; i++) {
+    for (int i = 0; i < 3000 && st.pack_bytes < 60 * 65536; i++) {
         clock_test_advance(1000);
         assert_int_equal(volume_write(T.v, &T.c, a.ino, 0, w, 1, true, NULL, NULL), 0);
         clock_test_advance(5000);

@@ -86,7 +86,7 @@ static void compare_all(struct walk *w)
         if (w->held[i])
             compare_snap(&w->t, w->held[i], w->names[i]);
     vt_sync(&w->t);
-    for (int i = 0; i < 500; i++) { /* removed files are counted until the index has let go of them */
+    for (int i = 0; i < 6000; i++) { /* removed files are counted until the index has let go of them */
         volume_stat(w->t.v, &st);
         if (st.files == files)
             break;
