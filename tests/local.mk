@@ -3,6 +3,8 @@
 LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
 TEST_EXTENSIONS = .t
 T_LOG_DRIVER = $(LOG_DRIVER)
+T_LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/lib/cmocka-skip.sh
+EXTRA_DIST += tests/lib/cmocka-skip.sh
 AM_TESTS_ENVIRONMENT = CMOCKA_MESSAGE_OUTPUT=tap; export CMOCKA_MESSAGE_OUTPUT; \
     VOLNFS_BUILD='$(abs_top_builddir)'; export VOLNFS_BUILD; \
     VOLNFS_SRC='$(abs_top_srcdir)'; export VOLNFS_SRC;
