@@ -25,7 +25,8 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/name.c \
     client/shim/ofd.c \
     client/shim/open.c \
-    client/shim/path.c \
+    client/shim/path.c client/shim/path.h client/shim/path_cwd.c client/shim/path_dirs.c client/shim/path_link.c \
+    client/shim/path_text.c \
     client/shim/place.c \
     client/shim/poll.c \
     client/shim/run.c client/shim/run.h \
