@@ -19,7 +19,7 @@
 #include "client/door/sites.h"
 
 #define LIBS_MAX   6
-#define STUB_MAX   288 /* bytes of one stub */
+#define STUB_MAX   320 /* bytes of one stub */
 #define STUB_HEAD  4096 /* bytes before the first stub: pointers, in a page that stays writable */
 #define PAGE       4096ul
 #define NEAR       (1ul << 30)
@@ -135,8 +135,10 @@ static uint8_t *put_rel(uint8_t *p, const char *op, size_t n, const void *to)
 /* The cells at the head of a stub area, which the stubs reach relative to themselves. */
 enum cell {
     CELL_SERVE,
-    CELL_FDS,  /* to look at */
-    CELL_NOTE, /* to note in */
+    CELL_FDS,  /* what is known of descriptors; while door_near tells of memory: nothing */
+    CELL_NOTE, /* what is known of them */
+    CELL_LOW, /* door_entry_low and door_entry_span */
+    CELL_SPAN,
     CELL_MADE,
     CELL_ENTRY,
     CELL_ANY,
@@ -161,7 +163,7 @@ struct jumps {
     unsigned n;
 };
 
-enum { JAE = 0x83, JC = 0x82, JE = 0x84, JNE = 0x85, JA = 0x87 };
+enum { JAE = 0x83, JB = 0x82, JC = 0x82, JE = 0x84, JNE = 0x85, JA = 0x87 };
 
 static uint8_t *put_jump(uint8_t *p, uint8_t op, struct jumps *j)
 {
@@ -182,8 +184,8 @@ static void jumps_land(struct jumps *j, const uint8_t *target)
 }
 
 /* Compares what is known of the descriptor in argument n with DOOR_FOREIGN; away when its number is too high. Leaves
- * &fds[0] in rcx and the number in r11. */
-static uint8_t *put_fd(uint8_t *p, unsigned n, const uint8_t *cells, struct jumps *away)
+ * the table in rcx and the number in r11. */
+static uint8_t *put_fd(uint8_t *p, unsigned n, enum cell table, const uint8_t *cells, struct jumps *away)
 {
     static const char *const mov_r11d[] = {"\x41\x89\xfb", "\x41\x89\xf3", "\x41\x89\xd3", "\x45\x89\xd3",
                                            "\x45\x89\xc3"}; /* from edi, esi, edx, r10d, r8d */
@@ -192,25 +194,55 @@ static uint8_t *put_fd(uint8_t *p, unsigned n, const uint8_t *cells, struct jump
     p = put(p, mov_r11d[n], 3);
     p = put(put(p, "\x41\x81\xfb", 3), &top, 4);           /* cmp $top, %r11d */
     p = put_jump(p, JA, away);
-    p = put_rel(p, "\x48\x8b\x0d", 3, cell_at(cells, CELL_FDS));   /* mov fds(%rip), %rcx */
+    p = put_rel(p, "\x48\x8b\x0d", 3, cell_at(cells, table));    /* mov table(%rip), %rcx */
     p = put(p, "\x42\x80\x3c\x19", 4);                     /* cmpb $DOOR_FOREIGN, (%rcx,%r11) */
     *p++ = DOOR_FOREIGN;
     return p;
 }
 
+/* After put_fd with CELL_FDS said no: the same with CELL_NOTE, and none of the arguments in points is near. */
+static uint8_t *put_near(uint8_t *p, unsigned points, const uint8_t *cells, struct jumps *raw, struct jumps *away)
+{
+    static const char *const mov_rcx[] = {"\x48\x89\xf9", "\x48\x89\xf1", "\x48\x89\xd1", "\x4c\x89\xd1",
+                                          "\x4c\x89\xc1", "\x4c\x89\xc9"}; /* from rdi, rsi, rdx, r10, r8, r9 */
+
+    p = put_rel(p, "\x48\x8b\x0d", 3, cell_at(cells, CELL_NOTE)); /* mov note(%rip), %rcx */
+    p = put(p, "\x42\x80\x3c\x19", 4);                     /* cmpb $DOOR_FOREIGN, (%rcx,%r11) */
+    *p++ = DOOR_FOREIGN;
+    p = put_jump(p, JNE, away);
+    for (unsigned n = 0; n < 6; n++) {
+        if (!(points >> n & 1))
+            continue;
+        p = put(p, mov_rcx[n], 3);
+        p = put_rel(p, "\x48\x2b\x0d", 3, cell_at(cells, CELL_LOW));  /* sub low(%rip), %rcx */
+        p = put_rel(p, "\x48\x3b\x0d", 3, cell_at(cells, CELL_SPAN)); /* cmp span(%rip), %rcx */
+        p = points >> (n + 1) == 0 ? put_jump(p, JAE, raw) : put_jump(p, JB, away);
+    }
+    return p;
+}
+
+/* To raw when the descriptor in argument n is foreign and no argument is near; else falls through or goes away. */
+static uint8_t *put_foreign(uint8_t *p, unsigned n, unsigned points, const uint8_t *cells, struct jumps *raw,
+                            struct jumps *away)
+{
+    p = put_fd(p, n, points == 0 ? CELL_NOTE : CELL_FDS, cells, away);
+    p = put_jump(p, JE, raw);
+    return points == 0 || (points & DOOR_DEEP) ? p : put_near(p, points, cells, raw, away);
+}
+
 /* What a stub decides by itself: goes to raw when the call is the kernel's, falls through when the filter must be
  * asked, away when that is known early. *lea: the end of an instruction whose displacement is to be that of raw. */
-static uint8_t *put_own(uint8_t *p, uint8_t how, const uint8_t *cells, struct jumps *raw, struct jumps *away,
-                        uint8_t **lea)
+static uint8_t *put_own(uint8_t *p, uint8_t how, unsigned points, const uint8_t *cells, struct jumps *raw,
+                        struct jumps *away, uint8_t **lea)
 {
     switch (how) {
     case DOOR_FD2:
-        p = put_fd(p, 0, cells, away);
+        p = put_fd(p, 0, CELL_NOTE, cells, away);
         p = put_jump(p, JNE, away);
-        p = put_fd(p, 1, cells, away);
+        p = put_fd(p, 1, CELL_NOTE, cells, away);
         return put_jump(p, JE, raw);
     case DOOR_CLOSE:
-        p = put_fd(p, 0, cells, away);
+        p = put_fd(p, 0, CELL_NOTE, cells, away);
         p = put_jump(p, JNE, away);
         p = put(p, "\x42\xc6\x04\x19\x00", 5); /* movb $0, (%rcx,%r11) */
         return put_jump(p, JE, raw);
@@ -219,15 +251,13 @@ static uint8_t *put_own(uint8_t *p, uint8_t how, const uint8_t *cells, struct ju
         *lea = p;
         p = put(p, "\x80\x3e\x00", 3); /* cmpb $0, (%rsi) */
         p = put_jump(p, JNE, away);
-        p = put_fd(p, 0, cells, away);
-        return put_jump(p, JE, raw);
+        return put_foreign(p, 0, points, cells, raw, away);
     case DOOR_FD:
     case DOOR_FD + 1:
     case DOOR_FD + 2:
     case DOOR_FD + 3:
     case DOOR_FD + 4:
-        p = put_fd(p, how - DOOR_FD, cells, away);
-        return put_jump(p, JE, raw);
+        return put_foreign(p, how - DOOR_FD, points, cells, raw, away);
     default:
         return p;
     }
@@ -318,7 +348,7 @@ static uint8_t *build_stub(uint8_t *p, const uint8_t *site_addr, const struct si
         p = put_rel(p, "\x4c\x8b\x1d", 3, cell_at(cells, CELL_MADE)); /* mov made(%rip), %r11 */
         p = put(p, "\xf0\x41\xff\x03", 4);                    /* lock incl (%r11) */
     } else {
-        p = put_own(p, how, cells, &raw, &away, &lea);
+        p = put_own(p, how, conf->points[s->nr], cells, &raw, &away, &lea);
         jumps_land(&away, p);
         p = put_ask(p, entry_of(s, how), cells);
         p = put_jump(p, JC, &behind);
@@ -349,9 +379,10 @@ static int build_stubs(struct door *d, struct lib *l)
     l->stubs = map_near(l, l->stubs_len);
     if (!l->stubs)
         return -ENOMEM;
-    const void *cells[CELLS] = {d->conf->serve,    d->conf->fds,     d->conf->fds,      &door_made,       door_entry,
-                                door_entry_any,    door_entry_missed, door_entry_path0, door_entry_path1,
-                                door_entry_open,   door_entry_openat, door_entry_poll,   door_entry_select};
+    const void *cells[CELLS] = {d->conf->serve,    d->conf->fds,      d->conf->fds,     NULL,
+                                NULL,              &door_made,        door_entry,       door_entry_any,
+                                door_entry_missed, door_entry_path0,  door_entry_path1, door_entry_open,
+                                door_entry_openat, door_entry_poll,   door_entry_select};
     memcpy(l->stubs, cells, sizeof(cells));
     l->stub_at = (struct stub *)(void *)(l->stubs + STUB_HEAD);
 
@@ -476,17 +507,28 @@ void door_stat(struct door_stat *st)
     *st = last;
 }
 
-void door_always(bool always)
+static void door_put(const struct lib *l, enum cell n, uintptr_t value)
 {
-    static uint8_t none[DOOR_FDS];
-    const uint8_t *fds = always ? none : opened.conf->fds;
+    __atomic_store_n((uintptr_t *)(void *)(l->stubs + n * sizeof(void *)), value, __ATOMIC_RELEASE);
+}
 
-    __atomic_store_n(&door_entry_plain, always ? none : opened.conf->plain, __ATOMIC_RELEASE);
-    __atomic_store_n(&door_entry_fds, fds, __ATOMIC_RELEASE);
+/* Others read low and span while they change: first everything is near. */
+void door_near(uintptr_t low, uintptr_t high)
+{
+    static const uint8_t none[DOOR_FDS];
+    uintptr_t span = high > low ? high - low : 0, table = span != 0 ? (uintptr_t)none : (uintptr_t)opened.conf->fds;
+
+    for (int step = 0; step < 3; step++) {
+        uintptr_t value = step == 0 ? UINTPTR_MAX : step == 1 ? low : span;
+
+        __atomic_store_n(step == 1 ? &door_entry_low : &door_entry_span, value, __ATOMIC_RELEASE);
+        for (unsigned i = 0; i < opened.nlibs; i++)
+            if (opened.libs[i].patched)
+                door_put(&opened.libs[i], step == 1 ? CELL_LOW : CELL_SPAN, value);
+    }
     for (unsigned i = 0; i < opened.nlibs; i++)
         if (opened.libs[i].patched)
-            __atomic_store_n((const uint8_t **)(void *)(opened.libs[i].stubs + CELL_FDS * sizeof(void *)), fds,
-                             __ATOMIC_RELEASE);
+            door_put(&opened.libs[i], CELL_FDS, table);
 }
 
 uintptr_t door_fixup(uintptr_t ip, uintptr_t rcx)

@@ -53,11 +53,16 @@ enum door_serve {
     DOOR_FD = 8     /* + n: unless argument n (0..4) is a foreign descriptor */
 };
 
+#define DOOR_DEEP 128
+
 struct door_conf {
     /* serve[nr]: enum door_serve. Borrowed, read for ever. */
     const uint8_t *serve;
     /* DOOR_FDS bytes, zero at first; the stubs look for DOOR_FOREIGN. Borrowed. */
     uint8_t *fds;
+    /* points[nr]: which arguments (bit n) may be the address of memory that the call looks at; DOOR_DEEP: and that may hold
+     * more addresses. Only of calls that are served. Borrowed, read by door_open. */
+    const uint8_t *points;
     /* 256 bytes: plain[c] is not 0 when no path that begins with a slash and c is of interest. Paths with two dots in a
      * row are never plain. Borrowed. */
     const uint8_t *plain;
@@ -107,8 +112,9 @@ extern uint32_t door_made __attribute__((visibility("hidden")));
  * are equal. */
 extern __thread uint32_t door_seen __attribute__((visibility("hidden"), tls_model("initial-exec")));
 
-/* From now on the filter is asked whatever the stubs know, or (false) no longer. One caller at a time. */
-void door_always(bool always);
+/* From now on the filter is asked, whatever the stubs know, about calls that are given an address low <= address < high, and
+ * about DOOR_DEEP calls if low < high. One caller at a time. */
+void door_near(uintptr_t low, uintptr_t high);
 
 /* For a SIGSEGV handler: a stub looks at one byte of the program's, and where that faults the kernel shall say so.
  * rcx: as it was at the fault. Where to go on, or 0: the fault at ip is not of that kind. */

@@ -20,6 +20,7 @@ uint64_t door_entry_mask __attribute__((visibility("hidden")));       /* XCR0 co
 uint64_t door_entry_mode __attribute__((visibility("hidden")));       /* 0 fxsave, 1 xsave, 2 xsavec */
 
 const uint8_t *door_entry_plain, *door_entry_fds;
+uintptr_t door_entry_low, door_entry_span;
 __thread uint32_t door_seen __attribute__((tls_model("initial-exec")));
 
 #define QUICK(name) {name, name##_ask}
@@ -128,6 +129,12 @@ __asm__(".text\n"
          * The quick looks: with three registers and the stack at what the program points at. Plain: the kernel's;
          * anything else, and a fault (door_fixup), is for the filter to judge.
          */
+        ".macro door_quick_near reg\n"
+        "    mov \\reg, %r11\n"
+        "    sub door_entry_low(%rip), %r11\n"
+        "    cmp %rcx, %r11\n"
+        "    jb door_entry\n"
+        ".endm\n"
         ".macro door_quick_end name, verdict\n"
         "    pop %rdx\n"
         "    pop %rax\n"
@@ -145,6 +152,15 @@ __asm__(".text\n"
         ".type \\name, @function\n"
         ".type \\name\\()_ask, @function\n"
         "\\name:\n"
+        "    mov door_entry_span(%rip), %rcx\n"
+        "    test %rcx, %rcx\n"
+        "    je 9f\n"
+        "    door_quick_near %rdi\n"
+        "    door_quick_near %rsi\n"
+        "    door_quick_near %rdx\n"
+        "    door_quick_near %r10\n"
+        "    door_quick_near %r8\n"
+        "9:\n"
         ".endm\n"
         /* An absolute path whose first letter says that it is none of ours, and without two dots in a row. Read as in
          * filter.c: eight bytes at a time from a multiple of eight. */

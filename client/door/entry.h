@@ -27,6 +27,9 @@ uintptr_t door_entry_fixup(uintptr_t ip) HIDDEN;
 /* door_conf's tables. Set before the first stub is reachable. */
 extern const uint8_t *door_entry_plain HIDDEN, *door_entry_fds HIDDEN;
 
+/* Addresses that door_near told of: where they begin, and bytes; 0: none. */
+extern uintptr_t door_entry_low HIDDEN, door_entry_span HIDDEN;
+
 /* Chooses how vector state is saved on this processor. */
 void door_entry_init(void);
 

@@ -406,12 +406,53 @@ static uint8_t dispatch_how(const struct call_row *row)
     }
 }
 
-void shim_serves(uint8_t *serve)
+/* Bit n: argument n may be an address. */
+static uint8_t dispatch_points(unsigned nr)
+{
+    if (call_table[nr].kind & ARG_LAZY)
+        return DOOR_DEEP;
+    switch (nr) {
+    case SYS_lseek:
+    case SYS_fsync:
+    case SYS_fdatasync:
+    case SYS_sync_file_range:
+    case SYS_syncfs:
+    case SYS_ftruncate:
+    case SYS_fallocate:
+    case SYS_fadvise64:
+    case SYS_readahead:
+    case SYS_dup:
+    case SYS_fchmod:
+    case SYS_fchown:
+    case SYS_flock:
+        return 0;
+    case SYS_read:
+    case SYS_write:
+    case SYS_pread64:
+    case SYS_pwrite64:
+    case SYS_getdents64:
+    case SYS_getdents:
+    case SYS_fstat:
+    case SYS_fstatfs:
+        return 1u << 1;
+    case SYS_newfstatat:
+    case SYS_readlinkat:
+    case SYS_fcntl:
+    case SYS_ioctl:
+        return 1u << 2;
+    default:
+        return 0x3f;
+    }
+}
+
+void shim_serves(uint8_t *serve, uint8_t *points)
 {
     static const uint16_t makes[] = {SYS_clone, SYS_clone3, SYS_fork, SYS_vfork};
 
     for (unsigned nr = 0; nr < DOOR_NR_MAX; nr++)
         serve[nr] = call_table[nr].run == NULL ? DOOR_NOT : dispatch_how(&call_table[nr]);
+    for (unsigned nr = 0; nr < DOOR_NR_MAX; nr++)
+        points[nr] = dispatch_points(nr);
     for (unsigned i = 0; i < sizeof(makes) / sizeof(makes[0]); i++)
         serve[makes[i]] = DOOR_COUNT;
 }

@@ -7,7 +7,8 @@
  * descriptor not known yet is looked at once: ours are O_PATH descriptors of a memfd. One that is known is mostly
  * not even asked about: the door's stubs look into fd_state themselves.
  *
- * While mappings are filled where they are touched (lazy.h) every call is asked about (door_always).
+ * While mappings are filled where they are touched (lazy.h) the door asks about calls that are given an address near
+ * them, too.
  *
  * The child of a fork need not come here with its first call: what it inherited stays as it was noted, and what
  * concerns a volume goes to the handler, which notices.
@@ -16,6 +17,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <linux/openat2.h>
@@ -468,6 +470,58 @@ static bool filter_memory(const struct call_row *row, const long args[6])
     return false;
 }
 
+/* Memory that shows something of ours? */
+static bool filter_shown(long at, long size)
+{
+    uintptr_t from = (uintptr_t)at, to;
+
+    if (__builtin_add_overflow(from, (uintptr_t)size, &to))
+        return true;
+    to += 4095; /* sizes are rounded up */
+    return (from < map_high && to > map_low) || (from < lazy_high && to > lazy_low);
+}
+
+static bool filter_map(long nr, const long args[6])
+{
+    if (nr == SYS_mmap)
+        return (args[3] & MAP_FIXED) && filter_shown(args[0], args[1]);
+    return filter_shown(args[0], args[1]) ||
+           (nr == SYS_mremap && (args[3] & MREMAP_FIXED) && filter_shown(args[4], args[2]));
+}
+
+static bool filter_vector(long at, long n)
+{
+    const struct iovec *iov = (const struct iovec *)at;
+    uint64_t base;
+
+    for (int i = 0; i < (int)n && i < UIO_MAXIOV; i++)
+        if (!filter_peek64(&iov[i].iov_base, &base) || lazy_near((long)base))
+            return true;
+    return false;
+}
+
+/* Calls that look at more memory than their arguments say. */
+static bool filter_deep(long nr, const long args[6])
+{
+    const struct msghdr *message = (const struct msghdr *)args[1];
+    uint64_t word, n;
+
+    switch (nr) {
+    case SYS_mprotect:
+    case SYS_madvise:
+    case SYS_mlock:
+    case SYS_mlock2:
+        return filter_shown(args[0], args[1]);
+    case SYS_sendmmsg:
+        return true;
+    case SYS_sendmsg:
+        return !filter_peek64(&message->msg_iov, &word) || !filter_peek64(&message->msg_iovlen, &n) || lazy_near((long)word) ||
+               filter_vector((long)word, (long)n);
+    default: /* a vector as second argument */
+        return filter_vector(args[1], args[2]);
+    }
+}
+
 bool shim_filter(long nr, const long args[6])
 {
     const struct call_row *row;
@@ -477,7 +531,7 @@ bool shim_filter(long nr, const long args[6])
     row = &call_table[nr];
     if (row->kind & ARG_ALWAYS)
         return true;
-    if (lazy_count != 0 && ((row->kind & ARG_LAZY) || lazy_args(args)))
+    if (lazy_count != 0 && (lazy_args(args) || ((row->kind & ARG_LAZY) && filter_deep(nr, args))))
         return true;
     if (row->kind & ARG_CLOSES) {
         int fd = (int)args[0];
@@ -494,7 +548,7 @@ bool shim_filter(long nr, const long args[6])
     }
     if ((row->kind & ARG_FD) && filter_fd((int)args[row->fd]))
         return true;
-    if ((row->kind & ARG_MAP) && map_regions != 0)
+    if ((row->kind & ARG_MAP) && map_regions != 0 && filter_map(nr, args))
         return true;
     if (row->kind & ARG_REPLACE)
         return filter_replace((int)args[0], (int)args[1]);

@@ -222,6 +222,7 @@ __attribute__((constructor(101))) static void shim_init(void)
     const char *volumes = getenv("VOLNFS_VOLUMES"), *server = getenv("VOLNFS_SERVER");
     const char *soft = getenv("VOLNFS_SOFT"), *debug = getenv("VOLNFS_DEBUG"), *why = NULL;
     static struct door_conf conf;
+    static uint8_t points[DOOR_NR_MAX];
     struct door_stat stat;
     int err;
 
@@ -251,11 +252,12 @@ __attribute__((constructor(101))) static void shim_init(void)
         shim_die("no client", strerror(-err));
     nfs_client_set_recover(shim.client, hold_recover, &shim.run->holds);
     shim.client->avoid = ~((1u << HOLD_PASSING) - 1);
-    shim_serves(shim_serve);
+    shim_serves(shim_serve, points);
     shim_umask = (uint32_t)sys1(SYS_umask, 077);
     sys1(SYS_umask, shim_umask);
     pthread_atfork(shim_prepare, shim_parent, shim_child);
     conf.serve = shim_serve;
+    conf.points = points;
     conf.fds = fd_state;
     shim_find_plain();
     conf.plain = shim_plain;

@@ -23,6 +23,7 @@ static struct {
 
 int lazy_count;
 uintptr_t lazy_low, lazy_high;
+struct lazy_ranges lazy_ranges;
 
 static __thread bool lazy_mine __attribute__((tls_model("initial-exec"))); /* this thread holds the lock */
 
@@ -64,21 +65,35 @@ static struct lazy *find(const uint8_t *at)
     return NULL;
 }
 
+/* After every change of the list: tells those who look without a lock, who must miss no mapping that stays. */
 static void bounds(void)
 {
     uintptr_t low = UINTPTR_MAX, high = 0;
+    uint32_t n = 0;
 
+    __atomic_store_n(&lazy_ranges.seq, lazy_ranges.seq + 1, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
     for (struct lazy *r = lazy.first; r != NULL; r = r->next) {
-        uintptr_t at = (uintptr_t)r->at;
+        uintptr_t at = (uintptr_t)r->at, end = at + r->size;
 
         low = at < low ? at : low;
-        high = at + r->size > high ? at + r->size : high;
+        high = end > high ? end : high;
+        if (n == LAZY_RANGES) {
+            at = at < lazy_ranges.v[n - 1].at ? at : lazy_ranges.v[n - 1].at;
+            end = end > lazy_ranges.v[n - 1].end ? end : lazy_ranges.v[n - 1].end;
+            n--;
+        }
+        lazy_ranges.v[n].at = at;
+        lazy_ranges.v[n++].end = end;
     }
-    /* Looked at without a lock: never too narrow for a mapping that stays. */
+    lazy_ranges.n = n;
     if (high == 0)
         low = 0;
-    __atomic_store_n(&lazy_high, high, __ATOMIC_RELEASE);
+    __atomic_store_n(&lazy_high, high > lazy_high ? high : lazy_high, __ATOMIC_RELEASE);
     __atomic_store_n(&lazy_low, low, __ATOMIC_RELEASE);
+    __atomic_store_n(&lazy_high, high, __ATOMIC_RELEASE);
+    __atomic_store_n(&lazy_ranges.seq, lazy_ranges.seq + 1, __ATOMIC_RELEASE);
+    door_near(low, high);
 }
 
 static void region_free(struct lazy *r)
@@ -127,7 +142,6 @@ static struct lazy *region_like(const struct lazy *r, uint8_t *at, size_t size, 
     lazy.first = n;
     map_regions++;
     __atomic_add_fetch(&lazy_count, 1, __ATOMIC_RELEASE);
-    door_always(true);
     return n;
 }
 
@@ -231,7 +245,7 @@ void lazy_cut(uint8_t *from, uint8_t *to)
         r->next = gone;
         gone = r;
         map_regions--;
-        door_always(__atomic_sub_fetch(&lazy_count, 1, __ATOMIC_ACQ_REL) != 0);
+        __atomic_sub_fetch(&lazy_count, 1, __ATOMIC_ACQ_REL);
     }
     bounds();
     lazy_unlock();

@@ -35,13 +35,33 @@ struct store;
 
 #pragma GCC visibility push(hidden)
 
-/* Mappings there are; all lie between these two addresses. For looks without a lock. */
+/* Mappings there are; all lie between these two addresses, which the door knows too. For looks without a lock. */
 extern int lazy_count;
 extern uintptr_t lazy_low, lazy_high;
 
+/* And where exactly: the first ones, and the last entry for all others. */
+#define LAZY_RANGES 16
+extern struct lazy_ranges {
+    uint32_t seq; /* odd: about to change */
+    uint32_t n;
+    struct {
+        uintptr_t at, end;
+    } v[LAZY_RANGES];
+} lazy_ranges;
+
+/* May this be an address in one? Right when it is and stays. */
 static inline bool lazy_near(long at)
 {
-    return (uintptr_t)at - lazy_low < lazy_high - lazy_low;
+    uint32_t seq;
+    bool hit = false;
+
+    if ((uintptr_t)at - lazy_low >= lazy_high - lazy_low)
+        return false;
+    seq = __atomic_load_n(&lazy_ranges.seq, __ATOMIC_ACQUIRE);
+    for (uint32_t i = 0; i < lazy_ranges.n && i < LAZY_RANGES; i++)
+        hit |= (uintptr_t)at >= lazy_ranges.v[i].at && (uintptr_t)at < lazy_ranges.v[i].end;
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return hit || (seq & 1) != 0 || __atomic_load_n(&lazy_ranges.seq, __ATOMIC_RELAXED) != seq;
 }
 
 /* A call that may have to do with them. */

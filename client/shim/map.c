@@ -33,6 +33,7 @@ static struct {
 } maps;
 
 int map_regions;
+uintptr_t map_low, map_high;
 
 static bool map_failed(long at)
 {
@@ -92,6 +93,22 @@ static long map_flags(const long a[6])
     return a[2] & PROT_WRITE ? a[3] : a[3] | MAP_POPULATE;
 }
 
+/* For looks without a lock: never too narrow for a mapping that stays. */
+static void bounds_locked(void)
+{
+    uintptr_t low = UINTPTR_MAX, high = 0;
+
+    for (const struct region *r = maps.first; r != NULL; r = r->next) {
+        uintptr_t at = (uintptr_t)r->at;
+
+        low = at < low ? at : low;
+        high = at + r->size > high ? at + r->size : high;
+    }
+    __atomic_store_n(&map_high, high > map_high ? high : map_high, __ATOMIC_RELEASE);
+    __atomic_store_n(&map_low, low, __ATOMIC_RELEASE);
+    __atomic_store_n(&map_high, high, __ATOMIC_RELEASE);
+}
+
 static bool region_add_locked(uint8_t *at, size_t size, uint64_t offset, struct store *store, bool writable)
 {
     struct region *r = heap_zalloc(1, sizeof(*r));
@@ -101,6 +118,7 @@ static bool region_add_locked(uint8_t *at, size_t size, uint64_t offset, struct 
     *r = (struct region){maps.first, at, size, offset, store, writable};
     maps.first = r;
     map_regions++;
+    bounds_locked();
     store_ref(store);
     return true;
 }
@@ -132,6 +150,7 @@ static void regions_cut_locked(uint8_t *from, uint8_t *to)
         heap_free(r);
         store_unref(store);
     }
+    bounds_locked();
 }
 
 /* The same for every kind of mapping. */

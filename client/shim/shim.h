@@ -125,7 +125,7 @@ extern __thread int shim_deep __attribute__((tls_model("initial-exec")));
 extern uint8_t shim_serve[];
 
 /* dispatch.c */
-void shim_serves(uint8_t *serve); /* by number: enum door_serve */
+void shim_serves(uint8_t *serve, uint8_t *points); /* by number: as in door_conf */
 /* A system call on something of the program's that may wait: with its own signal mask meanwhile. */
 long shim_blocking(long nr, long a, long b, long c, long d);
 /* What a served call does with its arguments. */
@@ -330,6 +330,7 @@ void map_exit(void);
 void map_before_fork(void);
 void map_after_fork(bool child, bool announced);
 extern int map_regions; /* mappings of volume files that need looking after */
+extern uintptr_t map_low, map_high; /* those that are not filled where they are touched (lazy.h) lie between */
 /* They and read and write show each other's changes at once, in this process and those that map the same file. */
 void map_overlay(const struct nfs_fh *fh, uint8_t *data, size_t size, uint64_t offset); /* after a read */
 void map_wrote(const struct nfs_fh *fh, const uint8_t *data, size_t size, uint64_t offset);

@@ -18,6 +18,7 @@
 #include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -133,7 +134,7 @@ static void distrusts_its_cache(void **state)
 
 /* --- a patched process: in a child, because there is no way back --- */
 
-static uint8_t serve[DOOR_NR_MAX];
+static uint8_t serve[DOOR_NR_MAX], points[DOOR_NR_MAX];
 static volatile uint8_t fds[DOOR_FDS];
 static uint8_t plain[256];
 static long last_args[6];
@@ -191,6 +192,46 @@ static void on_fault(int number, siginfo_t *info, void *context)
     if (on == 0)
         _exit(250);
     regs[REG_RIP] = (greg_t)on;
+}
+
+/* Calls that are given the address of memory the filter wants to hear of; others go on as ever. */
+static void near_addresses(void)
+{
+    char *page = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *in = page + 4096;
+    struct pollfd elsewhere = {.fd = -1}, *pollfd = (struct pollfd *)(void *)in;
+    struct iovec iov = {page, 1};
+    struct stat st;
+    unsigned before;
+    int fd = open("/dev/zero", O_RDONLY), other;
+
+    CHECK(page != MAP_FAILED && fd >= 0 && fds[fd] == DOOR_FOREIGN);
+    strcpy(in, "/aa");
+    *pollfd = elsewhere;
+    strcpy(in + 64, "/aa");
+    door_near((uintptr_t)in, (uintptr_t)in + 4096);
+    before = asked;
+    CHECK(lseek(fd, (off_t)(uintptr_t)in, SEEK_SET) >= 0 && asked == before);
+    CHECK(fstat(fd, &st) == 0 && asked == before);
+    CHECK(pread(fd, page, 1, 0) == 1 && pread(fd, in - 1, 1, 0) == 1 && pread(fd, in + 4096, 1, 0) == 1 && asked == before);
+    CHECK(stat("/aa", &st) == -1 && asked == before);
+    other = open("/dev/null", O_RDONLY);
+    CHECK(other >= 0 && fds[other] == DOOR_FOREIGN && asked == before);
+    CHECK(dup2(fd, other) == other && asked == before && close(other) == 0 && asked == before);
+    CHECK(fstat(fd, (struct stat *)(void *)(in + 128)) == 0 && asked == before + 1);
+    CHECK(pread(fd, in + 128, 1, 0) == 1 && pread(fd, in + 4095, 1, 0) == 1 && asked == before + 3);
+    CHECK(stat(in + 64, &st) == -1 && asked == before + 4);
+    CHECK(stat("/aa", (struct stat *)(void *)(in + 128)) == -1 && asked == before + 5);
+    CHECK(open(in + 64, O_RDONLY) == -1 && asked == before + 6);
+    CHECK(poll(pollfd, 1, 0) == 0 && asked == before + 7);
+    CHECK(readv(fd, &iov, 1) == 1 && asked == before + 8); /* who knows where that leads */
+    fds[fd] = 2;
+    CHECK(lseek(fd, 0, SEEK_SET) == 0 && fstat(fd, &st) == 0 && asked == before + 10);
+    fds[fd] = DOOR_FOREIGN;
+    door_near(0, 0);
+    before = asked;
+    CHECK(pread(fd, in, 1, 0) == 1 && readv(fd, &iov, 1) == 1 && stat(in + 64, &st) == -1 && asked == before);
+    close(fd);
+    munmap(page, 3 * 4096);
 }
 
 /* What stubs decide by themselves, and what they do after the kernel. */
@@ -314,16 +355,7 @@ static void looked_at(void)
     fds[3] = 0;
     fds[4] = DOOR_FOREIGN;
 
-    /* While it must always be asked, it is, and what is opened is noted all the same. */
-    door_always(true);
-    before = asked;
-    CHECK(lseek(4, 0, SEEK_SET) != 12345 && asked == before + 1 && stat("/aa", &st) == -1 && asked == before + 2);
-    fd = open("/dev/null", O_RDONLY);
-    CHECK(fd >= 0 && fds[fd] == DOOR_FOREIGN);
-    before = asked;
-    door_always(false);
-    CHECK(lseek(fd, 0, SEEK_SET) == 0 && stat("/aa", &st) == -1 && asked == before);
-    close(fd);
+    near_addresses();
 
     /* A path that cannot be read is the kernel's to judge. */
     CHECK(sigaction(SIGSEGV, &action, NULL) == 0);
@@ -360,7 +392,7 @@ static void looked_at(void)
 
 static void patched_child(void)
 {
-    static const struct door_conf conf = {.serve = serve, .fds = (uint8_t *)fds, .plain = plain};
+    static const struct door_conf conf = {.serve = serve, .fds = (uint8_t *)fds, .points = points, .plain = plain};
     struct door_stat st;
     const char *why;
     double keep[4] = {1.25, 2.5, 3.75, 5.0}, got[4];
@@ -371,7 +403,10 @@ static void patched_child(void)
     serve[SYS_getppid] = serve[SYS_read] = serve[SYS_write] = DOOR_ASK;
     serve[SYS_openat] = DOOR_OPEN;
     serve[SYS_newfstatat] = DOOR_AT;
-    serve[SYS_lseek] = DOOR_FD;
+    serve[SYS_lseek] = serve[SYS_pread64] = serve[SYS_readv] = DOOR_FD;
+    points[SYS_pread64] = 1 << 1;
+    points[SYS_newfstatat] = 1 << 2;
+    points[SYS_readv] = DOOR_DEEP;
     serve[SYS_poll] = DOOR_POLL;
     serve[SYS_select] = serve[SYS_pselect6] = DOOR_SELECT;
     serve[SYS_dup2] = DOOR_FD2;
