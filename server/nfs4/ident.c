@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "common/htab.h"
+#include "server/grant/grant.h"
 
 void ident_principal(const struct request *req, char out[IDENT_PRINCIPAL])
 {
@@ -13,6 +14,14 @@ void ident_principal(const struct request *req, char out[IDENT_PRINCIPAL])
         snprintf(out, IDENT_PRINCIPAL, "sys:%u", req->cred.uid);
     else
         snprintf(out, IDENT_PRINCIPAL, "none");
+}
+
+void ident_from(const struct request *req, uint8_t out[CLIENT_FROM])
+{
+    struct sockaddr_storage peer;
+
+    request_peer(req, &peer);
+    grant_address(&peer, out);
 }
 
 static void put(void *ref)

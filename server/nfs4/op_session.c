@@ -68,6 +68,7 @@ nfsstat4 op_exchange_id(struct compound *c, EXCHANGE_ID4args *args, EXCHANGE_ID4
     if (!name.len)
         return NFS4ERR_DELAY;
     ident_principal(c->req, who);
+    ident_from(c->req, a.from);
     status = client_exchange(c->srv->state, who, &a, c->call.may_block);
     if (status)
         return status;
@@ -140,6 +141,7 @@ nfsstat4 op_create_session(struct compound *c, CREATE_SESSION4args *args, CREATE
         return NFS4ERR_NOT_ONLY_OP;
     callback_cred(&args->csa_sec_parms, &a.cb_uid, &a.cb_gid);
     ident_principal(c->req, who);
+    ident_from(c->req, a.from);
     ident_conn(c->req, args->csa_flags & CREATE_SESSION4_FLAG_CONN_BACK_CHAN, &conn);
     status = session_create(c->srv->state, who, &a, &conn, &made);
     if (!made && conn.put)
@@ -251,11 +253,13 @@ nfsstat4 op_destroy_session(struct compound *c, DESTROY_SESSION4args *args, DEST
 nfsstat4 op_destroy_clientid(struct compound *c, DESTROY_CLIENTID4args *args, DESTROY_CLIENTID4res *res)
 {
     char who[IDENT_PRINCIPAL];
+    uint8_t from[CLIENT_FROM];
 
     if (!alone(c))
         return NFS4ERR_NOT_ONLY_OP;
     ident_principal(c->req, who);
-    return client_destroy(c->srv->state, who, args->dca_clientid, c->call.may_block);
+    ident_from(c->req, from);
+    return client_destroy(c->srv->state, who, from, args->dca_clientid, c->call.may_block);
 }
 
 nfsstat4 op_reclaim_complete(struct compound *c, RECLAIM_COMPLETE4args *args, RECLAIM_COMPLETE4res *res)

@@ -3,11 +3,15 @@
  *
  * 1. For an owner string and minor version class there is at most one confirmed and one unconfirmed client.
  * 2. A client id is { boot epoch, number }: one of an earlier boot is never found.
- * 3. A client is recorded before its first open (client_record), and its record goes before what it
+ * 3. A client is known by its principal and its name, which others may guess (AUTH_SYS proves nothing, Linux takes the
+ *    host's name). So what it has ends for its next incarnation only if that comes from an address that the client came
+ *    from, or once the lease is over; until then it waits (NFS4ERR_DELAY). Who knows the verifier is the same incarnation.
+ * 4. A client is recorded before its first open (client_record), and its record goes before what it
  *    held is given to others (client_evict_locked). A rebooted client takes its old record over.
  */
 #include "server/state/internal.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +61,36 @@ void client_renew_locked(struct client *cl)
 bool client_expired_locked(const struct state *s, const struct client *cl)
 {
     return clock_mono_ms() > cl->renewed + 1000ull * s->conf.lease_seconds;
+}
+
+bool client_from_locked(const struct client *cl, const uint8_t from[CLIENT_FROM])
+{
+    for (unsigned i = 0; i < cl->nfrom && i < CLIENT_FROMS_MAX; i++)
+        if (!memcmp(cl->from[i], from, CLIENT_FROM))
+            return true;
+    return false;
+}
+
+static void add_from_locked(struct client *cl, const uint8_t from[CLIENT_FROM])
+{
+    if (!client_from_locked(cl, from))
+        memcpy(cl->from[cl->nfrom++ % CLIENT_FROMS_MAX], from, CLIENT_FROM);
+}
+
+bool client_restarts_locked(struct state *s, struct client *cl, const uint8_t from[CLIENT_FROM])
+{
+    char here[INET6_ADDRSTRLEN] = "", there[INET6_ADDRSTRLEN] = "";
+
+    if (client_from_locked(cl, from) || !client_has_state_locked(cl) || client_expired_locked(s, cl))
+        return true;
+    if (!s->name_told || clock_mono_ms() > s->name_told + NAME_TOLD_MS) {
+        s->name_told = clock_mono_ms();
+        inet_ntop(AF_INET6, cl->from[0], here, sizeof here);
+        inet_ntop(AF_INET6, from, there, sizeof there);
+        log_warn("a client at %s has the name of one at %s, and waits until that is silent for the lease time: each "
+                 "machine needs a name of its own", there, here);
+    }
+    return false;
 }
 
 bool client_pinned(const struct client *cl)
@@ -111,7 +145,8 @@ static bool make_room_locked(struct state *s)
 }
 
 static struct client *make_locked(struct state *s, uint32_t minor, const uint8_t verifier[8],
-                                  const void *owner, size_t len, const char *principal, uint64_t id)
+                                  const void *owner, size_t len, const char *principal,
+                                  const uint8_t from[CLIENT_FROM], uint64_t id)
 {
     struct client *cl;
 
@@ -140,6 +175,7 @@ static struct client *make_locked(struct state *s, uint32_t minor, const uint8_t
     list_init(&cl->waits);
     list_init(&cl->in_all);
     client_renew_locked(cl);
+    add_from_locked(cl, from);
     htab_add(&s->clients, &cl->by_id, htab_hash_u64(id ^ s->seed));
     htab_add(&s->names, &cl->by_name, name_hash(s, minor, owner, len));
     list_add_tail(&s->all, &cl->in_all);
@@ -402,10 +438,14 @@ again:
         st_unlock(s);
         goto again;
     }
+    if (conf && memcmp(conf->verifier, a->verifier, 8) && !client_restarts_locked(s, conf, a->from)) {
+        status = NFS4ERR_DELAY;
+        goto out;
+    }
     if (unconf)
         client_destroy_locked(s, unconf);
     /* The same incarnation again keeps its id and only changes its callback (RFC 7530 16.33.5, case 1). */
-    cl = make_locked(s, 0, a->verifier, a->owner, a->owner_len, principal,
+    cl = make_locked(s, 0, a->verifier, a->owner, a->owner_len, principal, a->from,
                      conf && !memcmp(conf->verifier, a->verifier, 8) ? conf->id : 0);
     if (!cl) {
         status = NFS4ERR_RESOURCE;
@@ -450,6 +490,7 @@ again:
         cb_drop40_locked(s, conf);
         unconf->cb.calls = conf->cb.calls;
         conf->cb = unconf->cb;
+        add_from_locked(conf, unconf->from[0]);
         memcpy(conf->confirm, unconf->confirm, 8);
         client_destroy_locked(s, unconf);
         client_renew_locked(conf);
@@ -470,6 +511,10 @@ again:
             goto out;
         st_unlock(s);
         goto again;
+    }
+    if (old && !client_restarts_locked(s, old, unconf->from[0])) {
+        status = NFS4ERR_DELAY;
+        goto out;
     }
     if (old) {
         unconf->recorded = old->recorded;
@@ -522,6 +567,7 @@ again:
                               : NFS4_OK;
         if (!status) {
             client_renew_locked(conf);
+            add_from_locked(conf, a->from);
             a->clientid = conf->id;
             a->sequence = conf->cs_sequence + 1;
             a->confirmed = true;
@@ -540,14 +586,19 @@ again:
     }
     if (conf && same_verf) { /* case 2 */
         client_renew_locked(conf);
+        add_from_locked(conf, a->from);
         a->clientid = conf->id;
         a->sequence = conf->cs_sequence + 1;
         a->confirmed = true;
         goto out;
     }
+    if (conf && !client_restarts_locked(s, conf, a->from)) {
+        status = NFS4ERR_DELAY;
+        goto out;
+    }
     if (unconf) /* case 4 */
         client_destroy_locked(s, unconf);
-    cl = make_locked(s, 1, a->verifier, a->owner, a->owner_len, principal, 0); /* cases 1 and 5 */
+    cl = make_locked(s, 1, a->verifier, a->owner, a->owner_len, principal, a->from, 0); /* cases 1 and 5 */
     if (!cl) {
         status = NFS4ERR_DELAY;
         goto out;
@@ -560,7 +611,8 @@ out:
     return status;
 }
 
-nfsstat4 client_destroy(struct state *s, const char *principal, uint64_t clientid, bool may_block)
+nfsstat4 client_destroy(struct state *s, const char *principal, const uint8_t from[CLIENT_FROM], uint64_t clientid,
+                        bool may_block)
 {
     nfsstat4 status = NFS4_OK;
     struct client *cl;
@@ -571,7 +623,7 @@ nfsstat4 client_destroy(struct state *s, const char *principal, uint64_t clienti
         cl = client_find_locked(s, clientid, false);
     if (!cl || !cl->minor)
         status = NFS4ERR_STALE_CLIENTID;
-    else if (strcmp(cl->principal, principal))
+    else if (strcmp(cl->principal, principal) || !client_from_locked(cl, from))
         status = NFS4ERR_WRONG_CRED;
     else if (client_has_state_locked(cl))
         status = NFS4ERR_CLIENTID_BUSY;

@@ -2,7 +2,7 @@
  * client: client ids: SETCLIENTID (RFC 7530 section 16.33), EXCHANGE_ID (RFC 8881 section 18.35), leases, and
  * the durable record that lets a client reclaim after a restart.
  *
- * principal: who sent the request, as text of at most 63 bytes. may_block: whether the call may wait for the
+ * principal: who sent the request, as text of at most 63 bytes. from: its address (an IPv4 one in its IPv6 form). may_block: whether the call may wait for the
  * disk; if not and it would have to, it returns STATE_BLOCK without having changed anything.
  */
 #ifndef VOLNFS_STATE_CLIENT_H
@@ -19,6 +19,7 @@
 
 struct client_set40 {
     const uint8_t *verifier; /* 8 bytes */
+    uint8_t from[CLIENT_FROM];
     const void *owner;
     size_t owner_len;
     uint32_t cb_program, cb_ident;
@@ -38,6 +39,7 @@ nfsstat4 client_renew40(struct state *s, uint64_t clientid);
 
 struct client_exchange {
     const uint8_t *verifier;
+    uint8_t from[CLIENT_FROM];
     const void *owner;
     size_t owner_len;
     bool update;       /* EXCHGID4_FLAG_UPD_CONFIRMED_REC_A */
@@ -47,8 +49,9 @@ struct client_exchange {
 };
 nfsstat4 client_exchange(struct state *s, const char *principal, struct client_exchange *a,
                          bool may_block);
-/* NFS4ERR_WRONG_CRED: it is another principal's. */
-nfsstat4 client_destroy(struct state *s, const char *principal, uint64_t clientid, bool may_block);
+/* NFS4ERR_WRONG_CRED: it is another principal's, or comes from where it was never heard of. */
+nfsstat4 client_destroy(struct state *s, const char *principal, const uint8_t from[CLIENT_FROM], uint64_t clientid,
+                        bool may_block);
 nfsstat4 client_reclaim_complete(struct state *s, uint64_t clientid, bool may_block);
 
 /* --- both --- */

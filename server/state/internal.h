@@ -44,11 +44,13 @@ enum {
     STATE_KEPT_MAX = 256 << 20, /* bytes that replies in the slots of all sessions may come to */
     CLIENT_DELEGS_MAX = 16384, /* three times what a Linux client keeps by itself */
     CLIENT_WAITS_MAX = 256,    /* blocking locks that wait; more are polled for */
+    CLIENT_FROMS_MAX = 4,
     CB_SLOTS_MAX = 16,
     DELEG_WAITERS_MAX = 2,     /* requests that wait for a callback while they hold a worker thread */
     SEEN_SLOTS = 16384,
 };
 #define COURTESY_MS (24ull * 3600 * 1000)
+#define NAME_TOLD_MS 60000u
 #define NO_ROOM_MS  1000u /* how long nobody is looked for who could make room, once nobody was found */
 
 struct trash {
@@ -72,6 +74,7 @@ struct state {
     pthread_cond_t owner_idle; /* some owner is no longer busy */
     struct state_conf conf;
     uint64_t seed;
+    uint8_t secret[16]; /* of stateids */
     uint32_t epoch;
     struct htab clients, names, sessions, files, stids, owners, conns;
     struct list all; /* clients */
@@ -79,6 +82,7 @@ struct state {
     unsigned nranges; /* of all clients */
     uint64_t kept;    /* bytes that all sessions' slots may come to */
     uint64_t no_room_until;
+    uint64_t name_told; /* when it was said that one machine came with another's name */
     bool slots_told;  /* that sessions get fewer; once, for clients can bring it about */
     struct users *users;
     struct trash *trash;
@@ -125,6 +129,8 @@ struct client {
     struct grace_rec *rec;
     uint8_t verifier[8], confirm[8];
     char principal[64];
+    uint8_t from[CLIENT_FROMS_MAX][CLIENT_FROM]; /* addresses it came from, the last ones */
+    unsigned nfrom;
     struct cb40 cb;
     uint64_t renewed;
     uint64_t recorded_ms; /* when its record was last asked for */
@@ -297,6 +303,9 @@ bool client_forget_idle_locked(struct state *s, uint64_t now, uint64_t idle_ms);
 struct client *client_old_locked(struct state *s, const struct client *cl);
 void client_confirm_locked(struct state *s, struct client *cl);
 void client_renew_locked(struct client *cl);
+bool client_from_locked(const struct client *cl, const uint8_t from[CLIENT_FROM]);
+/* May a machine at `from` be this confirmed client after a restart, and end what it has? */
+bool client_restarts_locked(struct state *s, struct client *cl, const uint8_t from[CLIENT_FROM]);
 /* True while another thread deals with the client's record: it must not be freed. */
 bool client_pinned(const struct client *cl);
 void client_limit_log_locked(struct client *cl, const char *what);

@@ -324,14 +324,15 @@ static struct session *make_locked(struct state *s, struct client *cl, const str
     return se;
 }
 
-/* Before it is confirmed a client id is its principal's alone. Then others have sessions of it, too (RFC 8881 section
+/* Before it is confirmed a client id is its principal's alone, at the addresses it came from. Then others have sessions of it, too (RFC 8881 section
  * 18.36.4), but as ids can be guessed only where one of its sessions is in use: nobody else gets at its state, nor
  * learns a session's id from the kept reply. */
-static bool may_create_locked(struct state *s, const struct client *cl, const char *principal, uint64_t conn_id)
+static bool may_create_locked(struct state *s, const struct client *cl, const char *principal,
+                              const uint8_t from[CLIENT_FROM], uint64_t conn_id)
 {
     uint64_t h = htab_hash_u64(conn_id);
 
-    if (!strcmp(cl->principal, principal))
+    if (!strcmp(cl->principal, principal) && client_from_locked(cl, from))
         return true;
     for (struct hnode *n = htab_first(&s->conns, h); n && cl->confirmed; n = htab_next(n, h)) {
         const struct conn_entry *ce = container_of(n, struct conn_entry, by_id);
@@ -358,7 +359,7 @@ nfsstat4 session_create(struct state *s, const char *principal, struct session_c
         status = NFS4ERR_STALE_CLIENTID;
         goto out;
     }
-    if (!may_create_locked(s, cl, principal, conn->id)) {
+    if (!may_create_locked(s, cl, principal, a->from, conn->id)) {
         status = NFS4ERR_CLID_INUSE;
         goto out;
     }
@@ -385,7 +386,7 @@ nfsstat4 session_create(struct state *s, const char *principal, struct session_c
     }
     if (!cl->confirmed)
         old = client_old_locked(s, cl);
-    if (client_pinned(old)) {
+    if (client_pinned(old) || (old && !client_restarts_locked(s, old, a->from))) {
         status = NFS4ERR_DELAY;
         goto out;
     }

@@ -16,6 +16,7 @@
 #define VOLNFS_STATE_SESSION_H
 
 #include "proto/nfs4_gen.h"
+#include "server/state/state.h"
 #include "proto/xdrbuf.h"
 
 struct state;
@@ -63,6 +64,7 @@ struct session_attrs {
 };
 struct session_create {
     uint64_t clientid;
+    uint8_t from[CLIENT_FROM]; /* as in client.h */
     uint32_t sequence, flags; /* flags: in and out */
     struct session_attrs fore, back; /* in and out */
     uint32_t minor; /* of the requests: callbacks have the same */
@@ -71,7 +73,7 @@ struct session_create {
     uint8_t id[SESSION_ID_SIZE]; /* out */
 };
 /* CREATE_SESSION with its one-slot replay cache; confirms the client. NFS4ERR_CLID_INUSE: the client id is another
- * principal's, and conn is bound to none of its sessions. conn is taken over when the result
+ * principal's or never came from there, and conn is bound to none of its sessions. conn is taken over when the result
  * is NFS4_OK and *made is set, otherwise it stays the caller's. */
 nfsstat4 session_create(struct state *s, const char *principal, struct session_create *a,
                         const struct session_conn *conn, bool *made);

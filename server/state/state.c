@@ -54,6 +54,7 @@ int state_new(const struct state_conf *conf, struct state **out)
     if (!s->conf.grace_seconds)
         s->conf.grace_seconds = s->conf.lease_seconds;
     s->seed = clock_random64();
+    clock_random(s->secret, sizeof s->secret);
     /* Boots of one store differ in the low bits, those of another store (or of this one made anew) very likely in
      * the high ones; neither 0 nor all ones can come out. */
     s->epoch = (uint32_t)(conf->epoch & 0xfffff) | ((uint32_t)(clock_random64() & 0x7ff) | 0x400) << 20;

@@ -12,6 +12,8 @@
 #include "proto/nfs4_gen.h"
 #include "server/store/statedb.h"
 
+#define CLIENT_FROM 16 /* bytes of an address */
+
 struct state;
 
 /* The call would have to wait for the disk and was told not to; nothing was changed (compound.h: NFS4_BLOCK). */

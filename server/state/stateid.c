@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "common/siphash.h"
+
 static uint32_t word(const stateid4 *sid, unsigned n)
 {
     uint32_t v;
@@ -54,10 +56,18 @@ static struct stid *find(const struct state *s, uint32_t client, uint32_t index)
     return NULL;
 }
 
+/* In 4.0 who knows a stateid may use it (RFC 7530 section 9.1.4): it is not for others to count them up. */
+static uint32_t index_of(const struct state *s, const struct client *cl, uint32_t n)
+{
+    uint64_t msg[2] = {cl->id, n};
+
+    return (uint32_t)siphash24(s->secret, msg, sizeof msg);
+}
+
 int stid_add_locked(struct state *s, struct client *cl, struct stid *st, enum stid_kind kind)
 {
     do
-        st->index = ++cl->next_stid;
+        st->index = index_of(s, cl, ++cl->next_stid);
     while (!st->index || find(s, (uint32_t)cl->id, st->index));
     st->kind = kind;
     st->client = cl;

@@ -4,6 +4,7 @@
     held.py PORT VOLNFS STORE
 """
 import sys
+import time
 
 from wire import *
 
@@ -76,3 +77,68 @@ want("nor counted twice", o.relock(10), 0)
 want("NOFILEHANDLE does not count", o.c.compound(0, [open_(10, 3, 0, o.k.id, b"o", False, b"file")]).status, 10020)
 want("so the same number is good", o.open(10), 0)
 cases.group("a 4.0 owner's requests that are refused count", 15)
+
+# --- root of another machine, who guesses names and numbers ---
+gid = cli.grant("127.8.0.0/16", "alice/v1")
+victim, thief = At(addr, "127.8.0.1"), Conn(addr, source="127.66.0.1")
+name = b"the victim's name"
+vc = Conn(addr, source="127.8.0.1")
+verf = b"verifier"
+r = vc.compound(2, [exchange_id(verf, name)])
+vid, seq = struct.unpack_from(">QI", r.results, 8)
+r = vc.compound(2, [create_session(vid, seq)])
+vsession = r.results[8:24]
+vseq = [0]
+
+
+def as_victim(ops):
+    vseq[0] += 1
+    return vc.compound(2, [sequence(vsession, vseq[0], 0)] + ops)
+
+
+as_victim([u32(58) + u32(0)])
+r = as_victim([putfh(file), u32(18) + u32(0) + u32(3 | 0x400) + u32(0) + u64(vid) + opaque(b"o") + u32(0) + u32(4)])
+want("the victim opens", r.status, 0)
+for n in (0, 1, seq, seq + 1):
+    r = thief.compound(2, [create_session(vid, n)])
+    want("CREATE_SESSION %d with its client id" % n, (r.status != 0, vsession in r.results), (True, False))
+want("DESTROY_CLIENTID", thief.compound(2, [u32(57) + u64(vid)]).status, 10082)
+r = thief.compound(2, [exchange_id(b"guessed!", name)])
+if not r.status:
+    tid, tseq = struct.unpack_from(">QI", r.results, 8)
+    want("a restart of it, it seems", thief.compound(2, [create_session(tid, tseq)]).status, DELAY)
+else:
+    want("a restart of it, it seems", r.status, DELAY)
+want("the victim goes on", as_victim([putfh(file), getattr_(16)]).status, 0)
+r = vc.compound(2, [exchange_id(verf, name)])
+want("it may ask again", struct.unpack_from(">Q", r.results, 8)[0], vid)
+# the same incarnation knows its verifier and may come from elsewhere: it has two ways to the server
+other = Conn(addr, source="127.8.0.2")
+r = other.compound(2, [exchange_id(verf, name)])
+want("from its second address", struct.unpack_from(">Q", r.results, 8)[0], vid)
+want("with a session", other.compound(2, [create_session(vid, seq + 1)]).status, 0)
+# where it was known, it may have restarted
+r = vc.compound(2, [exchange_id(b"restart!", name)])
+nid, nseq = struct.unpack_from(">QI", r.results, 8)
+want("a restart of its own", vc.compound(2, [create_session(nid, nseq)]).status, 0)
+want("which ended what was before", as_victim([putfh(file), getattr_(16)]).status, 10052)
+
+v40, t40 = Conn(addr, source="127.8.0.1"), Conn(addr, source="127.66.0.1")
+k = Client40(v40, b"the victim's 4.0 name")
+st, sid, fh = k.open(v1, b"file")
+want("4.0: the victim opens", st, 0)
+want("4.0: a restart of it, it seems", t40.compound(0, [setclientid(b"guessed!", b"the victim's 4.0 name")]).status, DELAY)
+want("4.0: the victim goes on", v40.compound(0, [putfh(fh), read(sid, 0, 1)]).status, 0)
+want("4.0: a restart of its own", v40.compound(0, [setclientid(b"guessed!", b"the victim's 4.0 name")]).status, 0)
+# who waits until the lease is over gets the name: a machine may have got another address
+end = time.monotonic() + 60
+st = None
+while st != 0 and time.monotonic() < end:
+    st = t40.compound(0, [setclientid(b"guessed!", b"the victim's 4.0 name")]).status
+    time.sleep(0.2)
+want("4.0: and when the lease is over", st, 0)
+# stateids of one client are not 1, 2, 3
+k = Client40(v40, b"many opens")
+ids = [struct.unpack(">IIII", k.open(v1, b"n%d" % i)[1])[3] for i in range(20)]
+want("stateids cannot be counted up", sum(abs(x - y) < 1000 for i, x in enumerate(ids) for y in ids[:i]) < 3, True)
+cases.group("another machine's root does not get at a client by its name", 18)

@@ -58,18 +58,18 @@ static void test_exchange_reboot(void **unused)
     assert_int_equal(n.opens, 0);
     assert_int_equal(n.clients, 1);
     assert_int_equal(fake_dropped, 1);
-    assert_int_equal(client_destroy(s, ROOT, old, true), NFS4ERR_STALE_CLIENTID);
-    assert_int_equal(client_destroy(s, ROOT, a.clientid, true), NFS4ERR_CLIENTID_BUSY);
-    assert_int_equal(client_destroy(s, "sys:5", a.clientid, true), NFS4ERR_WRONG_CRED);
+    assert_int_equal(client_destroy(s, ROOT, here, old, true), NFS4ERR_STALE_CLIENTID);
+    assert_int_equal(client_destroy(s, ROOT, here, a.clientid, true), NFS4ERR_CLIENTID_BUSY);
+    assert_int_equal(client_destroy(s, "sys:5", here, a.clientid, true), NFS4ERR_WRONG_CRED);
     assert_int_equal(session_destroy(s, cs.id, NULL), NFS4_OK);
     assert_int_equal(session_destroy(s, cs.id, NULL), NFS4ERR_BADSESSION);
-    assert_int_equal(client_destroy(s, "sys:5", a.clientid, true), NFS4ERR_WRONG_CRED);
+    assert_int_equal(client_destroy(s, "sys:5", here, a.clientid, true), NFS4ERR_WRONG_CRED);
     /* its record (taken over from before) goes with it, and only where waiting is allowed */
-    assert_int_equal(client_destroy(s, ROOT, a.clientid, false), STATE_BLOCK);
+    assert_int_equal(client_destroy(s, ROOT, here, a.clientid, false), STATE_BLOCK);
     fake_err = -EIO;
-    assert_int_equal(client_destroy(s, ROOT, a.clientid, true), NFS4ERR_DELAY);
+    assert_int_equal(client_destroy(s, ROOT, here, a.clientid, true), NFS4ERR_DELAY);
     fake_err = 0;
-    assert_int_equal(client_destroy(s, ROOT, a.clientid, true), NFS4_OK);
+    assert_int_equal(client_destroy(s, ROOT, here, a.clientid, true), NFS4_OK);
     assert_null(fake_find(1, "c", 1));
     state_free(s);
 }
@@ -87,6 +87,43 @@ static void test_exchange_other_principal(void **unused)
     assert_int_equal(exchange(s, "sys:5", "c", verf1, false, &a), NFS4_OK);
     assert_false(a.confirmed);
     assert_null(fake_find(1, "c", 1));
+    state_free(s);
+}
+
+/* The name and the principal alone do not make a machine elsewhere the same client. */
+static void test_exchange_elsewhere(void **unused)
+{
+    struct client_exchange a = {.verifier = verf2, .from = {9}, .owner = "c", .owner_len = 1};
+    struct client_exchange same = {.verifier = verf1, .from = {8}, .owner = "c", .owner_len = 1};
+    struct session_conn conn = {.id = 2};
+    struct session_create cs;
+    struct state *s;
+    uint64_t old;
+    bool made;
+
+    forget_rows();
+    s = boot();
+    old = client41(s, "c", verf1, true);
+    assert_int_equal(client_exchange(s, ROOT, &a, true), NFS4ERR_DELAY);
+    cs = session_args(old, 2);
+    memcpy(cs.from, a.from, sizeof cs.from);
+    assert_int_equal(session_create(s, ROOT, &cs, &conn, &made), NFS4ERR_CLID_INUSE);
+    assert_int_equal(client_destroy(s, ROOT, a.from, old, true), NFS4ERR_WRONG_CRED);
+    assert_int_equal(client_exchange(s, ROOT, &same, true), NFS4_OK); /* it knows the verifier */
+    assert_true(same.confirmed && same.clientid == old);
+    memcpy(cs.from, same.from, sizeof cs.from);
+    assert_int_equal(create(s, ROOT, &cs), NFS4_OK);
+    clock_test_advance(91 * 1000);
+    assert_int_equal(client_exchange(s, ROOT, &a, true), NFS4_OK); /* the lease is over */
+    assert_int_equal(client_exchange(s, ROOT, &same, true), NFS4_OK); /* but it is back before the other is confirmed */
+    cs = session_args(a.clientid, a.sequence);
+    memcpy(cs.from, a.from, sizeof cs.from);
+    assert_int_equal(create(s, ROOT, &cs), NFS4ERR_DELAY);
+    clock_test_advance(91 * 1000);
+    assert_int_equal(client_exchange(s, ROOT, &a, true), NFS4_OK);
+    cs.clientid = a.clientid;
+    assert_int_equal(create(s, ROOT, &cs), NFS4_OK);
+    assert_int_equal(client_destroy(s, ROOT, a.from, old, true), NFS4ERR_STALE_CLIENTID);
     state_free(s);
 }
 
@@ -207,7 +244,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exchange_new_update), cmocka_unit_test(test_exchange_reboot),
-        cmocka_unit_test(test_exchange_other_principal), cmocka_unit_test(test_set40),
+        cmocka_unit_test(test_exchange_other_principal), cmocka_unit_test(test_exchange_elsewhere),
+        cmocka_unit_test(test_set40),
         cmocka_unit_test(test_record), cmocka_unit_test(test_reclaim_complete),
         cmocka_unit_test(test_tick),
     };

@@ -115,6 +115,7 @@ static inline void forget_rows(void)
 }
 
 #define ROOT "sys:0"
+static const uint8_t here[CLIENT_FROM];
 static const uint8_t verf1[8] = "verf 01", verf2[8] = "verf 02";
 
 static inline nfsstat4 exchange(struct state *s, const char *who, const char *owner, const uint8_t *verf,
