@@ -197,6 +197,8 @@ static int apply_op(struct batch *b, struct txg *t, struct rowop *op)
         r = index_clone(ix, op->src, op->src_off, op->ino, op->off, op->len, &d);
         break;
     }
+    if (r >= 0 && op->hash)
+        r = index_put_dedup(ix, op->hash, op->ino, op->off, (uint32_t)op->len);
     b->delta.logical += d.logical;
     b->delta.stored += d.stored;
     b->delta.held += d.held;

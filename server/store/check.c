@@ -185,6 +185,8 @@ static const char *const volume_sql[] = {
     " state NOT IN (0, 1, 2) OR (name IS NULL) <> (state = 2)",
     "SELECT printf('chunk %d: in the table of equal chunks, but it does not exist', chunk) FROM dedup"
     " WHERE NOT EXISTS (SELECT 1 FROM chunk c WHERE c.id = dedup.chunk)",
+    "SELECT printf('chunk %d: in the table of equal chunks with an impossible hash', chunk) FROM dedup"
+    " WHERE typeof(hash) <> 'blob' OR length(hash) <> 24",
     /* counters */
     "SELECT printf('pack %d: %s live bytes counted, %d found', p.id, quote(p.live),"
     " coalesce(a.n, 0)) FROM pack p LEFT JOIN alive a ON a.pack = p.id"

@@ -170,6 +170,7 @@ void engine_get_stat(struct engine *e, struct engine_stat *out)
         .slot_loads = atomic_load(&e->slot_loads),
         .commits = atomic_load(&e->commits),
         .commit_us = atomic_load(&e->commit_us),
+        .deduped = atomic_load(&e->deduped),
     };
 }
 

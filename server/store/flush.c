@@ -17,6 +17,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "server/store/dedup.h"
 
 #define MANY_FRAGMENTS 8
 #define MANY_BLOBS     SLOT_PAGES /* somebody waits for these, and all of the slot would go through the index */
@@ -28,6 +29,7 @@ struct job {
     uint64_t ino, start, data_end;
     int level;
     bool blob;
+    struct same *same; /* where the bytes are already, if they are; NULL: not looked for */
     struct rowop *ops, **tail;
 };
 
@@ -68,6 +70,7 @@ static int job_run(struct job *j, const unsigned char *data, uint32_t off, uint3
     struct chunk c = {0};
     const void *payload;
     struct rowop *op;
+    uint64_t hash = 0;
     int r;
 
     while (len > 0 && chunk_is_zero(data, len < STORE_PAGE ? len : STORE_PAGE)) {
@@ -86,6 +89,19 @@ static int job_run(struct job *j, const unsigned char *data, uint32_t off, uint3
         len -= n;
         job_punch(j, off + len, n);
     }
+    if (j->same && !j->same->src && len >= DEDUP_MIN) {
+        hash = dedup_hash(data, len);
+        if (dedup_find(v, hash, j->slot, data, len, j->same)) {
+            op = rowop_new(OP_CLONE, j->ino, NULL, 0, NULL, 0);
+            op->off = j->start + off;
+            op->len = len;
+            op->src = j->same->ino;
+            op->src_off = j->same->off;
+            op->hash = hash;
+            job_add(j, op);
+            return 0;
+        }
+    }
     r = fault_point("slot.encode");
     if (r == 0)
         r = chunk_encode(data, len, j->level, scratch_get(), &c, &payload);
@@ -101,16 +117,17 @@ static int job_run(struct job *j, const unsigned char *data, uint32_t off, uint3
     op->off = j->start + off;
     op->len = len;
     op->chunk = c;
+    op->hash = hash;
     job_add(j, op);
     return 0;
 }
 
-int slot_encode(struct slot *s, bool blob)
+int slot_encode(struct slot *s, bool blob, struct same *same)
 {
     struct inode *in = s->in;
     struct volume *v = in->vol;
     struct job j = {.vol = v, .slot = s, .ino = in->a.ino, .start = slot_start(s),
-                    .data_end = in->data_end, .blob = blob,
+                    .data_end = in->data_end, .blob = blob, .same = v->props.dedup && !blob ? same : NULL,
                     .level = v->props.codec == VOLUME_RAW ? 0 : v->props.level};
     uint64_t left = in->a.size > j.start ? in->a.size - j.start : 0;
     uint32_t limit = left < SLOT_SIZE ? (uint32_t)left : SLOT_SIZE, buf_end;
@@ -153,6 +170,8 @@ int slot_encode(struct slot *s, bool blob)
         packref_put(v, low);
     if (r < 0) {
         rowop_drop_list(v, j.ops);
+        if (j.same)
+            same_release(j.same);
         return r;
     }
     s->prep = j.ops;
@@ -185,8 +204,14 @@ void slot_publish(struct slot *s)
         op->slot = s;
         op->pend = pend;
         pend = 0;
-        if (op->type == OP_MAP && op_end > in->data_end)
+        if (op->type != OP_PUNCH && op_end > in->data_end)
             in->data_end = op_end;
+        if (op->hash)
+            dedup_note(v, op->hash, op->ino, op->off);
+        if (op->type == OP_CLONE) {
+            v->deduped += op->len;
+            atomic_fetch_add_explicit(&v->e->deduped, op->len, memory_order_relaxed);
+        }
         txg_add(v, op);
         op = next;
     }
@@ -201,6 +226,21 @@ void slot_publish(struct slot *s)
     inode_dirty(in);
     inode_recalc_used(in);
     cache_account(s);
+}
+
+int slot_encode_now(struct slot *s, bool blob, bool *shared)
+{
+    struct same same = {0};
+    int r = slot_encode(s, blob, &same);
+
+    *shared = r == 0 && same.src && same_holds(&same);
+    if (r == 0 && same.src && !*shared) {
+        rowop_drop_list(s->in->vol, s->prep);
+        s->prep = NULL;
+        r = slot_encode(s, blob, NULL);
+    }
+    same_release(&same);
+    return r;
 }
 
 /* Ends a flush: publish, keep, or throw away if the file is gone by now. */
@@ -232,7 +272,7 @@ static bool commit_needs(const struct slot *s, uint64_t seq)
 int inode_flush(struct volume *v, struct store_call *call, struct inode *in)
 {
     uint64_t seq = in->wseq, total = 0, ino = in->a.ino;
-    bool blob;
+    bool blob, shared;
     int r = 0;
 
     list_for_each(it, &in->dirty) {
@@ -275,7 +315,7 @@ int inode_flush(struct volume *v, struct store_call *call, struct inode *in)
             break;
         }
         if (todo) {
-            r = slot_encode(todo, blob);
+            r = slot_encode_now(todo, blob, &shared);
             if (r < 0) {
                 slot_idle(todo);
                 break;
@@ -341,6 +381,7 @@ void slot_work(struct volume *v, uint64_t ino, uint64_t idx, enum work_kind kind
 {
     struct inode *in;
     struct slot *s;
+    bool shared;
     int r;
 
     pthread_mutex_lock(&v->lock);
@@ -354,13 +395,13 @@ void slot_work(struct volume *v, uint64_t ino, uint64_t idx, enum work_kind kind
     } else if (s) {
         s->queued = false;
         if (s->dirty && !s->prep && s->busy == SLOT_IDLE && !v->failed) {
-            r = slot_encode(s, false);
+            r = slot_encode_now(s, false, &shared);
             if (r < 0) {
                 flush_failed(v, r);
                 slot_idle(s);
             } else {
                 v->flush_err = 0;
-                flush_done(s, kind == WORK_FLUSH);
+                flush_done(s, kind == WORK_FLUSH || shared);
                 if (v->prep_bytes > PREP_MAX) {
                     volume_publish_preps(v, UINT64_MAX);
                     txg_want(v, v->open->n);

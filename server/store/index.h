@@ -117,6 +117,9 @@ struct index_piece {
  * changes if any of them is not just so any more: 0. Pieces that follow one another in a slot become one extent. */
 int index_repack(struct index *ix, const struct index_piece *p, size_t n, const struct chunk *c,
                  struct index_delta *d);
+/* The chunk of the extent (ino, off, len), if there is one just so, has bytes with this hash: index_find_dedup finds the
+ * place while the chunk lives, or until it is put again with another. */
+int index_put_dedup(struct index *ix, uint64_t hash, uint64_t ino, uint64_t off, uint32_t len);
 /* Deletes a pack's row if it has no live bytes; unlink its file after the commit, and only if no transaction that is
  * not committed yet may refer to it. */
 int index_del_pack(struct index *ix, uint32_t pack);
@@ -228,6 +231,12 @@ int index_read_blob(struct index *ix, const struct chunk *c, void *buf);
 /* The first mapped (want_data) or unmapped byte at or after off and below end; -ENXIO if none. */
 int index_seek(struct index *ix, uint64_t ino, uint64_t off, uint64_t end, bool want_data,
                uint64_t *out);
+/* Up to max places that were put with this hash, the youngest file first, committed state: hints, each may have other bytes by now, or
+ * be no place at all. The count. */
+struct index_place {
+    uint64_t ino, off;
+};
+int index_find_dedup(struct index *ix, uint64_t hash, struct index_place *out, unsigned max);
 /* Extents from (ino, off) on, ascending, at most max; the count. */
 struct index_swept {
     struct index_piece p;

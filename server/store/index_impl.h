@@ -75,6 +75,8 @@ enum index_sql {
     SQL_DEL_DEAD,
     SQL_NEXT_DEAD,
     SQL_DEL_DEDUP,
+    SQL_PUT_DEDUP,
+    SQL_FIND_DEDUP,
     SQL_COUNT
 };
 

@@ -123,6 +123,8 @@ static const char *const sql[SQL_COUNT] = {
     [SQL_NEXT_DEAD] = "SELECT death, birth, chunk FROM dead WHERE (death, birth) >= (?1, ?2)"
                       " ORDER BY death, birth, chunk LIMIT 1",
     [SQL_DEL_DEDUP] = "DELETE FROM dedup WHERE chunk = ?1",
+    [SQL_PUT_DEDUP] = "REPLACE INTO dedup VALUES(?1,?2)",
+    [SQL_FIND_DEDUP] = "SELECT hash FROM dedup WHERE hash > ?1 AND hash < ?2 ORDER BY hash DESC LIMIT ?3",
 };
 
 /* --- errors --- */

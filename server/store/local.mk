@@ -7,11 +7,11 @@ libstore_a_SOURCES = \
     server/store/check.c server/store/check.h \
     server/store/chunk.c server/store/chunk.h \
     server/store/diff.c server/store/diff.h \
-    server/store/dcache.c server/store/engine.c \
+    server/store/dcache.c server/store/dedup.c server/store/dedup.h server/store/engine.c \
     server/store/files.c server/store/files.h server/store/flush.c \
     server/store/gc.c server/store/gc.h \
     server/store/index.h \
-    server/store/index_extent.c \
+    server/store/index_dedup.c server/store/index_extent.c \
     server/store/index_gc.c \
     server/store/index_impl.h \
     server/store/index_memory.c \

@@ -181,6 +181,7 @@ static const char *const count_fixes[] = {
     "DELETE FROM blob WHERE chunk NOT IN (SELECT id FROM chunk WHERE pack = 0)",
     "DELETE FROM dedup WHERE chunk NOT IN (SELECT id FROM chunk) RETURNING printf('chunk %d: among the equal ones, but it does"
     " not exist', chunk)",
+    "DELETE FROM dedup WHERE typeof(hash) <> 'blob' OR length(hash) <> 24 RETURNING printf('chunk %d: an impossible hash', chunk)",
     /* counters */
     "INSERT INTO pack SELECT pack, 0, 0, 0 FROM chunk WHERE pack <> 0 AND pack NOT IN (SELECT id FROM pack) GROUP BY pack"
     " RETURNING printf('pack %d: had no row', id)",

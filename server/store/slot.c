@@ -125,6 +125,7 @@ void slot_dirty(struct slot *s, uint32_t mask)
     s->valid |= mask;
     s->bad &= ~mask;
     s->dirty |= mask;
+    s->changes++;
     in->pend += (uint64_t)__builtin_popcount(fresh) * STORE_PAGE;
     cache_account(s);
 }
@@ -235,6 +236,7 @@ static void zero_one(struct slot *s, void *arg)
     }
     s->valid |= covered;
     s->bad &= ~covered;
+    s->changes++;
     s->txg = s->in->vol->open->n; /* the punch goes into it */
 }
 
@@ -261,6 +263,7 @@ static void forget_one(struct slot *s, void *arg)
 
     s->valid &= ~touched;
     s->bad &= ~touched;
+    s->changes++;
     if (!s->valid) {
         buf_unref(s->buf);
         s->buf = NULL;

@@ -278,6 +278,7 @@ void volume_free(struct volume *v)
     snap_release(v);
     pthread_cond_destroy(&v->apply_cond);
     free(v->packrefs);
+    free(v->recent);
     free(v->orphans);
     free(v->dir);
     free(v->label);
@@ -574,6 +575,7 @@ void volume_stat(struct volume *v, struct volume_stat *st)
     st->logical = logical > 0 ? (uint64_t)logical : 0;
     st->stored = v->stored;
     st->held = v->held;
+    st->deduped = v->deduped;
     list_for_each(it, &v->snaps) {
         st->snapshots += list_entry(it, struct snap, link)->row.state == SNAP_READY;
     }

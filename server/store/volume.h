@@ -43,6 +43,7 @@ struct engine_stat {
     uint64_t cache_pinned;          /* of the latter: not on the disk yet */
     uint64_t slot_reads, slot_loads; /* slots that reads touched; those that were fetched from the disk */
     uint64_t commits, commit_us;    /* groups of changes made durable, and what they took in all */
+    uint64_t deduped;               /* bytes that were not stored again */
 };
 void engine_get_stat(struct engine *e, struct engine_stat *out);
 
@@ -94,6 +95,7 @@ struct volume_stat {
     uint64_t avail_bytes;  /* what can still be written: quota and the disk's free space */
     uint64_t total_bytes;  /* logical + avail_bytes */
     uint64_t avail_files, total_files;
+    uint64_t deduped;      /* bytes since it was opened that were not stored again, before compression */
     uint64_t gc_copied, gc_freed, gc_packs; /* since it was opened: bytes copied out of packs, bytes and packs removed */
 };
 void volume_stat(struct volume *v, struct volume_stat *st);

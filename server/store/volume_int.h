@@ -110,7 +110,7 @@ struct engine {
     pthread_t gc_thread;
     uint64_t pack_size;
 
-    atomic_uint_fast64_t slot_reads, slot_loads, commits, commit_us; /* for engine_get_stat */
+    atomic_uint_fast64_t slot_reads, slot_loads, commits, commit_us, deduped; /* for engine_get_stat */
 };
 
 /* Queues work on a slot; drops read-ahead when the queue is long. Volume lock held. */
@@ -164,6 +164,7 @@ struct rowop {
     struct slot *slot; /* counted in slot.opsref, or NULL */
     uint64_t pend;   /* dirty bytes that this publishes */
     struct chunk chunk; /* of a map or move; with its pack counted in volume.packrefs */
+    uint64_t hash;   /* of the bytes of a map or clone, for others to be found equal; 0: none. Not in the journal */
     bool reaped;     /* result of OP_REAP and OP_SNAP_FREE: nothing is left */
     unsigned max;    /* of OP_REAP and OP_SNAP_FREE */
     struct vattr attr; /* of OP_REAP with max */
@@ -333,6 +334,7 @@ struct slot {
     /* Pages below buf's end that are valid have their bytes there; valid pages beyond it are zeros. */
     struct buf *buf;
     uint32_t valid, dirty, bad;
+    uint32_t changes; /* grows with each change of what the slot reads as */
     enum slot_busy busy;
     bool ref, queued;
     unsigned opsref, nfrag;
@@ -390,9 +392,14 @@ void slots_discard(struct inode *in);
 /* Reads the slot's missing pages; drops the lock. RETRY when done; or an error. The slot is idle. */
 int slot_load(struct slot *s);
 
+struct same; /* dedup.h */
 /* Encodes what is dirty of a slot that the caller made busy; drops the lock meanwhile. On success
- * s->prep has the result. The slot stays busy. */
-int slot_encode(struct slot *s, bool blob);
+ * s->prep has the result. The slot stays busy. same (zeroed; NULL: do not look): if the volume dedups, a place that
+ * has the bytes already; then the caller asks same_holds under the lock under which it publishes, or encodes
+ * again without, and calls same_release. */
+int slot_encode(struct slot *s, bool blob, struct same *same);
+/* The same with all of that done. *shared: publish it before the lock is let go of. */
+int slot_encode_now(struct slot *s, bool blob, bool *shared);
 /* Moves s->prep into the open txg. */
 void slot_publish(struct slot *s);
 /* Flushes what was dirty in the file when called. 0 with everything published; -EAGAIN; an error. */
@@ -510,6 +517,8 @@ struct volume {
     struct list ckpt_link; /* engine.qlock */
     struct gc *gc;         /* gc.c */
     uint64_t pieces;       /* small maps and punches so far: what repacking may undo */
+    struct dedup_recent *recent; /* dedup.c */
+    uint64_t deduped;      /* bytes since the volume was opened that were not stored again */
 
     struct list snaps;
     struct snap_request *snap_request; /* for the open txg */

@@ -2,11 +2,12 @@
  * volume_io: bytes of files: read, write, commit, punch, allocate, seek.
  */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include "common/clock.h"
 #include "common/fault.h"
-#include "server/store/volume_int.h"
+#include "server/store/dedup.h"
 
 #define IO_MAX     (2u << 20)
 #define SLOTS_MAX  (IO_MAX / SLOT_SIZE + 1)
@@ -274,12 +275,24 @@ static void write_copy(struct wslots *w, const unsigned char *data)
 /* Makes the written slots durable with the open txg. They are busy and stay so until the end. */
 static int write_stable(struct volume *v, struct wslots *w, bool blob)
 {
+    struct same same[SLOTS_MAX] = {{0}};
     int r = 0;
 
     for (unsigned i = 0; i < w->n && r == 0; i++)
-        r = slot_encode(w->s[i], blob);
+        r = slot_encode(w->s[i], blob, &same[i]);
+    for (unsigned i = 0; i < w->n && r == 0; i++) {
+        struct slot *s = w->s[i];
+        if (!same[i].src || same_holds(&same[i]))
+            continue;
+        same_release(&same[i]);
+        rowop_drop_list(v, s->prep);
+        s->prep = NULL;
+        r = slot_encode(s, blob, NULL);
+        i = UINT_MAX; /* the lock was dropped: ask the others again */
+    }
     for (unsigned i = 0; i < w->n; i++) {
         struct slot *s = w->s[i];
+        same_release(&same[i]);
         if (s->in->dead || r < 0) {
             rowop_drop_list(v, s->prep);
             s->prep = NULL;

@@ -157,6 +157,58 @@ static void cold(struct volume *v, const char *dir, unsigned char *buf)
     unlink(path);
 }
 
+/* Nanoseconds to write a file of MB MiB, no two slots of which are equal, and commit it. */
+static uint64_t distinct(struct volume *v, const char *name, unsigned char *buf, uint64_t mb)
+{
+    struct store_call c;
+    struct vattr a;
+    uint64_t t0 = clock_mono_ns();
+
+    store_call_init(&c, true);
+    a = make(v, &c, name);
+    for (uint64_t i = 0; i < mb; i++) {
+        for (uint64_t k = 0; k < 1 << 20; k += SLOT_SIZE) {
+            uint64_t stamp = i << 20 | k;
+            memcpy(buf + k + 600, &stamp, sizeof(stamp));
+        }
+        MUST(volume_write(v, &c, a.ino, i << 20, buf, 1 << 20, false, NULL, NULL));
+    }
+    MUST(volume_commit(v, &c, a.ino));
+    MUST(volume_call_wait(&c));
+    store_call_release(&c);
+    return clock_mono_ns() - t0;
+}
+
+/* What dedup costs new data, and what it makes of a copy; best of some rounds, in turn without and with it. */
+static void dedup(struct engine *e, const char *dir, unsigned char *buf)
+{
+    enum { MB = 256, ROUNDS = 5 };
+    uint64_t best[2][2] = {{UINT64_MAX, UINT64_MAX}, {UINT64_MAX, UINT64_MAX}};
+    static const char *const what[2][2] = {{"new data, dedup=off", "a copy of it"}, {"new data, dedup=on", "a copy of it"}};
+
+    for (int i = 0; i < 2 * ROUNDS; i++) {
+        struct vset root = {.mask = VSET_MODE, .mode = 0755};
+        struct volume_props p;
+        char path[300], cmd[320];
+        struct volume *v;
+        volume_props_default(&p);
+        p.dedup = i & 1;
+        snprintf(path, sizeof(path), "%s-%d", dir, i);
+        MUST(volume_create(path, &p, &root));
+        MUST(volume_open(e, path, "bench", 2, &v));
+        for (int k = 0; k < 2; k++) {
+            uint64_t ns = distinct(v, k ? "b" : "a", buf, MB);
+            best[i & 1][k] = ns < best[i & 1][k] ? ns : best[i & 1][k];
+            MUST(volume_settle(v));
+        }
+        MUST(volume_close(v));
+        snprintf(cmd, sizeof(cmd), "rm -rf '%s'", path);
+        MUST(system(cmd));
+    }
+    for (int i = 0; i < 4; i++)
+        report(what[i / 2][i % 2], best[i / 2][i % 2], MB, "MiB");
+}
+
 int main(int argc, char **argv)
 {
     struct engine_conf conf = {.cache_size = 256u << 20, .epoch = 1};
@@ -181,6 +233,7 @@ int main(int argc, char **argv)
     MUST(volume_open(e, dir, "bench", 1, &v));
     cold(v, dir, buf);
     MUST(volume_close(v));
+    dedup(e, dir, buf);
     engine_free(e);
     snprintf(cmd, sizeof(cmd), "rm -rf '%s'", dir);
     return system(cmd) != 0;

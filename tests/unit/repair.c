@@ -210,6 +210,7 @@ static void rows(void **state)
         {"DELETE FROM meta", FILES, "counters and properties"},
         {"INSERT INTO dead SELECT 1, 1, id FROM chunk", FILES, "not dead"},
         {"INSERT INTO dedup VALUES(999, 4)", FILES, "among the equal"},
+        {"INSERT INTO dedup SELECT max(id), x'0011223344' FROM chunk", FILES, "impossible hash"},
         {"INSERT INTO snapshot VALUES(4, NULL, 0, 1, 0, 0, 0)", FILES, "its name is"},
         {"UPDATE extent SET chunk_off = 100000 WHERE ino = (SELECT max(ino) FROM extent)", FILES - 1, "impossible extent"},
         {"UPDATE extent SET len = 'x' WHERE ino = (SELECT max(ino) FROM extent)", FILES - 1, "impossible extent"},

@@ -1,6 +1,7 @@
 UNIT_TESTS_store = \
     tests/unit/check.t \
     tests/unit/chunk.t \
+    tests/unit/dedup.t \
     tests/unit/gc.t \
     tests/unit/index.t \
     tests/unit/index_memory.t \
@@ -27,6 +28,9 @@ tests_unit_check_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_chunk_t_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS) $(ZSTD_CFLAGS)
 tests_unit_chunk_t_SOURCES = tests/unit/chunk.c
 tests_unit_chunk_t_LDADD = $(UNIT_LIBS_STORE) -lm
+tests_unit_dedup_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_dedup_t_SOURCES = tests/unit/dedup.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
+tests_unit_dedup_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_gc_t_SOURCES = tests/unit/gc.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_gc_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_index_memory_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)

@@ -15,7 +15,8 @@ struct walk {
     struct model *m, *held[SNAPS];
     char names[SNAPS][24];
     uint64_t rng; /* of the events: the model's own steps are the same without them */
-    unsigned steps, snaps, gcs, restarts, compares;
+    unsigned steps, snaps, gcs, restarts, compares, copies;
+    uint64_t deduped;
 };
 
 static uint64_t rnd(struct walk *w, uint64_t n)
@@ -72,6 +73,26 @@ static void compare_holes(struct walk *w)
     }
 }
 
+/* Bytes of one file are written to the same place of another. */
+static void copy(struct walk *w)
+{
+    struct mfile *p = &w->m->files[rnd(w, MODEL_FILES)], *q = &w->m->files[rnd(w, MODEL_FILES)];
+    uint64_t off = rnd(w, 2) * SLOT_SIZE, n = SLOT_SIZE * (1 + rnd(w, 3));
+    bool stable = rnd(w, 2);
+
+    while (p < &w->m->files[MODEL_FILES - 1] && (!p->links || p->size <= off))
+        p++;
+    while (q > w->m->files && !q->links)
+        q--;
+    if (!p->links || !q->links || p->size <= off || p == q)
+        return;
+    n = n < p->size - off ? n : p->size - off;
+    memmove(q->data + off, p->data + off, n);
+    q->size = off + n > q->size ? off + n : q->size;
+    assert_int_equal(volume_write(w->t.v, &w->t.c, q->ino, off, q->data + off, n, stable, NULL, NULL), 0);
+    w->copies++;
+}
+
 static void compare_all(struct walk *w)
 {
     struct volume_stat st;
@@ -97,7 +118,11 @@ static void compare_all(struct walk *w)
 
 static void restart(struct walk *w)
 {
+    struct volume_stat st;
+
     vt_sync(&w->t);
+    volume_stat(w->t.v, &st);
+    w->deduped += st.deduped;
     vt_close(&w->t);
     if (rnd(w, 4) == 0)
         model_check_disk(&w->t);
@@ -108,10 +133,13 @@ static void restart(struct walk *w)
 static void walk(uint64_t seed, unsigned seconds)
 {
     struct walk w = {.rng = seed * 2 + 1};
+    struct volume_props props;
     uint64_t end = clock_mono_ms() + seconds * 1000u;
 
     print_message("seed %llu, %u s\n", (unsigned long long)seed, seconds);
-    vt_make(&w.t, NULL);
+    volume_props_default(&props);
+    props.dedup = rnd(&w, 3) != 0;
+    vt_make(&w.t, &props);
     w.t.cache = 16u << 20;
     w.t.pack_size = 1u << 20;
     vt_open(&w.t);
@@ -121,6 +149,8 @@ static void walk(uint64_t seed, unsigned seconds)
     while (clock_mono_ms() < end) {
         model_step(w.m, &w.t);
         w.steps++;
+        if (rnd(&w, 12) == 0)
+            copy(&w);
         if (rnd(&w, 30) == 0)
             snapshot(&w);
         if (rnd(&w, 60) == 0) {
@@ -144,8 +174,8 @@ static void walk(uint64_t seed, unsigned seconds)
     assert_int_equal(model_compare(w.m, &w.t), 0);
     vt_close(&w.t);
     model_check_disk(&w.t);
-    print_message("%u steps, %u snapshots, %u compactions, %u restarts, %u comparisons\n", w.steps, w.snaps, w.gcs,
-                  w.restarts, w.compares);
+    print_message("%u steps, %u snapshots, %u compactions, %u restarts, %u comparisons, %u copies, %llu KiB deduplicated\n",
+                  w.steps, w.snaps, w.gcs, w.restarts, w.compares, w.copies, (unsigned long long)w.deduped >> 10);
     model_drop(w.m);
     vt_remove(&w.t);
 }
