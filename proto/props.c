@@ -9,7 +9,7 @@
 
 enum { CODEC_RAW = 0, CODEC_ZSTD = 1, LEVEL_MAX = 19 }; /* control.x */
 
-const char *const props_keys[] = {"compression", "quota", "quota-files", "readonly", "snapdir", "recompress", NULL};
+const char *const props_keys[] = {"compression", "quota", "quota-files", "readonly", "snapdir", "recompress", "dedup", NULL};
 
 /* Decimal digits only: no sign, no space. */
 static int parse_digits(const char **text, uint64_t *out)
@@ -133,6 +133,20 @@ static int set_recompress(control_props *p, const char *value)
     return 0;
 }
 
+static int set_dedup(control_props *p, const char *value)
+{
+    bool on = !strcmp(value, "on");
+    if (!on && strcmp(value, "off"))
+        return -EINVAL;
+    p->dedup = on;
+    return 0;
+}
+
+static void get_dedup(const control_props *p, char *out, size_t size)
+{
+    snprintf(out, size, "%s", p->dedup ? "on" : "off");
+}
+
 static void get_recompress(const control_props *p, char *out, size_t size)
 {
     if (p->recompress)
@@ -186,6 +200,7 @@ static const struct prop {
     {"readonly", "on or off", set_readonly, get_readonly},
     {"snapdir", "hidden or visible", set_snapdir, get_snapdir},
     {"recompress", "off, or zstd-1 to zstd-19", set_recompress, get_recompress},
+    {"dedup", "on or off", set_dedup, get_dedup},
 };
 
 static const struct prop *find_prop(const char *key)
@@ -201,7 +216,7 @@ int props_set(control_props *p, const char *key, const char *value, char *err, s
     const struct prop *prop = find_prop(key);
     if (!prop) {
         snprintf(err, err_size, "there is no property '%.64s': use compression, quota, quota-files, "
-                 "readonly, snapdir or recompress", key);
+                 "readonly, snapdir, recompress or dedup", key);
         return -EINVAL;
     }
     if (prop->set(p, value)) {

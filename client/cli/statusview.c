@@ -91,6 +91,8 @@ void statusview_head(FILE *to, const control_status *s)
     fprintf(to, ", %s of it in use; compaction moved %s and freed ", size_text((double)st->live_bytes, b),
             size_text((double)st->gc_copied, c));
     fprintf(to, "%s\n", size_text((double)st->gc_freed, d));
+    if (st->deduped)
+        fprintf(to, "dedup   %s not stored again\n", size_text((double)st->deduped, a));
     fprintf(to, "now     %s operations/s, ", rate_text(t->ops_rate, b));
     fprintf(to, "%s errors/s, reads %s/s, ", rate_text(t->errors_rate, b), size_text(t->read_rate, c));
     fprintf(to, "writes %s/s\n", size_text(t->written_rate, d));
@@ -265,12 +267,12 @@ json_t *statusview_json(const control_status *s)
 {
     const control_store *st = &s->store;
     json_t *errors = json_object();
-    json_t *store = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "cache_size", INT(st->cache_size), "cache_used",
+    json_t *store = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "cache_size", INT(st->cache_size), "cache_used",
                               INT(st->cache_used), "cache_pinned", INT(st->cache_pinned), "cache_reads",
                               INT(st->cache_reads), "cache_loads", INT(st->cache_loads), "commits",
                               INT(st->commits), "commit_us", INT(st->commit_us), "gc_copied", INT(st->gc_copied), "gc_freed",
                               INT(st->gc_freed), "gc_packs", INT(st->gc_packs), "pack_bytes", INT(st->pack_bytes),
-                              "live_bytes", INT(st->live_bytes));
+                              "live_bytes", INT(st->live_bytes), "deduped", INT(st->deduped));
     for (u_int i = 0; errors && i < s->statuses.statuses_len; i++)
         json_object_set_new(errors, s->statuses.statuses_val[i].name, json_integer(INT(s->statuses.statuses_val[i].count)));
     return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"

@@ -31,7 +31,8 @@ static const struct verb verbs[] = {
      "  quota-files=none|NUMBER               the most files and directories\n"
      "  readonly=on|off                       refuse changes\n"
      "  snapdir=hidden|visible                list .snapshots in the root directory\n"
-     "  recompress=off|zstd-1..zstd-19        compress harder what is moved or scrubbed\n"},
+     "  recompress=off|zstd-1..zstd-19        compress harder what is moved or scrubbed\n"
+     "  dedup=on|off                          data that the volume has already is not stored again\n"},
     {"snapshot", "create|destroy USER/VOLUME@NAME... | rename USER/VOLUME@NAME NEW | rollback [-r|-k] USER/VOLUME@NAME | "
      "list [USER[/VOLUME]] [--json]",
      "keep what a volume holds at a moment", cmd_snapshot,

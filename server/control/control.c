@@ -61,6 +61,7 @@ void props_to_wire(const struct volume_props *p, control_props *out)
     out->readonly = p->readonly;
     out->snapdir = p->snapdir;
     out->recompress = (u_int)p->recompress;
+    out->dedup = p->dedup;
 }
 
 /* Changes what the wire has. -EINVAL: values that no client of ours sends. */
@@ -80,6 +81,7 @@ static int props_from_wire(const control_props *p, struct volume_props *out)
     out->readonly = p->readonly;
     out->snapdir = p->snapdir;
     out->recompress = (int)p->recompress;
+    out->dedup = p->dedup;
     return 0;
 }
 

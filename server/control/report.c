@@ -384,6 +384,7 @@ static void fill_store(struct control *c, control_store *out)
     out->cache_loads = st.slot_loads;
     out->commits = st.commits;
     out->commit_us = st.commit_us;
+    out->deduped = st.deduped;
 }
 
 int report_collect(struct control *c, unsigned with, control_status *out)

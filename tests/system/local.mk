@@ -37,6 +37,7 @@ SYSTEM_TESTS = \
     tests/system/0845-admin-scrub.t \
     tests/system/0846-admin-repair.t \
     tests/system/0847-admin-dump.t \
+    tests/system/0848-admin-dedup.t \
     tests/system/0850-admin-reload.t \
     tests/system/0860-admin-privileges.t \
     tests/system/0870-admin-grants.t \

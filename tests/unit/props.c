@@ -28,7 +28,7 @@ static void test_bad(void **state)
         "compression=zstd-18446744073709551617", "quota=", "quota=0", "quota=-1", "quota=10X",
         "quota=10Gi", "quota=G", "quota=9223372036854775808", "quota=99999999999999999999", "quota= 1G",
         "quota-files=1K", "quota-files=0", "readonly=yes", "readonly=", "colour=red",
-        "compression=off,quota=x", "Quota=1G"};
+        "compression=off,quota=x", "Quota=1G", "dedup=yes", "dedup="};
     char longer[400];
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         refuse(bad[i]);
@@ -41,13 +41,13 @@ static void test_good(void **state)
 {
     control_props p = {0};
     char text[PROPS_TEXT_MAX];
-    assert_int_equal(props_set_list(&p, "compression=zstd-19,quota=10G,quota-files=1000000,readonly=on", why,
+    assert_int_equal(props_set_list(&p, "compression=zstd-19,quota=10G,quota-files=1000000,readonly=on,dedup=on", why,
                                     sizeof(why)), 0);
     assert_int_equal(p.codec, 1);
     assert_int_equal(p.level, 19);
     assert_true(p.quota_bytes == UINT64_C(10) << 30);
     assert_true(p.quota_files == 1000000);
-    assert_true(p.readonly);
+    assert_true(p.readonly && p.dedup);
     /* What is shown can be set again. */
     for (const char *const *k = props_keys; *k; k++) {
         control_props q = p;
