@@ -4,6 +4,14 @@
  * All slots are in one LRU list of the engine. A hit only sets slot.ref (second chance), so that reads
  * take no lock but their volume's. Dirty, uncommitted and busy slots are skipped; a slot of another
  * volume is only evicted when that volume's lock can be had at once.
+ *
+ * The budget (cache_size) is for all that grows with load: slots, inodes, names, and txgs on their way to the index.
+ * Slots give way to the others, which have bounds of their own:
+ *   M1 A volume keeps at most inode_limit inodes and dent_limit names; when those of all take more than 1/META_SHARE
+ *      of the budget, its share of that (inode_evict, and gc.c's thread for volumes that nobody uses).
+ *   M2 When txgs take more than 1/OPS_SHARE, each volume's commits wait for its own to be applied (commit_one), and
+ *      changes wait for its commits (vol_admit).
+ *   M3 When what is dirty takes more than half, writers wait (write_throttle).
  */
 #include "server/store/volume_int.h"
 
@@ -15,6 +23,11 @@
 
 #define SLOT_OVERHEAD 320u /* struct slot, with its share of the tables */
 #define EVICT_STEPS   128u
+#define META_SHARE    8u
+#define META_STEP     (64 << 10)
+#define META_LEAST    8192u /* inodes or names a volume may keep in any case: rename needs a path's */
+#define OPS_SHARE     4u
+#define OPS_LEAST     (8u << 20)
 
 static const uint32_t class_pages[BUF_CLASSES] = {1, 8, SLOT_PAGES};
 
@@ -195,6 +208,37 @@ void cache_account(struct slot *s)
         s->in->vol->pinned += (uint64_t)pinned - s->pinned;
         s->pinned = pinned;
     }
+}
+
+void cache_meta(struct volume *v, int64_t bytes)
+{
+    v->meta += bytes;
+    if (v->meta > META_STEP || v->meta < -META_STEP)
+        cache_meta_all(v);
+}
+
+void cache_meta_all(struct volume *v)
+{
+    atomic_fetch_add(&v->e->meta, (uint64_t)v->meta);
+    atomic_fetch_add(&v->e->bytes, (uint64_t)v->meta);
+    v->meta = 0;
+}
+
+size_t cache_share(const struct engine *e, size_t limit)
+{
+    size_t n = atomic_load(&e->nvolumes), share = limit / (n ? n : 1);
+
+    if (atomic_load_explicit(&e->meta, memory_order_relaxed) <= e->cache_size / META_SHARE)
+        return limit;
+    share = share > META_LEAST ? share : META_LEAST;
+    return share < limit ? share : limit;
+}
+
+bool cache_ops_over(const struct engine *e)
+{
+    uint64_t most = e->cache_size / OPS_SHARE;
+
+    return atomic_load_explicit(&e->ops, memory_order_relaxed) > (most > OPS_LEAST ? most : OPS_LEAST);
 }
 
 void cache_make_room(struct engine *e, struct volume *v)

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DENT_COST ((int64_t)sizeof(struct dent) + 32) /* with its share of the table */
+
 static uint64_t dent_hash(uint64_t dir, uint64_t base)
 {
     return htab_hash_u64(htab_hash_u64(dir) ^ base);
@@ -41,8 +43,9 @@ static struct dent *dent_new(struct volume *v, struct inode *dir, uint64_t base,
     struct dent *d;
     uint64_t h = dent_hash(dir->a.ino, base);
 
-    dent_evict(v);
+    dent_evict(v, cache_share(v->e, v->e->dent_limit), 16);
     d = vol_alloc(sizeof(*d) + len + 1);
+    cache_meta(v, DENT_COST + (int64_t)len);
     d->dir = dir;
     d->base = base;
     d->len = (uint8_t)len;
@@ -70,14 +73,13 @@ void dent_free(struct dent *d)
     list_del(&d->lru);
     list_del(&d->link);
     v->ndents--;
+    cache_meta(v, -DENT_COST - (int64_t)d->len);
     free(d);
 }
 
-void dent_evict(struct volume *v)
+void dent_evict(struct volume *v, size_t most, unsigned steps)
 {
-    unsigned steps = 16;
-
-    while (v->ndents > v->e->dent_limit && !v->dirloads && steps--) {
+    while (v->ndents > most && !v->dirloads && steps--) {
         struct dent *d = list_last(&v->dent_lru, struct dent, lru);
         if (!d)
             break;

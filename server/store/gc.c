@@ -46,12 +46,14 @@
 #define BUSY_PAUSE   15u          /* a step is followed by a pause of so many times what it took, */
 #define QUIET_PAUSE  1u
 #define LOOK_SHARE   50u          /* looking takes at most 1/50 of the time */
-#define WRITERS_KIB  65536u       /* all pages that SQLite keeps for writers of changing volumes together, */
-#define READERS_KIB  8192u        /* and for each one of the up to 8 readers of all volumes, */
+#define WRITERS_KIB  49152u       /* all pages that SQLite keeps for writers of changing volumes together, */
+#define READERS_KIB  3072u        /* and for each one of the up to 8 readers of all volumes, */
 #define WRITER_MIN   512u         /* but of each volume at least these */
 #define READER_MIN   128u
 #define FREE_MS      30000u       /* without changes, the pages of a volume go */
 #define SHRINK_PAGES 256u
+#define TRIM_STEPS   256u
+#define TRIM_TURNS   64u
 #define SLACK        1u           /* packs full of dead bytes that nobody minds while the volume changes; */
 #define QUIET_SLACK  (1u << 20)   /* when it is quiet, so many bytes and a quarter of the live ones */
 
@@ -553,6 +555,24 @@ static int step(struct gc *g, bool hard, bool all, bool *idle)
     return finish_victim(g);
 }
 
+/* Inodes and names beyond the volume's share go, also if nobody uses it any more. */
+static void share_names(struct volume *v)
+{
+    struct engine *e = v->e;
+    size_t inodes = cache_share(e, e->inode_limit), dents = cache_share(e, e->dent_limit);
+
+    for (unsigned i = 0; i < TRIM_TURNS; i++) {
+        bool over;
+        pthread_mutex_lock(&v->lock);
+        inode_evict(v, inodes, TRIM_STEPS);
+        dent_evict(v, dents, TRIM_STEPS);
+        over = v->ninodes > inodes || v->ndents > dents;
+        pthread_mutex_unlock(&v->lock);
+        if (!over)
+            break;
+    }
+}
+
 /* SQLite's pages are not in the cache budget, so there are few of them: a share for each volume. Looked after once a
  * second. g->lock is held. */
 static void share_memory(struct gc *g)
@@ -565,6 +585,7 @@ static void share_memory(struct gc *g)
     if (now < g->cache_ms + IDLE_MS)
         return;
     g->cache_ms = now;
+    share_names(g->vol);
     g->active = now < g->changed_ms + FREE_MS;
     pthread_mutex_lock(&e->qlock);
     list_for_each(it, &e->gc_list) {

@@ -13,6 +13,8 @@
 
 #include "common/clock.h"
 
+#define INODE_COST ((int64_t)sizeof(struct inode) + 32) /* with its share of the table */
+
 struct inode *inode_find(struct volume *v, uint64_t ino)
 {
     uint64_t h = htab_hash_u64(ino);
@@ -38,8 +40,9 @@ static struct inode *inode_alloc(struct volume *v, uint64_t ino)
 {
     struct inode *in;
 
-    inode_evict(v);
+    inode_evict(v, cache_share(v->e, v->e->inode_limit), 8);
     in = vol_alloc(sizeof(*in));
+    cache_meta(v, INODE_COST);
     in->vol = v;
     in->a.ino = ino;
     list_init(&in->dirty_link);
@@ -89,6 +92,7 @@ void inode_free(struct inode *in)
     list_del(&in->lru);
     htab_del(&v->inodes, &in->hn);
     v->ninodes--;
+    cache_meta(v, -INODE_COST);
     free(in->target);
     free(in);
 }
@@ -112,11 +116,9 @@ static bool inode_evictable(const struct inode *in)
     return true;
 }
 
-void inode_evict(struct volume *v)
+void inode_evict(struct volume *v, size_t most, unsigned steps)
 {
-    unsigned steps = 8;
-
-    while (v->ninodes > v->e->inode_limit && steps--) {
+    while (v->ninodes > most && steps--) {
         struct inode *in = list_last(&v->inode_lru, struct inode, lru);
         if (!in)
             break;

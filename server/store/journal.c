@@ -24,6 +24,10 @@
 #define VERSION  1u
 #define FILL     (1u << 20) /* zeros written at once */
 
+#define BUF_FIRST      (64u << 10)
+#define BUF_LARGE      (1u << 20) /* a larger buffer goes */
+#define BUF_SMALL_USES 64u        /* after so many small records */
+
 #define HEADER_MAGIC "VNFSJRNL"
 #define HEADER_SUMMED 56
 #define RECORD_MAGIC 0x4352564au /* "JVRC" */
@@ -43,6 +47,7 @@ struct journal {
     uint64_t next_lsn; /* writer; release when empty */
     unsigned char *buf; /* writer; aligned */
     size_t buf_size;
+    unsigned small; /* records in a row that needed an eighth of it or less */
     unsigned char *hbuf; /* one aligned block for headers */
     pthread_mutex_t lock; /* head, tail */
     uint64_t head, tail;
@@ -412,11 +417,13 @@ void *journal_buf(struct journal *j, size_t len)
 {
     size_t all = round_up(RECORD_HEADER + len);
 
-    if (all > j->buf_size) {
-        size_t size = j->buf_size ? j->buf_size : 64u << 10;
+    j->small = j->buf_size > BUF_LARGE && all <= j->buf_size / 8 ? j->small + 1 : 0;
+    if (all > j->buf_size || j->small >= BUF_SMALL_USES) {
+        size_t size = j->buf_size && !j->small ? j->buf_size : BUF_FIRST;
         while (size < all)
             size *= 2;
         free(j->buf);
+        j->small = 0;
         j->buf = aligned(size);
         j->buf_size = size;
     }

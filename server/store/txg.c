@@ -15,7 +15,8 @@
  * T6 What cannot be made durable ends the volume's writing life (txg_fail): waiters get -EIO, changes -EROFS, the
  *    write verifier changes; what is in memory can still be read. No space for the index: apply.c.
  * T7 A txg that does not fit the journal, or all of them when there is none, go to the index at once (A4).
- * T8 The commit thread waits when the apply thread is behind: the ring is full, or QUEUE_ROWS_MAX, QUEUE_BYTES_MAX. Then
+ * T8 The commit thread waits when the apply thread is behind: the ring is full, or QUEUE_ROWS_MAX, QUEUE_BYTES_MAX, or the
+ *    txgs of all volumes take too much memory (cache.c, M2). Then
  *    the open txg grows until it is large, and changes wait (vol_admit).
  */
 #include "server/store/volume_int.h"
@@ -128,6 +129,10 @@ void txg_free(struct volume *v, struct txg *t)
     if (!t)
         return;
     rowop_drop_list(v, t->first);
+    if (t->cost) {
+        atomic_fetch_sub(&v->e->ops, t->cost);
+        atomic_fetch_sub(&v->e->bytes, t->cost);
+    }
     snap_drop_request(t);
     list_for_each_safe(it, &t->dirty) {
         list_del(it);
@@ -264,6 +269,9 @@ static struct txg *close_txg(struct volume *v)
         g->a.size = in->psize;
         in->opsref++;
     }
+    t->cost = t->blob_bytes + t->rows * sizeof(struct rowop) + t->nimgs * sizeof(*t->imgs);
+    atomic_fetch_add(&v->e->ops, t->cost);
+    atomic_fetch_add(&v->e->bytes, t->cost);
     fill_meta(v, t);
     v->committing = t;
     v->open = txg_new(t->n + 1);
@@ -501,7 +509,9 @@ static void commit_one(struct volume *v)
     struct txg *t = close_txg(v);
     int r;
 
-    while (!v->failed && v->journal && (v->queue_rows > QUEUE_ROWS_MAX || v->queue_bytes > QUEUE_BYTES_MAX)) {
+    while (!v->failed && v->journal &&
+           (v->queue_rows > QUEUE_ROWS_MAX || v->queue_bytes > QUEUE_BYTES_MAX ||
+            (cache_ops_over(v->e) && (!list_empty(&v->queue) || v->applying)))) {
         txg_want_committed(v, t->n - 1);
         vol_wait(v, 0);
     }
@@ -539,6 +549,7 @@ void txg_commit_here(struct volume *v, uint64_t n)
     }
     if (t->n != n || v->committing || v->waiters || v->failed || v->stop || !v->journal || t->packs || t->snap ||
         v->snap_request || t->blob_bytes > HERE_BYTES || t->rows > HERE_ROWS || v->queue_rows > QUEUE_ROWS_MAX / 2 ||
+        cache_ops_over(v->e) ||
         v->queue_bytes > QUEUE_BYTES_MAX / 2 || journal_used(v->journal) > journal_size(v->journal) / 4 * 3)
         return;
     commit_one(v);

@@ -167,11 +167,12 @@ int vol_over_quota(struct volume *v, const struct store_call *call)
 int vol_admit(struct volume *v, const struct store_call *call, enum vol_change kind)
 {
     uint64_t need = 0;
+    unsigned part = v->committing && cache_ops_over(v->e) ? 8 : 1;
 
     if (v->failed || v->props.readonly)
         return -EROFS;
     if (v->committing &&
-        (v->open->rows > TXG_ROWS_MAX || v->open->blob_bytes > TXG_BLOB_MAX)) {
+        (v->open->rows > TXG_ROWS_MAX / part || v->open->blob_bytes > TXG_BLOB_MAX / part)) {
         txg_want(v, v->open->n);
         if (!call->may_block)
             return -EAGAIN;
@@ -277,6 +278,7 @@ void volume_free(struct volume *v)
     gc_free(v->gc);
     snap_release(v);
     pthread_cond_destroy(&v->apply_cond);
+    atomic_fetch_sub(&v->e->nvolumes, 1);
     free(v->packrefs);
     free(v->recent);
     free(v->orphans);
@@ -291,6 +293,7 @@ struct volume *volume_alloc(struct engine *e, const char *dir, const char *label
     pthread_condattr_t ca;
 
     v->e = e;
+    atomic_fetch_add(&e->nvolumes, 1);
     v->dir = strdup(dir);
     v->label = strdup(label);
     if (!v->dir || !v->label || htab_init(&v->inodes, 1024) || htab_init(&v->dents, 1024) ||
@@ -488,6 +491,7 @@ void vol_drop_memory(struct volume *v)
         }
         inode_free(in);
     }
+    cache_meta_all(v);
 }
 
 static int volume_end(struct volume *v, bool keep)

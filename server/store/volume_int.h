@@ -76,11 +76,14 @@ struct engine {
     uint64_t cache_size, epoch;
     uint32_t journal_size;
     unsigned nworkers;
-    size_t inode_limit, dent_limit; /* per volume */
+    size_t inode_limit, dent_limit; /* per volume; of all together, META_SHARE of the cache */
+    atomic_uint nvolumes;
 
     pthread_mutex_t lock;
     struct list lru; /* slots of all volumes, hottest first */
-    atomic_uint_fast64_t bytes;  /* cost of all slots */
+    atomic_uint_fast64_t bytes;  /* cost of all slots, and the two below */
+    atomic_uint_fast64_t meta;   /* of inodes and names, about */
+    atomic_uint_fast64_t ops;    /* of txgs that are closed and not in the index */
     atomic_uint_fast64_t pinned; /* of those that are dirty or not committed */
 
     pthread_mutex_t buf_lock;
@@ -134,6 +137,13 @@ void cache_del(struct engine *e, struct slot *s);
 void cache_account(struct slot *s);
 /* Evicts clean slots until the budget holds (or nothing more can go at once). v: whose lock is held. */
 void cache_make_room(struct engine *e, struct volume *v);
+/* Inodes and names took or gave up memory. Volume lock held. */
+void cache_meta(struct volume *v, int64_t bytes);
+void cache_meta_all(struct volume *v); /* what was not passed on to the engine yet */
+/* How many of `limit` inodes or names a volume may keep now: all, unless those of all volumes take too much. */
+size_t cache_share(const struct engine *e, size_t limit);
+/* Do the txgs that wait for the index take too much? */
+bool cache_ops_over(const struct engine *e);
 
 /* --- transaction groups: txg.c --- */
 
@@ -182,6 +192,7 @@ struct txg {
     uint64_t t0; /* ms, when it got its first row; when it was queued */
     unsigned rows;
     uint64_t blob_bytes;
+    uint64_t cost; /* in engine.ops */
     bool nonempty, packs;
     bool journalled;      /* durable already */
     uint64_t journal_end; /* for journal_release */
@@ -292,7 +303,7 @@ void inode_recalc_used(struct inode *in);
 void inode_drop_name(struct inode *in, struct timespec now);
 /* Frees an inode without names that nobody holds. */
 void inode_kill(struct inode *in);
-void inode_evict(struct volume *v);
+void inode_evict(struct volume *v, size_t most, unsigned steps);
 void inode_free(struct inode *in);
 
 /* --- names: dcache.c --- */
@@ -320,7 +331,7 @@ void dent_clear(struct dent *d);
 int dir_load(struct volume *v, const struct store_call *call, struct inode *dir);
 /* Is the directory empty? 0 or -ENOTEMPTY, RETRY, -EAGAIN. */
 int dir_check_empty(struct volume *v, const struct store_call *call, struct inode *dir);
-void dent_evict(struct volume *v);
+void dent_evict(struct volume *v, size_t most, unsigned steps);
 void dent_free(struct dent *d);
 
 /* --- slots: slot.c (table, dirtying), flush.c, load.c --- */
@@ -463,6 +474,7 @@ struct volume {
     struct htab inodes, dents, slots;
     struct list inode_lru, dent_lru;
     size_t ninodes, ndents;
+    int64_t meta; /* for cache_meta: not in engine.meta yet */
     unsigned dirloads;
     struct list dirty; /* slots, oldest first */
     uint64_t prep_bytes;
