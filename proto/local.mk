@@ -17,5 +17,6 @@ proto/%_gen.c: $(top_srcdir)/proto/%.x proto/%_gen.h
 noinst_LIBRARIES += libprotogen.a libproto.a
 nodist_libprotogen_a_SOURCES = $(PROTO_GEN)
 libprotogen_a_CFLAGS = -std=gnu11 -O2 -g -w $(SAN_CFLAGS) -pthread
-libproto_a_SOURCES = proto/order.c proto/order.h proto/props.c proto/props.h proto/xdrbuf.c proto/xdrbuf.h proto/xdrnfs.c proto/xdrnfs.h
+libproto_a_SOURCES = proto/order.c proto/order.h proto/props.c proto/props.h proto/xdrbuf.c proto/xdrbuf.h proto/xdrnfs.c proto/xdrnfs.h \
+    proto/xdrout.c proto/xdrout.h
 PROTO_LIBS = libprotogen.a libproto.a $(TIRPC_LIBS)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * xdrbuf: XDR streams over a received record and over a reply under construction, and the variable-length
- * types that proto/nfs4.x uses instead of rpcgen's allocating ones. Nothing is allocated while decoding:
- * a decoded slice points into the record and lives as long as the record does.
+ * xdrbuf: an XDR stream over a received record, and the variable-length types that proto/nfs4.x uses instead
+ * of rpcgen's allocating ones. Nothing is allocated while decoding: a decoded slice points into the record and
+ * lives as long as the record does.
  *
- * Both streams are ordinary libtirpc XDR handles (own struct xdr_ops), so generated codecs run on them.
+ * The stream is an ordinary libtirpc XDR handle (own struct xdr_ops), so generated codecs run on it; so is that
+ * of a reply (xdrout.h).
  */
 #ifndef VOLNFS_PROTO_XDRBUF_H
 #define VOLNFS_PROTO_XDRBUF_H
@@ -13,7 +14,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/uio.h>
 
 /* --- decoding --- */
 
@@ -22,36 +22,8 @@ void xdrin_init(XDR *x, const void *data, size_t len);
 /* Bytes not decoded yet; where they start. */
 size_t xdrin_left(XDR *x);
 const char *xdrin_here(XDR *x);
+/* Bytes decoded. */
 size_t xdrin_pos(XDR *x);
-
-/* --- encoding --- */
-
-/* A reply: segments of pooled memory, with references to foreign bytes (payloads) between them. */
-struct xdrout;
-/* limit: the most bytes the reply may have in all; encoding past it fails (the xdr_ function returns
- * FALSE) and the position does not move. NULL when out of memory. */
-struct xdrout *xdrout_new(size_t limit);
-/* Runs the payloads' releases. */
-void xdrout_free(struct xdrout *o);
-/* The encoding handle of o. */
-XDR *xdrout_xdr(struct xdrout *o);
-void xdrout_set_limit(struct xdrout *o, size_t limit);
-size_t xdrout_len(const struct xdrout *o);
-size_t xdrout_left(const struct xdrout *o);
-/* Takes the encoding back to length len (payloads added since are released). */
-void xdrout_truncate(struct xdrout *o, size_t len);
-/* Overwrites the 4 bytes encoded at position pos with v (a count or status known only later). */
-void xdrout_patch(struct xdrout *o, size_t pos, uint32_t v);
-/* Appends n raw bytes (a multiple of 4), copied. false: over the limit or out of memory. */
-bool xdrout_put_raw(struct xdrout *o, const void *p, size_t n);
-/* Appends foreign bytes by reference, then XDR padding; o owns the reference from now on (also when this
- * fails): release(arg) is called once when o is freed, truncated before it, or at once on failure. */
-bool xdrout_put_ref(struct xdrout *o, const struct iovec *iov, int niov, void (*release)(void *arg),
-                    void *arg);
-/* Fills iov with everything from byte `from` on; returns how many entries (at most max). */
-int xdrout_iov(const struct xdrout *o, size_t from, struct iovec *iov, int max);
-/* Copies all bytes to buf (xdrout_len(o) of them), for reply caches. */
-void xdrout_copy(const struct xdrout *o, void *buf);
 
 /* --- types for proto/nfs4.x (names without "struct", because rpcgen wants plain type names) --- */
 

@@ -5,6 +5,8 @@
 
 #include <assert.h>
 
+#include "proto/xdrout.h"
+
 #define FLAVOR_SYS 1u /* RFC 5531 section 8.2 */
 #define FLAVOR_GSS 6u
 #define OIDS_MAX   64u

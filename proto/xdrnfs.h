@@ -5,6 +5,8 @@
 #ifndef VOLNFS_PROTO_XDRNFS_H
 #define VOLNFS_PROTO_XDRNFS_H
 
+#include <sys/uio.h>
+
 #include "proto/xdrbuf.h"
 
 /* An array of stateid4: a view of len times 16 bytes as they were received. */

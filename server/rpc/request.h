@@ -21,6 +21,7 @@
 
 #include "common/arena.h"
 #include "proto/xdrbuf.h"
+#include "proto/xdrout.h"
 
 #define CRED_GROUPS_MAX 16 /* RFC 5531 appendix A */
 enum cred_flavor { CRED_NONE, CRED_SYS };

@@ -16,8 +16,8 @@
 #define VOLNFS_STATE_SESSION_H
 
 #include "proto/nfs4_gen.h"
+#include "proto/xdrout.h"
 #include "server/state/state.h"
-#include "proto/xdrbuf.h"
 
 struct state;
 struct session;

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "proto/xdrbuf.h"
+#include "proto/xdrout.h"
 
 static void put_words(uint32_t *to, const uint32_t *w, size_t n)
 {
