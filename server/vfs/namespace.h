@@ -13,6 +13,7 @@
 #define VOLNFS_VFS_NAMESPACE_H
 
 #include <pthread.h>
+#include <string.h>
 
 #include "common/htab.h"
 #include "common/list.h"
@@ -81,7 +82,7 @@ int ns_vol_find(struct vfs *v, const char *name, struct nvol **out);
  * has been removed. */
 int ns_vol_open(struct vfs *v, struct nvol *n, bool may_block, struct volume **out);
 
-/* --- changing; all block. dc (may be NULL): the change attributes of the directory. --- */
+/* --- changing (ns_change.c); all block. dc (may be NULL): the change attributes of the directory. --- */
 
 /* -EEXIST sets *id too. */
 int ns_user_add(struct vfs *v, const char *name, size_t len, uint64_t *id, struct dir_change *dc);
@@ -101,6 +102,25 @@ int ns_vol_destroy(struct vfs *v, struct nvol *n, bool only_empty, const struct 
                    struct dir_change *dc);
 /* -EEXIST. */
 int ns_vol_rename(struct vfs *v, struct nvol *n, const char *name, size_t len, struct dir_change *dc);
+
+/* --- what namespace.c has for ns_change.c --- */
+
+static inline bool ns_name_is(const char *have, const char *name, size_t len)
+{
+    return strlen(have) == len && !memcmp(have, name, len);
+}
+/* Enters what state.db has into the tables; `lock` held exclusively, or nobody else there yet. NULL: out of memory. */
+struct nuser *ns_user_insert(struct vfs *v, const struct user_row *row);
+/* With one reference, which ns_vol_insert gives to the table. NULL: out of memory. */
+struct nvol *ns_vol_new(const struct volume_row *row);
+void ns_vol_insert(struct vfs *v, struct nuser *u, struct nvol *n);
+/* Opens n from disk; n->life is held, n is neither open nor dead. -errno of volume_open, after a log line; -EUCLEAN:
+ * its folder is not there. */
+int ns_vol_open_cold(struct vfs *v, struct nvol *n);
+/* Notes a change of a pseudo directory; `lock` held exclusively. dc may be NULL. */
+void ns_dir_changed(struct vfs *v, struct pseudo_dir *d, struct dir_change *dc);
+/* There was none; `lock` held shared. */
+void ns_dir_same(const struct pseudo_dir *d, struct dir_change *dc);
 
 /* --- for the data path --- */
 
