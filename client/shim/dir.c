@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Listing directories, and the working directory.
+ * Listing directories.
  *
  * A directory's offset is 0 before ".", 1 before "..", 2 before the first entry, else the server's cookie.
- *
- * The working directory lives in the kernel: for /volumes/v/a the process stands in RUN/cwd/volumes/v/a, an empty
- * directory of our own, so that children inherit it and getcwd can tell.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -127,112 +124,4 @@ long sc_getdents(const long a[6])
         return shim_pass(SYS_getdents, a);
     shim_say("getdents is not served, getdents64 is");
     return -ENOSYS;
-}
-
-long sc_getcwd(const long a[6])
-{
-    char *path;
-    long n;
-
-    if (!shim_is_vfork_child() && path_cwd_ours == 1)
-        return shim_pass(SYS_getcwd, a);
-    path = heap_alloc(SHIM_PATH);
-    if (path == NULL)
-        return -ENOMEM;
-    n = path_cwd(path, SHIM_PATH);
-    if (n > 0 && (size_t)a[1] < (size_t)n + 1)
-        n = -ERANGE;
-    if (n > 0) {
-        memcpy((char *)a[0], path, (size_t)n + 1);
-        n++;
-    } else if (n == 0) {
-        n = shim_pass(SYS_getcwd, a);
-    }
-    heap_free(path);
-    return n;
-}
-
-/* Makes the mirror of an absolute path and goes there. */
-static long dir_enter(const char *path)
-{
-    char *mirror = heap_alloc(2 * SHIM_PATH);
-    size_t len = shim.mirror_len;
-    long ret = -ENAMETOOLONG;
-
-    if (mirror == NULL)
-        return -ENOMEM;
-    if (len + strlen(path) >= SHIM_PATH)
-        goto out;
-    memcpy(mirror, shim.mirror, len);
-    strcpy(mirror + len, path);
-    ret = sys1(SYS_chdir, mirror);
-    if (ret == -ENOENT) {
-        for (char *p = mirror + shim.dir_len + 1; *p != 0; p++) {
-            if (*p != '/')
-                continue;
-            *p = 0;
-            sys2(SYS_mkdir, mirror, 0700);
-            *p = '/';
-        }
-        sys2(SYS_mkdir, mirror, 0700);
-        ret = sys1(SYS_chdir, mirror);
-    }
-    if (ret == 0 && !shim_is_vfork_child())
-        path_cwd_ours = 2;
-out:
-    heap_free(mirror);
-    return ret;
-}
-
-static long dir_local(long ret)
-{
-    if (ret == 0 && !shim_is_vfork_child())
-        path_cwd_ours = 0;
-    return ret;
-}
-
-long sc_chdir(const long a[6])
-{
-    const char *path = (const char *)a[0];
-    struct vpath vp;
-    int err, have;
-
-    if (path == NULL || path[0] == 0)
-        return shim_pass(SYS_chdir, a);
-    err = path_resolve(AT_FDCWD, path, VP_FOLLOW, &vp);
-    if (err != 0)
-        return err;
-    if (vp.kind == VP_LOCAL) {
-        long ret = dir_local(sys1(SYS_chdir, vp.path[0] != 0 ? vp.path : path));
-
-        if (ret != -ENOENT || shim_deep)
-            return ret;
-        shim_deep = 1; /* a local link into a volume? */
-        err = path_resolve(AT_FDCWD, path, VP_FOLLOW, &vp);
-        if (err != 0 || vp.kind == VP_LOCAL)
-            return ret;
-    }
-    switch (vp.kind) {
-    case VP_MISSING:
-        return -ENOENT;
-    case VP_TOP:
-        return dir_enter(vp.path);
-    default:
-        break;
-    }
-    if (vp.attr.type != NFS_DIR)
-        return -ENOTDIR;
-    have = nfs_access(shim.client, &vp.fh, 1, NULL);
-    if (have < 0)
-        return vol_error(have);
-    return have == 0 ? -EACCES : dir_enter(vp.path);
-}
-
-long sc_fchdir(const long a[6])
-{
-    struct ofd *ofd = ofd_get((int)a[0]);
-
-    if (ofd == NULL)
-        return dir_local(sys1(SYS_fchdir, a[0]));
-    return ofd->type == NFS_DIR ? dir_enter(ofd->path) : -ENOTDIR;
 }

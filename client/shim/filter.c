@@ -224,15 +224,37 @@ static bool filter_replace(int from, int to)
 
 __thread int shim_deep;
 
-/* Folders that were there a moment ago, by a hash of their absolute names: nothing below them is missed because of a
- * link on the way. */
+/*
+ * Folders that were there a moment ago, by a hash of their absolute names: nothing below them is missed because of a
+ * link on the way. Not believed any more once the run has made or moved a link anywhere, so that only others can put a
+ * link in a folder's place unnoticed, for some milliseconds. That a name is missing is never remembered: who asks again may
+ * have been told that it is there now.
+ */
 #define FILTER_DIRS 256
-#define FILTER_DIR_TICKS (1ull << 31) /* of the processor's counter: about a second */
+#define FILTER_DIR_TICKS (1ull << 25) /* of the processor's counter: about 10 ms */
 #define FILTER_DIR_MAX 512
 
 static struct {
     uint64_t hash, ticks;
+    uint32_t links;
 } filter_dirs[FILTER_DIRS];
+
+/* By this call a symbolic link may come to be where there was none. */
+static bool filter_links(long nr)
+{
+    switch (nr) {
+    case SYS_symlink:
+    case SYS_symlinkat:
+    case SYS_rename:
+    case SYS_renameat:
+    case SYS_renameat2:
+    case SYS_link:
+    case SYS_linkat:
+        return true;
+    default:
+        return false;
+    }
+}
 
 static uint64_t filter_ticks(void)
 {
@@ -246,6 +268,7 @@ static bool filter_linked(int dirfd, const char *path, bool nofollow)
     uint64_t hash = 0xcbf29ce484222325u;
     char dir[FILTER_DIR_MAX], byte;
     size_t len = 0, end = 0;
+    uint32_t links = __atomic_load_n(&shim.run->links, __ATOMIC_ACQUIRE);
     unsigned slot;
     long ret;
 
@@ -270,7 +293,8 @@ static bool filter_linked(int dirfd, const char *path, bool nofollow)
     }
     dir[end] = 0;
     slot = (unsigned)(hash >> 32) % FILTER_DIRS;
-    if (path[0] == '/' && filter_dirs[slot].hash == hash && filter_ticks() - filter_dirs[slot].ticks < FILTER_DIR_TICKS)
+    if (path[0] == '/' && filter_dirs[slot].hash == hash && filter_dirs[slot].links == links &&
+        filter_ticks() - filter_dirs[slot].ticks < FILTER_DIR_TICKS)
         return false;
     ret = sys4(SYS_openat2, dirfd, dir, &how, sizeof(how));
     if (ret >= 0)
@@ -281,6 +305,7 @@ static bool filter_linked(int dirfd, const char *path, bool nofollow)
         return true;
     if (path[0] == '/') {
         filter_dirs[slot].ticks = filter_ticks();
+        filter_dirs[slot].links = links;
         filter_dirs[slot].hash = hash;
     }
     return false;
@@ -418,6 +443,8 @@ int door_filter(long nr, long args[6])
     }
     if (nr == SYS_rt_sigprocmask && !shim_inside)
         return filter_mask(args);
+    if (filter_links(nr))
+        __atomic_add_fetch(&shim.run->links, 1, __ATOMIC_ACQ_REL);
     if (shim_filter(nr, args))
         return DOOR_TAKE;
     if (nr == SYS_rt_sigaction && !shim_inside)

@@ -11,6 +11,7 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/agent.c \
     client/shim/args.c \
     client/shim/ahead.c \
+    client/shim/cwd.c \
     client/shim/dir.c \
     client/shim/dispatch.c \
     client/shim/exec.c \
@@ -25,7 +26,7 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/name.c \
     client/shim/ofd.c \
     client/shim/open.c \
-    client/shim/path.c client/shim/path.h client/shim/path_cwd.c client/shim/path_dirs.c client/shim/path_link.c \
+    client/shim/path.c client/shim/path.h client/shim/path_dirs.c client/shim/path_link.c \
     client/shim/path_text.c \
     client/shim/place.c \
     client/shim/poll.c \

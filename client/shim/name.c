@@ -97,6 +97,8 @@ static long remove_at(long nr, const long a[6], int d, int i, int dirfd, bool di
     if (err == 0) {
         path_forget();
         file_changed(&vp.fh);
+        if (dir)
+            cwd_removed(vp.path);
     }
     return vol_error(err);
 }
@@ -261,6 +263,8 @@ static long rename_at(long nr, const long a[6], int d1, int i1, int d2, int i2, 
         file_changed(&from->fh);
         if (from->attr.type == NFS_REG)
             place_moved(&from->fh, &to->dir, to->name);
+        if (from->attr.type == NFS_DIR)
+            cwd_moved(from->path, to->path);
         if (to->kind == VP_FILE)
             file_changed(&to->fh);
     }

@@ -165,6 +165,43 @@ static int path_round(unsigned flags, const struct nfs_fh *base, struct vpath *o
     return 0;
 }
 
+/* A path from a working directory that was removed: nothing is in there any more, but what it lay in may be. 1: for
+ * the kernel. */
+static int path_from_gone(const char *path, char *out)
+{
+    char *slash;
+
+    if (strncmp(path, "..", 2) != 0 || (path[2] != 0 && path[2] != '/') || path_gone_cwd(out, SHIM_PATH) <= 0)
+        return 1;
+    slash = strrchr(out, '/');
+    return path_join(out, out, (size_t)(slash - out), path[2] == 0 ? "." : path + 3);
+}
+
+/* The working directory of some process. 1: it is in a volume, and out is the path now. */
+static int path_from_cwd(const char *rest, char *out)
+{
+    size_t head = strlen(out) - strlen(rest);
+    char *text = heap_alloc(SHIM_PATH), saved = out[head];
+    int err = 0;
+    long n;
+
+    if (text == NULL)
+        return -ENOMEM;
+    out[head] = 0;
+    n = sys3(SYS_readlink, out, text, SHIM_PATH - 1);
+    out[head] = saved;
+    text[n > 0 ? n : 0] = 0;
+    if (n > 0 && path_below(text, shim.mirror, shim.mirror_len)) {
+        memmove(text, text + shim.mirror_len, strlen(text + shim.mirror_len) + 1);
+        err = path_join(text, text, strlen(text), rest[0] == 0 ? "" : rest + 1);
+        if (err == 0)
+            strcpy(out, text);
+        err = err == 0 ? 1 : err;
+    }
+    heap_free(text);
+    return err;
+}
+
 /* The text to begin with. 1: it is the kernel's business as it stands. */
 static int path_begin(int dirfd, const char *path, struct vpath *out, const struct nfs_fh **base)
 {
@@ -185,7 +222,7 @@ static int path_begin(int dirfd, const char *path, struct vpath *out, const stru
                 return 1;
             n = path_kernel_cwd(out->path, SHIM_PATH);
             if (n < 0)
-                return 1;
+                return path_from_gone(path, out->path);
         }
         return path_join(out->path, out->path, (size_t)n, path);
     } else {
@@ -267,6 +304,11 @@ int path_resolve(int dirfd, const char *path, unsigned flags, struct vpath *out)
             if (err == 0)
                 return path_from_ofd(&other, flags, out);
             if (err != -ENOENT)
+                return err;
+        }
+        if (fd < 0 && path_names_cwd(out->path, &rest) && ((flags & VP_FOLLOW) || *rest != 0)) {
+            err = path_from_cwd(rest, out->path);
+            if (err < 0)
                 return err;
         }
         if (path_below(out->path, shim.mirror, shim.mirror_len))

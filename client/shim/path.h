@@ -23,6 +23,8 @@ char *path_clean(char *path, bool *slash);
 int path_join(char *to, const char *dir, size_t dir_len, const char *rest);
 /* The descriptor of this process a path under /proc or /dev names, or -1. *rest is what follows: "" or "/...". */
 int path_names_fd(const char *path, const char **rest);
+/* A process's working directory as /proc names it. *rest is what follows: "" or "/...". */
+bool path_names_cwd(const char *path, const char **rest);
 /* /proc/PID/fd/N with nothing behind it. */
 bool path_names_others_fd(const char *path);
 
@@ -32,9 +34,11 @@ bool path_dir_cached(const char *path, struct nfs_fh *fh);
 void path_dir_remember(const char *path, const struct nfs_fh *fh);
 void path_dir_drop(const char *path);
 
-/* ---- the working directory: path_cwd.c ---- */
+/* ---- the working directory: cwd.c ---- */
 /* As the kernel has it; its length without the final zero, or -errno. */
 int path_kernel_cwd(char *buf, size_t size);
+/* Where a working directory was that the run has removed; 0: it is there, or never was in a volume; or -errno. */
+int path_gone_cwd(char *buf, size_t size);
 
 /* ---- links: path_link.c ---- */
 /* Replaces the link that ends at used bytes of path by its target, keeping what follows. 0 or -errno. */

@@ -108,3 +108,21 @@ bool path_names_others_fd(const char *path)
     return strncmp(path, "/proc/", 6) == 0 && path_number(path + 6, &rest) > 0 && strncmp(rest, "/fd/", 4) == 0 &&
            path_number(rest + 4, &rest) >= 0 && *rest == 0;
 }
+
+bool path_names_cwd(const char *path, const char **rest)
+{
+    const char *at = path + 6;
+
+    if (strncmp(path, "/proc/", 6) != 0)
+        return false;
+    if (strncmp(at, "self/", 5) == 0)
+        at += 4;
+    else if (strncmp(at, "thread-self/", 12) == 0)
+        at += 11;
+    else if (path_number(at, &at) < 0)
+        return false;
+    if (!path_below(at, "/cwd", 4))
+        return false;
+    *rest = at + 4;
+    return true;
+}

@@ -72,6 +72,7 @@ struct run {
     uint32_t gens[SHIM_SLOTS];  /* by file: grows with every change made here, so that caches of others notice */
     uint32_t changes;           /* grows with every change of any file */
     uint32_t names;             /* grows with every rename, removal and rmdir */
+    uint32_t links;             /* grows before every call that may make or move a symbolic link, in a volume or not */
     int32_t opens[SHIM_SLOTS];  /* by file: how many open descriptions there are */
     struct rlock mounts_lock;
     struct mount mounts[SHIM_MOUNTS];
@@ -268,6 +269,9 @@ struct vpath {
 int path_resolve(int dirfd, const char *path, unsigned flags, struct vpath *out);
 /* The working directory as the program sees it, if it is in a volume: its length, or 0 when it is not, or -errno. */
 int path_cwd(char *buf, size_t size);
+/* The run has renamed or removed a directory: the working directories there. */
+void cwd_moved(const char *from, const char *to);
+void cwd_removed(const char *path);
 extern int path_cwd_ours; /* for the filter: 0 not known, 1 no, 2 yes, 3 no, but a mount lies below it */
 void path_forget(void);   /* names changed: drop what is cached */
 void path_after_fork(void);

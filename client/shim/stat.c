@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include <utime.h>
 
-#include "client/shim/shim.h"
+#include "client/shim/path.h"
 
 /* Every AT_ flag that any of the calls takes: what is beyond them is wrong for all. */
 #define STAT_FLAGS 0x7b00
@@ -267,9 +267,31 @@ long sc_fstatfs(const long a[6])
     return ofd->fh.size == 0 ? -ENOSYS : statfs_fill(&ofd->fh, ofd_mount(ofd), (struct statfs *)a[1]);
 }
 
+/* What /proc shows of a process's working directory, which may be one of ours. */
+static long readlink_cwd(long nr, const long a[6], const char *path, char *buf, long size)
+{
+    char *text = heap_alloc(SHIM_PATH);
+    long n;
+
+    if (text == NULL)
+        return -ENOMEM;
+    n = sys3(SYS_readlink, path, text, SHIM_PATH - 1);
+    text[n > 0 ? n : 0] = 0;
+    if (n > 0 && path_below(text, shim.mirror, shim.mirror_len)) {
+        n -= (long)shim.mirror_len;
+        n = n > size ? size : n;
+        memcpy(buf, text + shim.mirror_len, (size_t)n);
+    } else {
+        n = shim_pass(nr, a);
+    }
+    heap_free(text);
+    return n;
+}
+
 static long readlink_at(long nr, const long a[6], int d, int i, int dirfd, char *buf, long size)
 {
     const char *path = (const char *)a[i];
+    const char *rest;
     char *text;
     struct vpath vp;
     struct ofd *ofd;
@@ -289,16 +311,8 @@ static long readlink_at(long nr, const long a[6], int d, int i, int dirfd, char 
         }
         return shim_pass(nr, a);
     }
-    if (strcmp(path, "/proc/self/cwd") == 0) {
-        char cwd[SHIM_PATH];
-
-        err = path_cwd(cwd, sizeof(cwd));
-        if (err <= 0)
-            return shim_pass(nr, a);
-        len = (size_t)err > (size_t)size ? (size_t)size : (size_t)err;
-        memcpy(buf, cwd, len);
-        return (long)len;
-    }
+    if (path_names_cwd(path, &rest) && *rest == 0)
+        return readlink_cwd(nr, a, path, buf, size);
     err = stat_find(dirfd, path, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, 0, &ofd, &vp);
     if (err == 1)
         return path_pass(nr, a, d, i, &vp);

@@ -160,4 +160,158 @@ static void real(void)
     suite_say("realpath ../f: %s", realpath("../f", buf) != NULL ? buf : strerrorname_np(errno));
 }
 
-SUITE_GROUP(path) = {{"changing", changing}, {"outside", outside}, {"links", links}, {"real", real}, {NULL, NULL}};
+static void as_child(void (*run)(void))
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        run();
+        _exit(0);
+    }
+    waitpid(pid, NULL, 0);
+}
+
+static void link_in(void)
+{
+    rmdir(L("x"));
+    symlink(P("d"), L("x"));
+}
+
+static void link_file(void)
+{
+    symlink(P("d/f"), L("late"));
+}
+
+static void link_moved(void)
+{
+    symlink(P("d"), L("aside"));
+    rmdir(L("y"));
+    rename(L("aside"), L("y"));
+}
+
+/* What was not there a moment ago is seen at once when a link leads there now, whoever made it. */
+static void replaced(void)
+{
+    mkdir(P("d"), 0755);
+    suite_make(P("d/f"), "ours");
+    mkdir(L("x"), 0755);
+    mkdir(L("y"), 0755);
+    VAL(access(L("x/f"), F_OK));
+    as_child(link_in);
+    VAL(access(L("x/f"), F_OK));
+    VAL(access(L("late"), F_OK));
+    as_child(link_file);
+    VAL(access(L("late"), F_OK));
+    VAL(access(L("y/f"), F_OK));
+    as_child(link_moved);
+    VAL(access(L("y/f"), F_OK));
+    suite_show(L("y/f"));
+}
+
+static void link_text(const char *path)
+{
+    char buf[PATH_MAX];
+    long n = readlink(path, buf, sizeof(buf));
+
+    suite_say("-> %.*s", n < 0 ? 20 : (int)n, n < 0 ? strerrorname_np(errno) : buf);
+}
+
+/* Names that /proc has for what is open and where one stands. */
+static void proc(void)
+{
+    char name[64], other[64];
+    int f, d, up[2];
+
+    mkdir(P("d"), 0755);
+    mkdir(P("d/e"), 0755);
+    suite_make(P("d/f"), "through proc");
+    f = open(P("d/f"), O_RDWR);
+    d = open(P("d"), O_RDONLY);
+    snprintf(name, sizeof(name), "/proc/self/fd/%d", f);
+    link_text(name);
+    suite_show(name);
+    OK(open(name, O_RDONLY | O_NOFOLLOW));
+    VAL(truncate(name, 7));
+    suite_show(P("d/f"));
+    snprintf(name, sizeof(name), "/proc/self/fd/%d/f", d);
+    suite_show(name);
+    snprintf(name, sizeof(name), "/proc/self/fd/%d/..", d);
+    suite_list(name);
+    VAL(chdir(P("d")));
+    link_text("/proc/self/cwd");
+    link_text("/proc/thread-self/cwd");
+    suite_show("/proc/self/cwd/f");
+    suite_list("/proc/self/cwd");
+    suite_list("/proc/self/cwd/");
+    suite_list("/proc/self/cwd/..");
+    OK(open("/proc/self/cwd/new", O_RDWR | O_CREAT, 0644));
+    VAL(unlink("/proc/self/cwd/new"));
+    VAL(chdir("/proc/self/cwd/e"));
+    cwd("by proc");
+    pipe(up);
+    snprintf(other, sizeof(other), "/proc/%d/cwd", getpid());
+    if (fork() == 0) {
+        chdir("/");
+        link_text(other);
+        strcat(other, "/../f");
+        VAL(truncate(other, 3));
+        suite_tell(up[1]);
+        _exit(0);
+    }
+    suite_await(up[0]);
+    wait(NULL);
+    suite_show("../f");
+    VAL(chdir("/"));
+    link_text("/proc/self/cwd");
+    VAL(access("/proc/self/cwd/etc/passwd", R_OK));
+}
+
+/* The folder one stands in is renamed, replaced and removed, also by others of the run. */
+static void moved(void)
+{
+    mkdir(P("a"), 0755);
+    mkdir(P("a/b"), 0755);
+    mkdir(P("c"), 0755);
+    suite_make(P("a/b/f"), "f");
+    VAL(chdir(P("a/b")));
+    VAL(rename(P("a"), P("c/z")));
+    cwd("renamed above");
+    suite_show("f");
+    suite_show("../b/f");
+    suite_list("../..");
+    if (fork() == 0) {
+        rename(P("c/z/b"), P("b"));
+        _exit(0);
+    }
+    wait(NULL);
+    cwd("by a child");
+    suite_show("f");
+    VAL(chdir(".."));
+    suite_list(".");
+    mkdir(P("c/empty"), 0755);
+    VAL(chdir(P("c/empty")));
+    VAL(rename(P("b"), P("c/empty"))); /* takes its place */
+    cwd("replaced");
+    VAL(access("f", F_OK));
+    VAL(chdir(P("c/empty")));
+    cwd("the new one");
+    suite_show("f");
+    unlink("f");
+    VAL(rmdir("../empty"));
+    cwd("removed");
+    OK(open("f", O_RDWR | O_CREAT, 0644));
+    VAL(mkdir("d", 0755));
+    VAL(access("..", F_OK));
+    suite_list("..");
+    suite_list("../z");
+    VAL(mkdir(P("c/empty"), 0755)); /* another one of that name */
+    cwd("still removed");
+    OK(open("f", O_RDWR | O_CREAT, 0644));
+    VAL(chdir(".."));
+    cwd("up");
+    VAL(chdir("empty"));
+    cwd("down");
+}
+
+SUITE_GROUP(path) = {{"changing", changing}, {"outside", outside}, {"links", links}, {"real", real},
+                     {"replaced", replaced}, {"proc", proc},       {"moved", moved}, {NULL, NULL}};
