@@ -14,6 +14,7 @@
 
 #define IO_ATTR_MS 1000
 #define SPLICE_MAX (64u << 10) /* a pipe's size */
+#define ZERO_PIECE (1u << 20)
 #define IO_MAX 0x7ffff000 /* MAX_RW_COUNT */
 
 void file_drop_cache(const struct nfs_fh *fh)
@@ -391,6 +392,47 @@ long sc_truncate(const long a[6])
     }
 }
 
+/* Bytes from..to of a file become zeros. */
+static long zero_range(struct ofd *ofd, uint64_t from, uint64_t to)
+{
+    size_t room = to - from < ZERO_PIECE ? (size_t)(to - from) : ZERO_PIECE;
+    struct iovec iov = {heap_zalloc(1, room > 0 ? room : 1), room};
+    long ret = 0;
+
+    if (iov.iov_base == NULL)
+        return -ENOMEM;
+    while (from < to && ret >= 0) {
+        uint64_t end = 0;
+
+        iov.iov_len = to - from < room ? (size_t)(to - from) : room;
+        ret = vnode_write(ofd, &iov, 1, from, false, &end);
+        ret = written(ofd, &iov, end, ret);
+        if (ret > 0)
+            from += (uint64_t)ret;
+    }
+    heap_free(iov.iov_base);
+    return ret < 0 ? vol_error((int)ret) : 0;
+}
+
+/* The modes that make zeros. The protocol spoken here has no operation for it; written zeros read the same, and volnfsd keeps
+ * whole pages of them as holes. */
+static long zero_allocated(struct ofd *ofd, int mode, uint64_t from, uint64_t to)
+{
+    bool keep = (mode & FALLOC_FL_KEEP_SIZE) != 0;
+    struct nfs_attr attr;
+    long err;
+
+    mode &= ~FALLOC_FL_KEEP_SIZE;
+    if ((mode != FALLOC_FL_PUNCH_HOLE || !keep) && mode != FALLOC_FL_ZERO_RANGE) {
+        shim_say("fallocate mode %#x is not served", (unsigned)mode);
+        return -EOPNOTSUPP;
+    }
+    err = file_attr(ofd, &attr, true);
+    if (err == 0 && from < attr.size)
+        err = zero_range(ofd, from, to < attr.size ? to : attr.size);
+    return err != 0 || keep || to <= attr.size ? err : set_size(&ofd->fh, to);
+}
+
 long sc_fallocate(const long a[6])
 {
     struct nfs_attr attr;
@@ -403,10 +445,10 @@ long sc_fallocate(const long a[6])
         return -EINVAL;
     if (a[2] > INT64_MAX - a[3])
         return -EFBIG;
-    if ((int)a[1] != 0) {
-        shim_say("fallocate mode %d is not served", (int)a[1]);
-        return -EOPNOTSUPP;
-    }
+    if (ofd->type != NFS_REG)
+        return -ENODEV;
+    if ((int)a[1] != 0)
+        return zero_allocated(ofd, (int)a[1], (uint64_t)a[2], (uint64_t)(a[2] + a[3]));
     err = file_attr(ofd, &attr, true);
     if (err != 0)
         return err;

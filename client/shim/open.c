@@ -170,6 +170,52 @@ long open_vpath(struct vpath *vp, int flags, mode_t mode, int low)
     }
 }
 
+/*
+ * O_TMPFILE in the directory vp: a file is made under a name of ours and that removed at once; an open at the server keeps it (place_keep).
+ * Only with O_EXCL, by which the program says that it will not give it a name later: a server need not link what has
+ * none, and who is refused here makes a named file.
+ */
+static long open_unnamed(struct vpath *vp, int flags, mode_t mode)
+{
+    static const char digits[] = "0123456789abcdefghijklmnopqrstuv";
+    struct nfs_attr attr;
+    uint64_t random = 0;
+    size_t len;
+    long fd;
+
+    if (!(open_want(flags) & W_OK))
+        return -EINVAL;
+    if (vp->kind == VP_MISSING)
+        return -ENOENT;
+    if (vp->kind == VP_FILE && vp->attr.type != NFS_DIR)
+        return -ENOTDIR;
+    if (!(flags & O_EXCL) || vp->kind == VP_TOP) {
+        shim_say("%s: O_TMPFILE without O_EXCL is not served", vp->path);
+        return -EOPNOTSUPP;
+    }
+    len = strlen(vp->path);
+    if (len + 32 > SHIM_PATH)
+        return -ENAMETOOLONG;
+    vp->dir = vp->fh;
+    vp->is_root = vp->slash = false;
+    memcpy(vp->name, ".volnfs-tmp-", 13);
+    sys3(SYS_getrandom, &random, sizeof(random), 0);
+    for (size_t at = 12; at < 25; at++, random >>= 5)
+        vp->name[at] = at < 24 ? digits[random & 31] : 0;
+    vp->path[len] = '/';
+    strcpy(vp->path + len + 1, vp->name);
+    vp->kind = VP_MISSING;
+    fd = open_missing(vp, (flags & ~O_TMPFILE) | O_CREAT | O_EXCL, mode, 0);
+    if (fd < 0)
+        return fd;
+    place_keep(vp);
+    if (nfs_remove(shim.client, &vp->dir, vp->name) == 0 && nfs_getattr(shim.client, &vp->fh, &attr) == 0)
+        return fd;
+    shim_say("%s: the server does not keep a removed file", vp->path);
+    ofd_close((int)fd);
+    return -EOPNOTSUPP;
+}
+
 static long open_at(long nr, const long a[6], int d, int i, int flags, mode_t mode)
 {
     int dirfd = d >= 0 ? (int)a[d] : AT_FDCWD, err;
@@ -194,8 +240,7 @@ static long open_at(long nr, const long a[6], int d, int i, int flags, mode_t mo
             break;
         }
         if ((flags & O_TMPFILE) == O_TMPFILE) {
-            shim_say("%s: O_TMPFILE is not served", vp.path);
-            fd = -EOPNOTSUPP;
+            fd = open_unnamed(&vp, flags, mode);
             break;
         }
         fd = open_vpath(&vp, flags, mode, 0);

@@ -169,6 +169,49 @@ static void tmpfile_(void)
     suite_list(P(""));
 }
 
+/* One that will never have a name, as tmpfile() and Python make them. */
+static void unnamed(void)
+{
+    struct stat st;
+    char buf[16], name[64];
+    int fd, again;
+    pid_t pid;
+
+    mkdir(P("d"), 0755);
+    suite_make(P("f"), "x");
+    fd = OK(open(P("d"), O_TMPFILE | O_EXCL | O_RDWR, 0640));
+    suite_list(P("d"));
+    VAL(write(fd, "hidden", 6));
+    VAL(lseek(fd, 0, SEEK_SET));
+    VAL(read(fd, buf, sizeof(buf)));
+    suite_bytes("read", buf, 6);
+    VAL(fstat(fd, &st));
+    suite_stat_show("unnamed", &st);
+    VAL(fsync(fd));
+    VAL(ftruncate(fd, 3));
+    snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+    VAL(linkat(AT_FDCWD, name, AT_FDCWD, P("named"), AT_SYMLINK_FOLLOW));
+    suite_list(P(""));
+    again = OK(open(name, O_RDONLY));
+    VAL(read(again, buf, sizeof(buf)));
+    VAL(rmdir(P("d")));
+    pid = fork();
+    if (pid == 0) {
+        VAL(pwrite(fd, "child", 5, 0));
+        _exit(0);
+    }
+    suite_wait("child", pid);
+    VAL(pread(fd, buf, sizeof(buf), 0));
+    VAL(close(fd));
+    VAL(pread(again, buf, sizeof(buf), 0));
+    VAL(close(again));
+    OK(open(P(""), O_TMPFILE | O_EXCL | O_WRONLY, 0600));
+    OK(open(P("f"), O_TMPFILE | O_EXCL | O_RDWR, 0600));
+    OK(open(P("none"), O_TMPFILE | O_EXCL | O_RDWR, 0600));
+    OK(open(P(""), O_TMPFILE | O_EXCL | O_RDONLY, 0600));
+    suite_list(P(""));
+}
+
 static void path(void)
 {
     struct stat st;
@@ -309,5 +352,5 @@ static void slashes(void)
 }
 
 SUITE_GROUP(open) = {{"refused", refused}, {"create", create},     {"modes", modes}, {"trunc", truncating},
-                     {"append", append},   {"tmpfile", tmpfile_},  {"path", path},   {"nofollow", nofollow},
+                     {"append", append},   {"tmpfile", tmpfile_}, {"unnamed", unnamed}, {"path", path},   {"nofollow", nofollow},
                      {"at", at},           {"at2", at2},           {"slashes", slashes}, {NULL, NULL}};

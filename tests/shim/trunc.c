@@ -3,6 +3,8 @@
  */
 #include "tests/shim/suite.h"
 
+#include <sys/mman.h>
+
 static void truncating(void)
 {
     char buf[16];
@@ -66,24 +68,65 @@ static void allocating(void)
     VAL(fallocate(open(P(""), O_RDONLY), 0, 0, 100));
 }
 
+static char data[65536], big[3 << 20];
+
+static void zeroed(int fd, long from, long size)
+{
+    long n = pread(fd, big, (size_t)size, from), zeros = 0;
+
+    for (long i = 0; i < n; i++)
+        zeros += big[i] == 0;
+    suite_say("%ld of %ld from %ld are zero", zeros, n, from);
+}
+
 static void punching(void)
 {
-    static char data[65536];
-    char buf[16];
-    int fd = open(P("f"), O_RDWR | O_CREAT, 0644);
+    char buf[16], *m;
+    int fd = open(P("f"), O_RDWR | O_CREAT, 0644), r = open(P("f"), O_RDONLY), a;
 
     memset(data, 'd', sizeof(data));
     VAL(write(fd, data, sizeof(data)));
+    m = mmap(NULL, sizeof(data), PROT_READ, MAP_SHARED, fd, 0);
     VAL(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 10000, 20000));
     VAL(pread(fd, buf, 8, 9996));
     suite_bytes("start", buf, 8);
     VAL(pread(fd, buf, 8, 29996));
     suite_bytes("end", buf, 8);
+    suite_bytes("mapped", m + 9996, 8);
+    zeroed(r, 0, 65536);
     VAL(fallocate(fd, FALLOC_FL_PUNCH_HOLE, 0, 10));
     VAL(fallocate(fd, FALLOC_FL_ZERO_RANGE, 4, 8));
     VAL(pread(fd, buf, 16, 0));
     suite_bytes("zeroed", buf, 16);
     VAL(lseek(fd, 0, SEEK_END));
+    VAL(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 65000, 20000)); /* over the end */
+    VAL(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1 << 20, 4096));
+    VAL(lseek(fd, 0, SEEK_END));
+    zeroed(r, 64000, 4096);
+    VAL(fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 60000, 20000));
+    VAL(lseek(fd, 0, SEEK_END));
+    zeroed(r, 50000, 20000);
+    VAL(fallocate(fd, FALLOC_FL_ZERO_RANGE, 50000, 20000));
+    VAL(lseek(fd, 0, SEEK_END));
+    zeroed(r, 40000, 40000);
+    VAL(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 1L << 40));
+    zeroed(r, 0, 80000);
+    VAL(lseek(fd, 0, SEEK_CUR));
+    VAL(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 0, 4096));
+    VAL(fallocate(fd, FALLOC_FL_COLLAPSE_RANGE, 0, 4096));
+    VAL(fallocate(fd, FALLOC_FL_INSERT_RANGE, 0, 4096));
+    VAL(fallocate(r, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096));
+    VAL(fallocate(fd, FALLOC_FL_ZERO_RANGE, 0, 0));
+    VAL(fallocate(fd, FALLOC_FL_ZERO_RANGE, -1, 10));
+    /* more than goes at once, and through a descriptor that appends */
+    memset(big, 'b', sizeof(big));
+    VAL(pwrite(fd, big, sizeof(big), 0) == sizeof(big));
+    a = open(P("f"), O_WRONLY | O_APPEND);
+    VAL(fallocate(a, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 100, 5 << 19));
+    zeroed(r, 0, sizeof(big));
+    VAL(close(a));
+    VAL(close(fd));
+    zeroed(r, 0, sizeof(big));
 }
 
 SUITE_GROUP(trunc) = {{"truncate", truncating}, {"fallocate", allocating}, {"punch", punching}, {NULL, NULL}};
