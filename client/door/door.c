@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <link.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -325,6 +326,22 @@ static enum cell entry_of(const struct site *s, uint8_t how)
     }
 }
 
+/* -EINVAL to a clone that shares descriptors and not memory. */
+static uint8_t *put_clone(uint8_t *p, struct jumps *behind)
+{
+    uint32_t mask = CLONE_FILES | CLONE_VM, files = CLONE_FILES;
+    struct jumps go_on = {.n = 0};
+
+    p = put(p, "\x41\x89\xfb", 3);                 /* mov %edi, %r11d */
+    p = put(put(p, "\x41\x81\xe3", 3), &mask, 4);  /* and $mask, %r11d */
+    p = put(put(p, "\x41\x81\xfb", 3), &files, 4); /* cmp $files, %r11d */
+    p = put_jump(p, JNE, &go_on);
+    p = put(p, "\x48\xc7\xc0\xea\xff\xff\xff", 7); /* mov $-EINVAL, %rax */
+    p = put_jump(p, JE, behind);
+    jumps_land(&go_on, p);
+    return p;
+}
+
 /* Writes the stub of a site at p; returns its end. *raw_at: its own syscall instruction, and what followed it. */
 static uint8_t *build_stub(uint8_t *p, const uint8_t *site_addr, const struct site *s, const struct door_conf *conf,
                            const uint8_t *cells, uint8_t **raw_at)
@@ -345,6 +362,8 @@ static uint8_t *build_stub(uint8_t *p, const uint8_t *site_addr, const struct si
         p = put_ask(p, CELL_ANY, cells);
         p = put_jump(p, JC, &behind);
     } else if (how == DOOR_COUNT) {
+        if (s->nr == SYS_clone)
+            p = put_clone(p, &behind);
         p = put_rel(p, "\x4c\x8b\x1d", 3, cell_at(cells, CELL_MADE)); /* mov made(%rip), %r11 */
         p = put(p, "\xf0\x41\xff\x03", 4);                    /* lock incl (%r11) */
     } else {

@@ -40,7 +40,9 @@ enum door_serve {
     DOOR_ASK = 1,   /* the filter is asked */
     DOOR_FD2 = 2,   /* unless the first and second argument are foreign descriptors */
     DOOR_CLOSE = 3, /* unless the first is a foreign descriptor, which is then forgotten (0 in fds) */
-    DOOR_COUNT = 4, /* never asked, only counted: calls that make processes or threads */
+    DOOR_COUNT = 4, /* never asked, only counted: calls that make processes or threads. A clone that shares descriptors and not
+                       memory gets EINVAL: two memories cannot both know what one table of descriptors holds. (Through
+                       a site that serves any call the filter is asked, and decides.) */
     /* The filter is asked and may say DOOR_LOOK: */
     DOOR_PATH = 5,
     DOOR_PATH0 = 6, /* the first argument is its only path: not asked when that is plain (door_conf), as if DOOR_LOOK */

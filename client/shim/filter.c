@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -438,6 +439,13 @@ int door_filter(long nr, long args[6])
     const struct call_row *row = &call_table[nr];
 
     if (row->run == NULL) { /* DOOR_COUNT, from a site that does not know its number */
+        uint64_t flags = (uint64_t)args[0];
+
+        if ((nr == SYS_clone || (nr == SYS_clone3 && filter_peek64((const void *)args[0], &flags))) &&
+            (flags & (CLONE_FILES | CLONE_VM)) == CLONE_FILES) {
+            door_result(args, -EINVAL); /* as a stub that knows it */
+            return DOOR_DONE;
+        }
         __atomic_add_fetch(&door_made, 1, __ATOMIC_RELAXED);
         return DOOR_PASS;
     }

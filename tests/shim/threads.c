@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/syscall.h>
 
 #define THREADS 8
 
@@ -161,9 +162,39 @@ static void reused(void)
 static void *table_of_its_own(void *arg)
 {
     VAL(unshare(CLONE_FILES));
-    VAL(close_range(900, 910, CLOSE_RANGE_UNSHARE));
+    VAL(close_range(950, 960, CLOSE_RANGE_UNSHARE));
     VAL(unshare(CLONE_FILES | 1));
     return NULL;
+}
+
+static int cloned(void *arg)
+{
+    return *(int *)arg;
+}
+
+/* A process with memory of its own that shares the table: made by clone(), and by number. */
+static void shared_table(void)
+{
+    struct {
+        uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+    } args = {.flags = CLONE_FILES, .exit_signal = SIGCHLD};
+    char *stack = malloc(65536);
+    int six = 6;
+    long pid = clone(cloned, stack + 65536, CLONE_FILES | SIGCHLD, &six);
+
+    suite_say("clone %s", pid > 0 ? "made" : strerrorname_np(errno));
+    if (pid > 0)
+        suite_wait("clone", (pid_t)pid);
+    for (int i = 0; i < 2; i++) {
+        pid = i == 0 ? syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0) : syscall(SYS_clone3, &args, sizeof(args));
+        if (pid == 0)
+            _exit(7);
+        suite_say("by number %s", pid > 0 ? "made" : strerrorname_np(errno));
+        if (pid > 0)
+            suite_wait("by number", (pid_t)pid);
+    }
+    pid = clone(cloned, stack + 65536, SIGCHLD, &six); /* a table of its own */
+    suite_wait("plain", (pid_t)pid);
 }
 
 static void tables(void)
@@ -171,9 +202,10 @@ static void tables(void)
     pthread_t t;
 
     VAL(unshare(CLONE_FILES));
-    VAL(close_range(900, 910, CLOSE_RANGE_UNSHARE));
+    VAL(close_range(950, 960, CLOSE_RANGE_UNSHARE));
     pthread_create(&t, NULL, table_of_its_own, NULL);
     pthread_join(t, NULL);
+    shared_table();
 }
 
 SUITE_GROUP(threads) = {{"files", files}, {"offset", offset}, {"forks", forks}, {"reused", reused},

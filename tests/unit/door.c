@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -175,6 +176,11 @@ long door_handler(long nr, const long args[6])
 static void *thread(void *arg)
 {
     return getppid() == 424242 ? arg : NULL;
+}
+
+static int thread_less(void *arg)
+{
+    return 11;
 }
 
 #define CHECK(what) \
@@ -441,6 +447,10 @@ static void patched_child(void)
     if (pid == 0)
         _exit(getppid() == 424242 ? 7 : 8);
     CHECK(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 7);
+    static char stack[65536];
+    CHECK(clone(thread_less, stack + sizeof(stack), CLONE_FILES | SIGCHLD, &status) == -1 && errno == EINVAL);
+    pid = clone(thread_less, stack + sizeof(stack), SIGCHLD, &status);
+    CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 11);
     CHECK(system("exit 9") >> 8 == 9); /* vfork or posix_spawn's clone inside libc */
     FILE *f = fopen("/proc/self/status", "r");
     char line[256];
