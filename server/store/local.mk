@@ -35,6 +35,7 @@ libstore_a_SOURCES = \
     server/store/pack_format.c server/store/pack_format.h \
     server/store/pack_impl.h \
     server/store/pack_read.c \
+    server/store/pack_stage.c \
     server/store/pack_walk.c \
     server/store/planes.c server/store/planes.h \
     server/store/record.c server/store/record.h \

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * pack: appends chunk records to packs, syncs and seals them, and deletes dead packs.
  *
- * P1 A record is never overwritten: a range is reserved under the lock and written outside it; only a
- *    range whose write failed may be reserved again (unreserve_locked).
+ * P1 A record is never overwritten by another: a range is reserved under the lock and filled outside it; only a
+ *    range whose write failed may be reserved again (unreserve_locked). The way to the file: pack_stage.c.
  * P2 A pack in which a write or a sync failed takes no more records (pack_retire).
  * P3 packset_sync returns 0 only if each record whose append returned 0 before is on the disk, with the
  *    directory entries that lead to it. After a failed fdatasync the kernel may have dropped the dirty
@@ -29,7 +29,7 @@
 
 /* --- creating a pack --- */
 
-static int write_all(int fd, const struct iovec *iov, int niov, uint64_t off)
+int pack_write_all(int fd, const struct iovec *iov, int niov, uint64_t off)
 {
     struct iovec v[3];
     int first = 0;
@@ -56,6 +56,7 @@ static void pack_out_free(struct pack_out *p)
 {
     if (!p)
         return;
+    pack_stages_release(p);
     if (p->fd >= 0)
         close(p->fd);
     free(p->dir);
@@ -74,6 +75,7 @@ static int pack_create_locked(struct packset *ps, struct pack_out **out)
         return -ENOMEM;
     p->fd = -1;
     list_init(&p->node);
+    list_init(&p->stages);
     if (rc)
         goto out;
     do {
@@ -96,7 +98,9 @@ static int pack_create_locked(struct packset *ps, struct pack_out **out)
         goto out;
     }
     pack_put_file_header(header, p->pack);
-    rc = write_all(p->fd, &(struct iovec){header, sizeof(header)}, 1, 0);
+    rc = pack_write_all(p->fd, &(struct iovec){header, sizeof(header)}, 1, 0);
+    if (!rc)
+        rc = pack_stages_init(p, header, sizeof(header));
     if (rc) {
         unlinkat(ps->dirfd, path, 0);
         goto out;
@@ -113,7 +117,19 @@ out:
 
 /* --- appending --- */
 
-static void pack_retire_locked(struct packset *ps, struct pack_out *p)
+struct pack_out *pack_out_find_locked(struct packset *ps, uint32_t pack)
+{
+    if (ps->cur && ps->cur->pack == pack)
+        return ps->cur;
+    list_for_each(it, &ps->retired) {
+        struct pack_out *p = list_entry(it, struct pack_out, node);
+        if (p->pack == pack)
+            return p;
+    }
+    return NULL;
+}
+
+void pack_retire_locked(struct packset *ps, struct pack_out *p)
 {
     if (ps->cur != p)
         return;
@@ -137,10 +153,14 @@ static void unreserve_locked(struct packset *ps, struct pack_out *p, uint64_t at
 }
 
 /* Reserves size bytes in the current pack or a new one, and a place in its directory. */
-static int reserve_locked(struct packset *ps, uint64_t size, struct pack_out **out, uint64_t *off)
+static int reserve_locked(struct packset *ps, uint64_t size, struct pack_out **out, uint64_t *off,
+                          struct pack_stage *st[2])
 {
-    struct pack_out *p = ps->cur;
+    struct pack_out *p;
 
+    while (ps->cur && ps->cur->hold)
+        pthread_cond_wait(&ps->cond, &ps->lock);
+    p = ps->cur;
     if (p && p->tail + size > ps->size) {
         pack_retire_locked(ps, p);
         p = NULL;
@@ -160,11 +180,57 @@ static int reserve_locked(struct packset *ps, uint64_t size, struct pack_out **o
         p->cap = cap;
     }
     *off = p->tail;
-    p->tail += size;
+    if (p->staged) {
+        int rc = pack_stage_reserve_locked(p, size, st);
+        if (rc)
+            return rc;
+    } else {
+        p->tail += size;
+    }
     p->inflight++;
     ps->bytes += size;
     *out = p;
     return 0;
+}
+
+/* Writes a record to its place past the stages, and starts write-out now and then. */
+static int write_through(struct packset *ps, struct pack_out *p, uint64_t at, uint64_t size, struct iovec iov[3])
+{
+    uint64_t hint_from = 0, hint_len = 0;
+    int rc = fault_point("pack.write");
+
+    if (!rc)
+        rc = pack_write_all(p->fd, iov, iov[2].iov_len ? 3 : 2, at);
+    pthread_mutex_lock(&ps->lock);
+    if (rc) {
+        unreserve_locked(ps, p, at, size, rc);
+    } else if (p->tail - p->hinted >= HINT_BYTES) {
+        hint_from = p->hinted;
+        hint_len = p->tail - p->hinted;
+        p->hinted = p->tail;
+    }
+    pthread_mutex_unlock(&ps->lock);
+    if (hint_len)
+        sync_file_range(p->fd, (off_t)hint_from, (off_t)hint_len, SYNC_FILE_RANGE_WRITE);
+    return rc;
+}
+
+/* Copies a record to its place in the stages; one that failed leaves zeros. */
+static int write_staged(struct packset *ps, struct pack_out *p, uint64_t at, uint64_t size, const struct iovec iov[3],
+                        struct pack_stage *const st[2])
+{
+    int rc = fault_point("pack.write");
+
+    if (rc)
+        pack_stage_copy(st, at, NULL, size);
+    for (uint64_t to = at, i = 0; !rc && i < 3; i++)
+        to = pack_stage_copy(st, to, iov[i].iov_base, iov[i].iov_len);
+    if (rc) {
+        pthread_mutex_lock(&ps->lock);
+        pack_retire_locked(ps, p);
+        pthread_mutex_unlock(&ps->lock);
+    }
+    return rc;
 }
 
 int packset_append(struct packset *ps, struct chunk *c, uint64_t ino, uint64_t off,
@@ -172,14 +238,15 @@ int packset_append(struct packset *ps, struct chunk *c, uint64_t ino, uint64_t o
 {
     static const uint8_t zero[PACK_ALIGN];
     uint8_t header[PACK_HEADER];
+    struct pack_stage *st[2];
     struct pack_out *p = NULL;
-    uint64_t at = 0, hint_from = 0, hint_len = 0;
+    uint64_t at = 0;
 
     if (c->len == 0 || c->len > SLOT_SIZE || c->stored_len == 0 || c->stored_len > CHUNK_BOUND)
         return -EINVAL;
-    uint64_t size = PACK_HEADER + (uint64_t)c->stored_len;
+    uint64_t len = PACK_HEADER + (uint64_t)c->stored_len, size = pack_align(len);
     pthread_mutex_lock(&ps->lock);
-    int rc = reserve_locked(ps, pack_align(size), &p, &at);
+    int rc = reserve_locked(ps, size, &p, &at, st);
     pthread_mutex_unlock(&ps->lock);
     if (rc)
         return rc;
@@ -190,33 +257,19 @@ int packset_append(struct packset *ps, struct chunk *c, uint64_t ino, uint64_t o
     pack_put_record(header, &r);
     struct iovec iov[3] = {{header, sizeof(header)},
                            {(void *)payload, c->stored_len},
-                           {(void *)zero, pack_align(size) - size}};
-    rc = fault_point("pack.write");
-    if (!rc)
-        rc = write_all(p->fd, iov, iov[2].iov_len ? 3 : 2, at);
+                           {(void *)zero, size - len}};
+    rc = p->staged ? write_staged(ps, p, at, size, iov, st) : write_through(ps, p, at, size, iov);
 
     pthread_mutex_lock(&ps->lock);
-    if (rc) {
-        unreserve_locked(ps, p, at, pack_align(size), rc);
-    } else {
+    if (!rc) {
         pack_put_dir_entry(p->dir + p->count++ * PACK_DIR_ENTRY, c->id, (uint32_t)at,
                            c->stored_len);
         p->written++;
-        if (p->tail - p->hinted >= HINT_BYTES) {
-            hint_from = p->hinted;
-            hint_len = p->tail - p->hinted;
-            p->hinted = p->tail;
-        }
     }
-    if (!hint_len)
-        p->inflight--;
+    if (p->staged)
+        pack_stage_filled_locked(ps, p, st, at, size);
+    p->inflight--;
     pthread_mutex_unlock(&ps->lock);
-    if (hint_len) { /* still counted as inflight, so that the descriptor stays open */
-        sync_file_range(p->fd, (off_t)hint_from, (off_t)hint_len, SYNC_FILE_RANGE_WRITE);
-        pthread_mutex_lock(&ps->lock);
-        p->inflight--;
-        pthread_mutex_unlock(&ps->lock);
-    }
     if (rc) {
         log_error("%s: pack %u: appending at %llu: %s", ps->label, r.chunk.pack,
                   (unsigned long long)at, strerror(-rc));
@@ -242,15 +295,17 @@ static void pack_seal(struct packset *ps, struct pack_out *p)
     uint8_t footer[PACK_HEADER];
     size_t len = p->count * PACK_DIR_ENTRY;
 
-    if (p->count == 0)
+    /* What was reserved beyond the records, and the zeros of the last block, go. */
+    if (ftruncate(p->fd, (off_t)p->tail) || p->count == 0)
         return;
+    pack_cached(p);
     qsort(p->dir, p->count, PACK_DIR_ENTRY, dir_compare);
     pack_put_footer(footer, &(struct pack_footer){.pack = p->pack,
                                                   .count = (uint32_t)p->count,
                                                   .dir_off = p->tail,
                                                   .dir_sum = XXH3_64bits(p->dir, len)});
     struct iovec iov[2] = {{p->dir, len}, {footer, sizeof(footer)}};
-    if (write_all(p->fd, iov, 2, p->tail)) {
+    if (pack_write_all(p->fd, iov, 2, p->tail)) {
         if (ftruncate(p->fd, (off_t)p->tail))
             log_warn("%s: pack %u: neither sealed nor cut back", ps->label, p->pack);
         return;
@@ -282,16 +337,39 @@ static int pack_sync(struct packset *ps, struct pack_out *p)
     return rc;
 }
 
-/* Takes one retired pack through sync and seal. *done: nobody uses it any more. */
-static int sync_retired(struct packset *ps, struct pack_out *p, bool *done)
+/* Takes one retired pack through its last writes, sync and seal; frees it if nobody uses it any more. *it: its place in
+ * the list, moved on. */
+static int sync_retired(struct packset *ps, struct list **it)
+{
+    struct pack_out *p = list_entry(*it, struct pack_out, node);
+
+    pthread_mutex_lock(&ps->lock);
+    uint64_t written = p->written;
+    int rc = pack_flush_locked(ps, p);
+    bool done = p->inflight == 0;
+    *it = (*it)->next;
+    if (done)
+        list_del(&p->node); /* readers need it no more: all is in the file */
+    pthread_mutex_unlock(&ps->lock);
+    if (!rc && done)
+        pack_seal(ps, p);
+    if (!rc && (done || written != p->synced))
+        rc = pack_sync(ps, p);
+    if (!rc)
+        p->synced = written;
+    if (done)
+        pack_out_free(p);
+    return rc;
+}
+
+static int sync_current(struct packset *ps, struct pack_out *p)
 {
     pthread_mutex_lock(&ps->lock);
     uint64_t written = p->written;
-    *done = p->inflight == 0;
+    int rc = written != p->synced ? pack_flush_locked(ps, p) : 0;
     pthread_mutex_unlock(&ps->lock);
-    if (*done)
-        pack_seal(ps, p);
-    int rc = *done || written != p->synced ? pack_sync(ps, p) : 0;
+    if (!rc && written != p->synced)
+        rc = pack_sync(ps, p);
     if (!rc)
         p->synced = written;
     return rc;
@@ -299,40 +377,26 @@ static int sync_retired(struct packset *ps, struct pack_out *p, bool *done)
 
 int packset_sync(struct packset *ps)
 {
-    int rc = 0;
-    bool done;
-
     pthread_mutex_lock(&ps->sync_lock);
-    /* The current pack is looked at after the retired ones are detached: one that fills up meanwhile
-     * is found in the retired list by the next call, and here still as `cur`. */
+    /* Only this function frees packs, so those found now stay valid: one that fills up meanwhile is found in the retired
+     * list by the next call, and here still as `cur`. */
     pthread_mutex_lock(&ps->lock);
     struct pack_out *cur = ps->cur;
-    uint64_t written = cur ? cur->written : 0;
-    struct list work;
-    list_init(&work);
-    list_splice_tail(&work, &ps->retired);
-    rc = ps->sync_err;
+    unsigned n = 0;
+    list_for_each(r, &ps->retired)
+        n++;
+    struct list *it = ps->retired.next;
+    int rc = ps->sync_err;
     pthread_mutex_unlock(&ps->lock);
 
-    list_for_each_safe(it, &work) {
-        struct pack_out *p = list_entry(it, struct pack_out, node);
-        int err = sync_retired(ps, p, &done);
+    while (n--) {
+        int err = sync_retired(ps, &it);
         if (err && !rc)
             rc = err;
-        pthread_mutex_lock(&ps->lock);
-        list_del(&p->node);
-        if (!done)
-            list_add_tail(&ps->retired, &p->node);
-        pthread_mutex_unlock(&ps->lock);
-        if (done)
-            pack_out_free(p);
     }
-    /* Only this function frees packs, so cur is valid even if it was retired meanwhile. */
-    if (cur && written != cur->synced) {
-        int err = pack_sync(ps, cur);
-        if (!err)
-            cur->synced = written;
-        else if (!rc)
+    if (cur) {
+        int err = sync_current(ps, cur);
+        if (err && !rc)
             rc = err;
     }
     pthread_mutex_lock(&ps->lock);
@@ -368,6 +432,7 @@ int packset_open(const char *dir, const char *label, uint32_t next_pack, struct 
     ps->dirfd = -1;
     pthread_mutex_init(&ps->sync_lock, NULL);
     pthread_mutex_init(&ps->lock, NULL);
+    pthread_cond_init(&ps->cond, NULL);
     list_init(&ps->retired);
     pack_reader_init(&ps->reader);
     ps->next = next_pack ? next_pack : 1;
@@ -406,6 +471,8 @@ void packset_close(struct packset *ps)
         return;
     if (ps->dirfd >= 0)
         packset_sync(ps);
+    if (ps->cur && ps->cur->staged && ftruncate(ps->cur->fd, (off_t)ps->cur->tail))
+        log_warn("%s: pack %u: not cut to its length", ps->label, ps->cur->pack);
     pack_out_free(ps->cur);
     list_for_each_safe(it, &ps->retired)
         pack_out_free(list_entry(it, struct pack_out, node));
@@ -414,6 +481,7 @@ void packset_close(struct packset *ps)
         close(ps->dirfd);
     pthread_mutex_destroy(&ps->sync_lock);
     pthread_mutex_destroy(&ps->lock);
+    pthread_cond_destroy(&ps->cond);
     free(ps->label);
     free(ps->path);
     free(ps);
@@ -425,9 +493,7 @@ int packset_delete(struct packset *ps, uint32_t pack)
     struct stat st;
 
     pthread_mutex_lock(&ps->lock);
-    bool busy = ps->cur && ps->cur->pack == pack;
-    list_for_each(it, &ps->retired)
-        busy |= list_entry(it, struct pack_out, node)->pack == pack;
+    bool busy = pack_out_find_locked(ps, pack);
     pthread_mutex_unlock(&ps->lock);
     if (busy)
         return -EBUSY;

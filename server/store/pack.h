@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * pack: append-only files of chunk records, DIR/xx/NNNNNNNN.pack (hexadecimal number, xx its low byte).
  *
+ * Records gather in memory and are written 512 KiB at a time, past the page cache where the file system can (pack_stage.c).
+ *
  * A record is a 64-byte header and the payload (volume-format.5 has the layout). One pack is open for
  * appending; it is sealed (a directory of its records and a footer are written and synced) at 64 MiB.
  * After a crash the open pack is not continued: appending starts in a new one, so bytes that the index
@@ -21,8 +23,9 @@ int packset_open(const char *dir, const char *label, uint32_t next_pack, struct 
 void packset_close(struct packset *ps);
 
 /* Appends a record; fills c->pack and c->pack_off. c->id, codec, lengths and checksum must be set. ino
- * and off are hints for rebuilding. Not durable before packset_sync. Thread-safe; the write itself runs
- * outside the set's lock so that several threads append at once. -ENOSPC, -EIO. */
+ * and off are hints for rebuilding. Not durable before packset_sync. Thread-safe; copying and writing run
+ * outside the set's lock so that several threads append at once; the thread that fills up a stage waits for its write.
+ * -ENOSPC, -EIO: nothing of it is left that a reader would find. */
 int packset_append(struct packset *ps, struct chunk *c, uint64_t ino, uint64_t off,
                    const void *payload);
 /* Makes every record whose packset_append returned 0 before this call durable. Callers take turns.
@@ -44,7 +47,7 @@ void packset_retire(struct packset *ps, uint32_t pack);
 /* Bytes in that pack, 0 if it is not `pack`. */
 uint64_t packset_open_bytes(struct packset *ps, uint32_t pack);
 uint32_t packset_next(struct packset *ps);
-/* Total bytes of pack files. */
+/* Total bytes of pack files; of open ones, those of their records. */
 uint64_t packset_bytes(struct packset *ps);
 /* Packs are full at this size instead of PACK_SIZE; between 1 and PACK_SIZE. Before the first append. */
 void packset_set_size(struct packset *ps, uint64_t size);

@@ -171,6 +171,7 @@ static int read_checked(struct packset *ps, const struct chunk *c, void *buf, st
     if (c->pack == 0 || c->pack_off < PACK_HEADER || c->pack_off > PACK_FILE_MAX ||
         c->stored_len == 0 || c->stored_len > CHUNK_BOUND)
         return damaged(ps, c, "impossible place or length");
+    pack_settle(ps, c);
     int fd = fd_get(ps, c->pack, &entry);
     if (fd < 0) {
         if (fd != -ENOENT)

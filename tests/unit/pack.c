@@ -4,6 +4,8 @@
 #include "server/store/pack.h"
 
 #include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include "common/fault.h"
@@ -347,6 +349,90 @@ static void several_appenders(void **state)
     assert_int_equal(good, 1600);
 }
 
+/* Reads, syncs and failed appends at every length of the stage, and then an end without a close. */
+static void stages_lose_nothing(void **state)
+{
+    enum { N = 300 };
+    static struct chunk c[N];
+    unsigned synced = N / 4 * 4 - 4 + 1; /* the last sync below is after this many */
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        struct packset *ps = set_open(*state, 1);
+
+        for (unsigned i = 0; i < N; i++) {
+            append(ps, &c[i], i + 1, 1 + i * 7919 % (SLOT_SIZE / 2));
+            if (i % 3 == 0)
+                assert_int_equal(check_read(ps, &c[i]), 0); /* though it may be in memory only */
+            if (i % 4 == 0)
+                assert_int_equal(packset_sync(ps), 0);
+            if (i % 5 == 0)
+                assert_int_equal(check_read(ps, &c[i / 2]), 0);
+        }
+        for (unsigned i = 0; i < N; i++)
+            assert_int_equal(check_read(ps, &c[i]), 0);
+        append(ps, &c[0], N + 1, 100);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    struct seen s = walk(*state, 1, 0);
+    assert_int_equal(s.bad, 0);
+    assert_true(s.good >= synced && s.good == s.last);
+}
+
+static void failed_flush_is_told(void **state)
+{
+    struct packset *ps = set_open(*state, 1);
+    struct chunk c[12], b;
+
+    append(ps, &c[0], 1, 1000);
+    assert_int_equal(packset_sync(ps), 0);
+    fault_arm("pack.flush", 1, FAULT_FAIL);
+    for (unsigned i = 1; i < 12; i++) /* more than a stage: the write fails beside an append that is fine */
+        append(ps, &c[i], i + 1, SLOT_SIZE);
+    assert_true(fault_disarm() >= 1);
+    assert_int_not_equal(c[11].pack, c[0].pack);
+    assert_int_equal(packset_sync(ps), -EIO);
+    append(ps, &b, 20, 1000);
+    assert_int_equal(packset_sync(ps), -EIO);
+    assert_int_equal(check_read(ps, &c[0]), 0);
+    assert_int_equal(packset_read(ps, &c[1], back), -EUCLEAN);
+    assert_int_equal(check_read(ps, &b), 0);
+    packset_close(ps);
+}
+
+/* Where space cannot be reserved each append writes by itself; where it suddenly cannot, the append fails. */
+static void without_stages(void **state)
+{
+    struct packset *ps = set_open(*state, 1);
+    struct chunk c[40], lost;
+
+    fault_arm("pack.space", 1, FAULT_FAIL);
+    append(ps, &c[0], 1, 1000);
+    assert_int_equal(fault_disarm(), 1);
+    fault_arm("pack.flush", 1, FAULT_FAIL);
+    for (unsigned i = 1; i < 40; i++)
+        append(ps, &c[i], i + 1, SLOT_SIZE - i);
+    assert_int_equal(packset_sync(ps), 0);
+    assert_int_equal(fault_disarm(), 0);
+    make(&lost, 50, 500, big);
+    fault_arm("pack.write", 1, FAULT_FAIL);
+    assert_int_equal(packset_append(ps, &lost, 7, 0, big), -EIO);
+    fault_disarm();
+    for (unsigned i = 0; i < 40; i++)
+        assert_int_equal(check_read(ps, &c[i]), 0);
+    append(ps, &c[0], 41, 1000); /* a pack with stages */
+    fault_arm("pack.space", 1, FAULT_FAIL);
+    for (unsigned i = 0; i < 40 && packset_append(ps, &lost, 7, 0, big) == 0; i++)
+        make(&lost, 60 + i, SLOT_SIZE, big);
+    assert_int_equal(fault_disarm(), 1);
+    assert_int_equal(packset_sync(ps), 0);
+    packset_close(ps);
+    assert_int_equal(walk(*state, 1, 0).good, 40);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -354,7 +440,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(read_refuses_damage),     T(walk_ends_at_torn_tail),        T(seals_full_packs),
         T(failed_sync_is_for_ever), T(failed_write_retires_the_pack), T(foreign_files_are_ignored),
-        T(several_appenders),
+        T(several_appenders),       T(stages_lose_nothing),           T(failed_flush_is_told),
+        T(without_stages),
     };
     return cmocka_run_group_tests_name("pack", tests, NULL, NULL);
 }
