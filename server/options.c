@@ -31,6 +31,7 @@
 #define JOURNAL_MIN     (1u << 20)
 #define JOURNAL_MAX     (1u << 30)
 #define COUNT_MAX      1000000u
+#define BUFFERS_MIN    (UINT64_C(4) << 20) /* the largest request and its reply, twice */
 
 enum { EXIT_USAGE = 2 };
 
@@ -146,6 +147,24 @@ static const char *set_count(uint32_t *to, const char *value)
     return NULL;
 }
 
+static const char *set_count64(uint64_t *to, const char *value)
+{
+    uint32_t n;
+    const char *wrong = set_count(&n, value);
+    if (!wrong)
+        *to = n;
+    return wrong;
+}
+
+static const char *set_buffers(uint64_t *to, const char *value)
+{
+    uint64_t n;
+    if (props_parse_size(value, &n) || n < BUFFERS_MIN || n > (UINT64_C(1) << 46))
+        return "it has to be a size of at least 4M, such as 64M or 1G";
+    *to = n;
+    return NULL;
+}
+
 static const char *set_switch(bool *to, const char *value)
 {
     bool on = !strcmp(value, "on");
@@ -193,7 +212,7 @@ static const char *set_debug(unsigned *to, const char *value)
 enum key_kind {
     KEY_STORE, KEY_LISTEN, KEY_GRANT, KEY_METRICS, KEY_LEASE, KEY_GRACE, KEY_CACHE, KEY_JOURNAL, KEY_DELEGATIONS,
     KEY_USER, KEY_SANDBOX, KEY_CONNS, KEY_CLIENT_CONNS, KEY_CLIENT_REQUESTS, KEY_CLIENT_OPENS, KEY_CLIENT_LOCKS,
-    KEY_USER_REQUESTS, KEY_USER_OPENS, KEY_USER_LOCKS, KEY_SLOW,
+    KEY_USER_REQUESTS, KEY_USER_OPENS, KEY_USER_LOCKS, KEY_USER_CONNS, KEY_USER_BYTES, KEY_SLOW,
     KEY_LOG_FORMAT,
     KEY_DEBUG,
 };
@@ -220,6 +239,8 @@ static const struct key {
     {"max-user-requests", KEY_USER_REQUESTS},
     {"max-user-opens", KEY_USER_OPENS},
     {"max-user-locks", KEY_USER_LOCKS},
+    {"max-user-connections", KEY_USER_CONNS},
+    {"max-user-buffers", KEY_USER_BYTES},
     {"slow-time", KEY_SLOW},
     {"log-format", KEY_LOG_FORMAT},
     {"debug", KEY_DEBUG},
@@ -269,11 +290,15 @@ static const char *set_key(struct options *o, const char *name, const char *valu
     case KEY_CLIENT_LOCKS:
         return set_count(&o->max.client_locks, value);
     case KEY_USER_REQUESTS:
-        return set_count(&o->max.user[USER_REQUESTS], value);
+        return set_count64(&o->max.user[USER_REQUESTS], value);
     case KEY_USER_OPENS:
-        return set_count(&o->max.user[USER_OPENS], value);
+        return set_count64(&o->max.user[USER_OPENS], value);
     case KEY_USER_LOCKS:
-        return set_count(&o->max.user[USER_LOCKS], value);
+        return set_count64(&o->max.user[USER_LOCKS], value);
+    case KEY_USER_CONNS:
+        return set_count64(&o->max.user[USER_CONNS], value);
+    case KEY_USER_BYTES:
+        return set_buffers(&o->max.user[USER_BYTES], value);
     case KEY_SLOW:
         return set_seconds(&o->slow_time, value);
     case KEY_LOG_FORMAT:
@@ -391,6 +416,8 @@ static void print_help(FILE *to)
           "      --max-user-requests N, --max-user-opens N, --max-user-locks N\n"
           "                            of all volumes of one user: requests under way (16384), opens and\n"
           "                            locked ranges (524288)\n"
+          "      --max-user-connections N, --max-user-buffers BYTES\n"
+          "                            likewise: connections, and memory for requests and replies (no limit)\n"
           "      --slow-time SECONDS   what a client gets to send a request, or take a reply (60)\n"
           "      --log-format FORMAT   lines of text or of json (text)\n"
           "      --debug[=TOPICS]      log much; TOPICS: some of rpc,ops,state,store\n"
@@ -417,6 +444,8 @@ static const struct option longs[] = {{"store", required_argument, NULL, 'k'},
                                       {"max-user-requests", required_argument, NULL, 'k'},
                                       {"max-user-opens", required_argument, NULL, 'k'},
                                       {"max-user-locks", required_argument, NULL, 'k'},
+                                      {"max-user-connections", required_argument, NULL, 'k'},
+                                      {"max-user-buffers", required_argument, NULL, 'k'},
                                       {"slow-time", required_argument, NULL, 'k'},
                                       {"log-format", required_argument, NULL, 'k'},
                                       {"config", required_argument, NULL, 'c'},
@@ -558,6 +587,8 @@ static bool take_over(struct options *o, const struct options *n, enum key_kind 
     case KEY_USER_REQUESTS:
     case KEY_USER_OPENS:
     case KEY_USER_LOCKS:
+    case KEY_USER_CONNS:
+    case KEY_USER_BYTES:
         o->max = n->max;
         return true;
     case KEY_SLOW:

@@ -36,7 +36,7 @@ struct options {
     unsigned debug; /* LOG_RPC | ... */
     struct {                        /* 0: the layers' own */
         uint32_t conns, client_conns, client_requests, client_opens, client_locks;
-        uint32_t user[3]; /* by enum user_kind */
+        uint64_t user[5]; /* by enum user_kind */
     } max;
     uint32_t slow_time; /* seconds */
     bool check_config;

@@ -267,14 +267,15 @@ static int state_init(struct daemon *d)
                               .grace_seconds = d->opt.grace_time,
                               .db = d->db,
                               .delegations = d->opt.delegations,
-                              .max_user = {d->opt.max.user[0], d->opt.max.user[1], d->opt.max.user[2]},
-                              .max_opens = d->opt.max.client_opens,
+                                                            .max_opens = d->opt.max.client_opens,
                               .max_locks = d->opt.max.client_locks,
                               .epoch = statedb_epoch(d->db),
                               .drop_hold = drop_hold,
                               .grace_over = grace_over,
                               .ctx = d};
-    int err = state_new(&conf, &d->state);
+    int err;
+    memcpy(conf.max_user, d->opt.max.user, sizeof(conf.max_user));
+    err = state_new(&conf, &d->state);
     if (err)
         log_error("cannot read the client records of store %s: %s", d->store, strerror(-err));
     return err;

@@ -23,6 +23,10 @@ static int print_status(const struct cli *cli, const control_status *s)
     statusview_head(stdout, s);
     putchar('\n');
     statusview_volumes(stdout, s, UINT_MAX);
+    if (s->users.users_len) {
+        putchar('\n');
+        statusview_users(stdout, s);
+    }
     if (s->client_list.client_list_len) {
         putchar('\n');
         statusview_clients(stdout, s, UINT_MAX);
@@ -61,7 +65,8 @@ int cmd_status(struct cli *cli, int argc, char **argv)
     if (!c)
         return status;
     status = 1;
-    if (statusview_get(c, CONTROL_WITH_VOLUMES | CONTROL_WITH_CLIENTS | CONTROL_WITH_OPS | CONTROL_WITH_GRANTS, &s))
+    if (statusview_get(c, CONTROL_WITH_VOLUMES | CONTROL_WITH_CLIENTS | CONTROL_WITH_OPS | CONTROL_WITH_GRANTS |
+                             CONTROL_WITH_USERS, &s))
         status = s.result.err == -EPERM ? print_where(cli, c) : print_status(cli, &s);
     control_free(CONTROL_STATUS, &s);
     control_disconnect(c);

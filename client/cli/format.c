@@ -42,12 +42,14 @@ json_t *format_volume(const control_volume *v)
         props_get(&v->props, *k, value, sizeof(value));
         json_object_set_new(p, *k, json_string(value));
     }
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I, s:I, s:I, s:I, s:b, s:i, s:o}", "name", v->name,
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:b, s:i, s:o}", "name", v->name,
                      "id", (json_int_t)v->id, "created", (json_int_t)v->created, "files",
                      (json_int_t)v->files, "logical", (json_int_t)v->logical, "stored",
                      (json_int_t)v->stored, "held", (json_int_t)v->held, "snapshots", (int)v->snapshots,
                      "pack_bytes", (json_int_t)v->pack_bytes, "index_bytes",
-                     (json_int_t)v->index_bytes, "quota_bytes", (json_int_t)v->props.quota_bytes,
+                     (json_int_t)v->index_bytes, "journal_used", (json_int_t)v->journal_used, "journal_size",
+                     (json_int_t)v->journal_size, "journal_ms", (json_int_t)v->journal_ms, "compacting",
+                     (int)v->compacting, "quota_bytes", (json_int_t)v->props.quota_bytes,
                      "quota_files", (json_int_t)v->props.quota_files, "readonly", (int)v->props.readonly,
                      "error", -v->err, "properties", p);
 }

@@ -90,9 +90,18 @@ void statusview_head(FILE *to, const control_status *s)
     fprintf(to, "packs   %s on the disk", size_text((double)st->pack_bytes, a));
     fprintf(to, ", %s of it in use; compaction moved %s and freed ", size_text((double)st->live_bytes, b),
             size_text((double)st->gc_copied, c));
-    fprintf(to, "%s\n", size_text((double)st->gc_freed, d));
+    fprintf(to, "%s", size_text((double)st->gc_freed, d));
+    if (st->gc_volumes)
+        fprintf(to, "; it is at work in %u volume%s", st->gc_volumes, st->gc_volumes == 1 ? "" : "s");
+    fputc('\n', to);
     if (st->deduped)
         fprintf(to, "dedup   %s not stored again\n", size_text((double)st->deduped, a));
+    fprintf(to, "journal %s of %s used, ", size_text((double)st->journal_used, a),
+            size_text((double)st->journal_size, b));
+    if (st->journal_ms)
+        fprintf(to, "by changes of the last %s\n", time_text((double)st->journal_ms * 1000, true, c));
+    else
+        fputs("all of it is in the indexes\n", to);
     fprintf(to, "now     %s operations/s, ", rate_text(t->ops_rate, b));
     fprintf(to, "%s errors/s, reads %s/s, ", rate_text(t->errors_rate, b), size_text(t->read_rate, c));
     fprintf(to, "writes %s/s\n", size_text(t->written_rate, d));
@@ -158,6 +167,26 @@ void statusview_volumes(FILE *to, const control_status *s, unsigned max)
     if (n > max)
         fprintf(to, "... and %u more\n", n - max);
     free(order);
+}
+
+void statusview_users(FILE *to, const control_status *s)
+{
+    int width = 6;
+    for (u_int i = 0; i < s->users.users_len; i++) {
+        int len = (int)strlen(s->users.users_val[i].name);
+        width = len > width ? len : width;
+    }
+    width = width > 40 ? 40 : width;
+    fprintf(to, "%-*s  %7s  %6s  %8s  %8s  %7s  %7s  %8s\n", width, "USER", "VOLUMES", "CONNS", "REQUESTS", "BUFFERED",
+            "OPENS", "LOCKS", "REFUSED");
+    for (u_int i = 0; i < s->users.users_len; i++) {
+        const control_user *u = &s->users.users_val[i];
+        char buffered[16];
+        fprintf(to, "%-*s  %7u  %6llu  %8llu  %8s  %7llu  %7llu  %8llu\n", width, u->name, u->volumes,
+                (unsigned long long)u->use.connections, (unsigned long long)u->use.requests,
+                size_text((double)u->use.buffered, buffered), (unsigned long long)u->use.opens,
+                (unsigned long long)u->use.locks, (unsigned long long)u->refused);
+    }
 }
 
 void statusview_clients(FILE *to, const control_status *s, unsigned max)
@@ -234,6 +263,29 @@ static json_t *grants_json(const control_status *s)
     return all;
 }
 
+static json_t *use_json(const control_use *u)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "connections", INT(u->connections), "requests", INT(u->requests),
+                     "buffered", INT(u->buffered), "opens", INT(u->opens), "locks", INT(u->locks));
+}
+
+static json_t *users_json(const control_status *s)
+{
+    json_t *all = json_array();
+    for (u_int i = 0; all && i < s->users.users_len; i++) {
+        const control_user *u = &s->users.users_val[i];
+        json_t *j = use_json(&u->use);
+        if (!j || json_object_set_new(j, "name", json_string(u->name)) ||
+            json_object_set_new(j, "id", json_integer(INT(u->id))) ||
+            json_object_set_new(j, "volumes", json_integer(u->volumes)) ||
+            json_object_set_new(j, "refused", json_integer(INT(u->refused))) || json_array_append_new(all, j)) {
+            json_decref(all);
+            return NULL;
+        }
+    }
+    return all;
+}
+
 static json_t *clients_json(const control_status *s)
 {
     json_t *all = json_array();
@@ -267,16 +319,18 @@ json_t *statusview_json(const control_status *s)
 {
     const control_store *st = &s->store;
     json_t *errors = json_object();
-    json_t *store = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "cache_size", INT(st->cache_size), "cache_used",
+    json_t *store = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "cache_size", INT(st->cache_size), "cache_used",
                               INT(st->cache_used), "cache_pinned", INT(st->cache_pinned), "cache_reads",
                               INT(st->cache_reads), "cache_loads", INT(st->cache_loads), "commits",
                               INT(st->commits), "commit_us", INT(st->commit_us), "gc_copied", INT(st->gc_copied), "gc_freed",
                               INT(st->gc_freed), "gc_packs", INT(st->gc_packs), "pack_bytes", INT(st->pack_bytes),
-                              "live_bytes", INT(st->live_bytes), "deduped", INT(st->deduped));
+                              "live_bytes", INT(st->live_bytes), "deduped", INT(st->deduped), "gc_volumes", INT(st->gc_volumes), "journal_used",
+                              INT(st->journal_used), "journal_size", INT(st->journal_size), "journal_ms",
+                              INT(st->journal_ms));
     for (u_int i = 0; errors && i < s->statuses.statuses_len; i++)
         json_object_set_new(errors, s->statuses.statuses_val[i].name, json_integer(INT(s->statuses.statuses_val[i].count)));
     return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
-                     " s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+                     " s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
                      "release", s->info.release, "store", s->info.store, "listen", s->info.listen, "epoch",
                      INT(s->info.epoch), "pid", INT(s->info.pid), "uptime_ms", INT(s->uptime_ms), "rss_bytes",
                      INT(s->rss_bytes), "cpu_us", INT(s->cpu_us), "grace", (int)s->grace, "lease_seconds",
@@ -285,5 +339,5 @@ json_t *statusview_json(const control_status *s)
                      "delegations", INT(s->delegations), "waits", INT(s->waits), "connections",
                      INT(s->connections), "connections_max", INT(s->connections_max), "cache", store, "total",
                      traffic_json(&s->total), "errors", errors, "volumes", volumes_json(s), "grants", grants_json(s), "client_list",
-                     clients_json(s), "peers", peers_json(s));
+                     clients_json(s), "peers", peers_json(s), "users", users_json(s), "user_limits", use_json(&s->user_limits));
 }

@@ -17,6 +17,8 @@ bool statusview_get(CLIENT *c, unsigned with, control_status *s);
 void statusview_head(FILE *to, const control_status *s);
 /* The volumes with most work first, then by name; at most max lines. */
 void statusview_volumes(FILE *to, const control_status *s, unsigned max);
+/* The users, by id. */
+void statusview_users(FILE *to, const control_status *s);
 void statusview_clients(FILE *to, const control_status *s, unsigned max);
 /* NULL: out of memory. */
 json_t *statusview_json(const control_status *s);

@@ -171,6 +171,10 @@ int volume_to_wire(const struct vfs_volume_info *info, control_volume *v)
     v->snapshots = info->stat.snapshots;
     v->pack_bytes = info->stat.pack_bytes;
     v->index_bytes = info->stat.index_bytes;
+    v->journal_used = info->stat.journal_used;
+    v->journal_size = info->stat.journal_size;
+    v->journal_ms = info->stat.journal_ms;
+    v->compacting = info->stat.gc_busy;
     v->err = info->err;
     return 0;
 }

@@ -23,6 +23,7 @@
 #include "server/rpc/rpcserver.h"
 #include "server/state/client.h"
 #include "server/state/report.h"
+#include "server/state/user.h"
 
 /* Ends the process's hopes for this report, not the process: every failure here is of memory. */
 #define TRY(expr)           \
@@ -158,6 +159,11 @@ static int add_volume(void *arg, const struct vfs_volume_info *info)
     out->store.gc_packs += info->stat.gc_packs;
     out->store.pack_bytes += info->stat.pack_bytes;
     out->store.live_bytes += info->stat.stored + info->stat.held;
+    out->store.gc_volumes += info->stat.gc_busy;
+    out->store.journal_used += info->stat.journal_used;
+    out->store.journal_size += info->stat.journal_size;
+    if (info->stat.journal_ms > out->store.journal_ms)
+        out->store.journal_ms = info->stat.journal_ms;
     return fill_traffic(co->c->metrics, METRICS_VOLUME, info->id, co->with, co->row, &v->traffic);
 }
 
@@ -191,6 +197,79 @@ static int fill_grants(struct control *c, unsigned with, struct metrics_row *row
     }
     free(g);
     return err;
+}
+
+/* --- users --- */
+
+static void use_to_wire(const uint64_t used[USER_KINDS], control_use *u)
+{
+    u->connections = used[USER_CONNS];
+    u->requests = used[USER_REQUESTS];
+    u->buffered = used[USER_BYTES];
+    u->opens = used[USER_OPENS];
+    u->locks = used[USER_LOCKS];
+}
+
+struct user_fill {
+    control_status *out;
+    u_int room;
+};
+
+static int add_user(void *arg, uint64_t id, const char *name, unsigned volumes)
+{
+    struct user_fill *f = arg;
+    control_status *out = f->out;
+    control_user *u;
+    if (out->users.users_len >= CONTROL_LIST_MAX)
+        return 0;
+    if (out->users.users_len == f->room) {
+        u_int room = f->room ? f->room * 2 : 64;
+        TRY(u = realloc(out->users.users_val, room * sizeof(*u)));
+        out->users.users_val = u;
+        f->room = room;
+    }
+    u = &out->users.users_val[out->users.users_len];
+    memset(u, 0, sizeof(*u));
+    TRY(u->name = strdup(name));
+    u->id = id;
+    u->volumes = volumes;
+    out->users.users_len++;
+    return 0;
+}
+
+/* Those there are, by id; and of each what its volumes are used for. */
+static int fill_users(struct control *c, control_status *out)
+{
+    struct user_fill f = {.out = out};
+    uint64_t max[USER_KINDS];
+    struct users *us = state_users(c->state);
+    struct user_report *r;
+    size_t n = users_report(us, NULL, 0, max) + 64, got;
+    int err = vfs_user_list(c->vfs, add_user, &f);
+    if (err)
+        return err;
+    for (unsigned k = 0; k < USER_KINDS; k++)
+        max[k] = max[k] == USER_NO_LIMIT ? 0 : max[k];
+    use_to_wire(max, &out->user_limits);
+    TRY(r = calloc(n, sizeof(*r)));
+    got = users_report(us, r, n, NULL);
+    for (size_t i = 0; i < got && i < n; i++) {
+        control_user *v = out->users.users_val;
+        u_int low = 0, high = out->users.users_len;
+        while (low < high) {
+            u_int mid = low + (high - low) / 2;
+            if (v[mid].id < r[i].id)
+                low = mid + 1;
+            else
+                high = mid;
+        }
+        if (low == out->users.users_len || v[low].id != r[i].id)
+            continue; /* just removed */
+        use_to_wire(r[i].used, &v[low].use);
+        v[low].refused = r[i].refused;
+    }
+    free(r);
+    return 0;
 }
 
 /* --- clients and connections --- */
@@ -252,6 +331,13 @@ static int fill_clients(struct control *c, const struct rpcserver_conn *conns, u
             cl->requests += f->requests;
             cl->received += f->rx_bytes;
             cl->sent += f->tx_bytes;
+        }
+        if (!address[0]) {
+            struct sockaddr_in6 from = {.sin6_family = AF_INET6};
+            struct sockaddr_storage ss = {0};
+            memcpy(&from.sin6_addr, r[i].from, sizeof(r[i].from));
+            memcpy(&ss, &from, sizeof(from));
+            address_text(&ss, address, sizeof(address));
         }
         cl->address = strdup(address);
         out->client_list.client_list_len++;
@@ -402,6 +488,8 @@ int report_collect(struct control *c, unsigned with, control_status *out)
         err = fill_volumes(c, with, row, out);
     if (!err && (with & CONTROL_WITH_GRANTS))
         err = fill_grants(c, with, row, out);
+    if (!err && (with & CONTROL_WITH_USERS))
+        err = fill_users(c, out);
     if (!err)
         err = fill_network(c, with, out);
 out:

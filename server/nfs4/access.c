@@ -4,29 +4,71 @@
 #include "server/nfs4/access.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "server/nfs4/attr.h"
 #include "server/nfs4/compound.h"
+#include "server/state/user.h"
 
 #define DEPTH_MAX 65536u /* directories above one another; more is damage */
 
 /* --- views --- */
 
+/* What a connection keeps from one request to the next. */
+struct conn_slot {
+    struct grant_view *view; /* the loop's thread only */
+    struct users *users;
+    struct user *user;       /* for whom it counts as a connection; with `lock` */
+    uint64_t user_id;        /* atomic */
+    pthread_mutex_t lock;
+};
+
+static struct conn_slot *slot_get(struct compound *c)
+{
+    struct conn_slot **slot = (struct conn_slot **)request_conn_slot(c->req);
+
+    if (!*slot && (*slot = calloc(1, sizeof **slot))) {
+        pthread_mutex_init(&(*slot)->lock, NULL);
+        (*slot)->users = c->srv->state ? state_users(c->srv->state) : NULL;
+    }
+    return *slot;
+}
+
 int access_begin(struct compound *c)
 {
     struct sockaddr_storage peer;
-    void **slot;
+    struct conn_slot *slot = slot_get(c);
     int err;
 
+    if (!slot)
+        return -ENOMEM;
     if (!c->srv->grants)
         return 0;
-    slot = request_conn_slot(c->req);
     request_peer(c->req, &peer);
-    err = grant_view_renew(c->srv->grants, &peer, (struct grant_view **)slot);
+    err = grant_view_renew(c->srv->grants, &peer, &slot->view);
     if (!err)
-        c->view = grant_view_ref(*slot);
+        c->view = grant_view_ref(slot->view);
     return err;
+}
+
+bool access_conn_user(struct compound *c, uint64_t user)
+{
+    struct conn_slot *slot = *(struct conn_slot **)request_conn_slot(c->req);
+    struct user *u;
+    bool ok = true;
+
+    if (__atomic_load_n(&slot->user_id, __ATOMIC_RELAXED) == user)
+        return true;
+    pthread_mutex_lock(&slot->lock);
+    if (slot->user_id != user && (ok = user_take(slot->users, user, USER_CONNS, &u))) {
+        user_add(slot->users, slot->user, USER_CONNS, -1);
+        slot->user = u;
+        __atomic_store_n(&slot->user_id, user, __ATOMIC_RELAXED);
+    }
+    pthread_mutex_unlock(&slot->lock);
+    return ok;
 }
 
 void access_end(struct compound *c)
@@ -35,9 +77,14 @@ void access_end(struct compound *c)
     c->view = NULL;
 }
 
-void access_slot_free(void *slot)
+void access_slot_free(void *p)
 {
-    grant_view_unref(slot);
+    struct conn_slot *slot = p;
+
+    grant_view_unref(slot->view);
+    user_add(slot->users, slot->user, USER_CONNS, -1);
+    pthread_mutex_destroy(&slot->lock);
+    free(slot);
 }
 
 /* --- folders --- */

@@ -33,6 +33,8 @@ struct access {
 /* Brings the connection's view up to date and gives the compound a reference to it. -ENOMEM. */
 int access_begin(struct compound *c);
 void access_end(struct compound *c);
+/* Counts the connection as one of this user. False: the limit is reached. */
+bool access_conn_user(struct compound *c, uint64_t user);
 /* For oncrpc_program.slot_free. */
 void access_slot_free(void *slot);
 

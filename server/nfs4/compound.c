@@ -166,8 +166,11 @@ static void finish_reply(struct compound *c)
 /* The reply is what it is: lets the session or the reply cache keep it (invariant 4). */
 static void settle(struct compound *c, const struct xdrout *out)
 {
-    if (out)
+    if (out) {
         account_end(c);
+        user_request_more(c->user, xdrout_len(out));
+        c->user_bytes += c->user ? xdrout_len(out) : 0;
+    }
     if (c->session) {
         session_done(c->session, c->slot, out, c->head_pos);
         c->session = NULL;
@@ -182,9 +185,10 @@ static void settle(struct compound *c, const struct xdrout *out)
 static void drop_user(struct compound *c)
 {
     if (c->user)
-        user_add(state_users(c->srv->state), c->user, USER_REQUESTS, -1);
+        user_request_end(state_users(c->srv->state), c->user, c->user_bytes);
     c->user = NULL;
     c->user_id = 0;
+    c->user_bytes = 0;
 }
 
 /* The compound is one of the requests to the volumes of whoever it is at. Only the operations that begin with a handle
@@ -199,9 +203,10 @@ static nfsstat4 count_user(struct compound *c)
     if (!id || id == c->user_id)
         return NFS4_OK;
     drop_user(c);
-    if (!user_take(state_users(c->srv->state), id, USER_REQUESTS, &c->user))
+    if (!access_conn_user(c, id) || !user_request(state_users(c->srv->state), id, c->req->body_len, &c->user))
         return NFS4ERR_DELAY;
     c->user_id = id;
+    c->user_bytes = c->req->body_len;
     return NFS4_OK;
 }
 

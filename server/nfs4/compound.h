@@ -82,6 +82,7 @@ struct compound {
     } change;
     struct user *user; /* for whom it counts as a request */
     uint64_t user_id;
+    size_t user_bytes; /* that count for it */
     struct drc_entry *drc;
     struct volume_waiter waiter;
     struct { /* account.c's */

@@ -56,6 +56,7 @@ size_t state_clients(struct state *s, struct state_client_report *out, size_t ma
         r->minor = cl->minor;
         copy_name(cl, r->name, sizeof(r->name));
         snprintf(r->principal, sizeof(r->principal), "%s", cl->principal);
+        memcpy(r->from, cl->from[(cl->nfrom - 1) % CLIENT_FROMS_MAX], sizeof(r->from));
         r->expired = client_expired_locked(s, cl);
         r->idle_ms = now > cl->renewed ? now - cl->renewed : 0;
         r->sessions = cl->nsessions;

@@ -16,6 +16,7 @@ struct state_client_report {
     uint32_t minor; /* 0, or 1 for 4.1 and later */
     char name[256]; /* as the client calls itself: bytes that do not print are replaced by '?' */
     char principal[64];
+    uint8_t from[16]; /* where it came from last, as in client.h */
     bool expired;
     uint64_t idle_ms;
     unsigned sessions, opens, locks, delegs, waits;

@@ -30,7 +30,7 @@ struct state_conf {
     struct statedb *db;
     uint64_t epoch;
     bool delegations; /* grant them */
-    uint32_t max_user[3];          /* of the volumes of one user, by enum user_kind; 0: the default */
+    uint64_t max_user[5];          /* of the volumes of one user, by enum user_kind; 0: the default */
     uint32_t max_opens, max_locks; /* of one client; 0: CLIENT_OPENS_MAX, CLIENT_RANGES_MAX */
     /* Drops what an open's hold on an inode keeps (ctx is what the open handed over). Never blocks. */
     void (*drop_hold)(void *ctx, void *hold);

@@ -13,21 +13,22 @@
 #include "common/list.h"
 #include "common/log.h"
 
-/* Of opens and ranges half of what all users together may have (STATE_STIDS_MAX, STATE_RANGES_MAX). */
-static const uint32_t defaults[USER_KINDS] = {16384, 524288, 524288};
-static const char *const names[USER_KINDS] = {"requests", "opens", "locks"};
+/* Of opens and ranges half of what all users together may have (STATE_STIDS_MAX, STATE_RANGES_MAX). Connections and bytes
+ * are bounded in all, and there may be one user only. */
+static const uint64_t defaults[USER_KINDS] = {16384, 524288, 524288, USER_NO_LIMIT, USER_NO_LIMIT};
+static const char *const names[USER_KINDS] = {"requests", "opens", "locks", "connections", "buffers"};
 
 struct user {
     struct hnode node;
     uint64_t id;
-    unsigned used[USER_KINDS];
+    uint64_t used[USER_KINDS]; /* that of bytes is atomic */
     uint64_t refused, refused_at;
 };
 
 struct users {
     pthread_mutex_t lock;
     struct htab table;
-    uint32_t max[USER_KINDS];
+    uint64_t max[USER_KINDS];
 };
 
 int users_new(struct users **out)
@@ -46,7 +47,7 @@ int users_new(struct users **out)
 
 static bool idle(const struct user *u)
 {
-    return !u->used[USER_REQUESTS] && !u->used[USER_OPENS] && !u->used[USER_LOCKS] &&
+    return !u->used[USER_REQUESTS] && !u->used[USER_OPENS] && !u->used[USER_LOCKS] && !u->used[USER_CONNS] &&
            (!u->refused || clock_mono_ms() >= u->refused_at + USER_BURST_MS);
 }
 
@@ -69,7 +70,7 @@ void users_free(struct users *us)
     free(us);
 }
 
-void users_set_limits(struct users *us, const uint32_t max[USER_KINDS])
+void users_set_limits(struct users *us, const uint64_t max[USER_KINDS])
 {
     pthread_mutex_lock(&us->lock);
     for (unsigned k = 0; k < USER_KINDS; k++)
@@ -88,24 +89,35 @@ static struct user *find(struct users *us, uint64_t id, uint64_t hash)
     return NULL;
 }
 
-static bool room(struct users *us, struct user *u, enum user_kind kind, unsigned n)
+static bool room(struct users *us, struct user *u, enum user_kind kind, uint64_t n)
 {
     uint64_t now;
 
-    if (n <= us->max[kind] && u->used[kind] <= us->max[kind] - n)
+    if (n <= us->max[kind] && __atomic_load_n(&u->used[kind], __ATOMIC_RELAXED) <= us->max[kind] - n)
         return true;
     now = clock_mono_ms();
     if (!u->refused || now >= u->refused_at + USER_BURST_MS)
-        log_warn("the volumes of user %llu have reached max-user-%s, %u: what is more is refused",
-                 (unsigned long long)u->id, names[kind], us->max[kind]);
+        log_warn("the volumes of user %llu have reached max-user-%s, %llu: what is more is refused",
+                 (unsigned long long)u->id, names[kind], (unsigned long long)us->max[kind]);
     u->refused++;
     u->refused_at = now;
     return false;
 }
 
-bool user_take(struct users *us, uint64_t id, enum user_kind kind, struct user **out)
+static struct user *get(struct users *us, uint64_t id)
 {
     uint64_t hash = htab_hash_u64(id);
+    struct user *u = find(us, id, hash);
+
+    if (!u && (u = calloc(1, sizeof *u))) {
+        u->id = id;
+        htab_add(&us->table, &u->node, hash);
+    }
+    return u;
+}
+
+bool user_take(struct users *us, uint64_t id, enum user_kind kind, struct user **out)
+{
     struct user *u;
     bool ok;
 
@@ -113,11 +125,7 @@ bool user_take(struct users *us, uint64_t id, enum user_kind kind, struct user *
     if (!id)
         return true;
     pthread_mutex_lock(&us->lock);
-    u = find(us, id, hash);
-    if (!u && (u = calloc(1, sizeof *u))) {
-        u->id = id;
-        htab_add(&us->table, &u->node, hash);
-    }
+    u = get(us, id);
     ok = u && room(us, u, kind, 1);
     if (ok) {
         u->used[kind]++;
@@ -125,6 +133,40 @@ bool user_take(struct users *us, uint64_t id, enum user_kind kind, struct user *
     }
     pthread_mutex_unlock(&us->lock);
     return ok;
+}
+
+bool user_request(struct users *us, uint64_t id, size_t bytes, struct user **out)
+{
+    struct user *u;
+    bool ok;
+
+    *out = NULL;
+    if (!id)
+        return true;
+    pthread_mutex_lock(&us->lock);
+    u = get(us, id);
+    ok = u && room(us, u, USER_REQUESTS, 1) && room(us, u, USER_BYTES, bytes);
+    if (ok) {
+        u->used[USER_REQUESTS]++;
+        user_request_more(u, bytes);
+        *out = u;
+    }
+    pthread_mutex_unlock(&us->lock);
+    return ok;
+}
+
+void user_request_more(struct user *u, size_t bytes)
+{
+    if (u)
+        __atomic_add_fetch(&u->used[USER_BYTES], bytes, __ATOMIC_RELAXED);
+}
+
+void user_request_end(struct users *us, struct user *u, size_t bytes)
+{
+    if (!u)
+        return;
+    __atomic_sub_fetch(&u->used[USER_BYTES], bytes, __ATOMIC_RELAXED);
+    user_add(us, u, USER_REQUESTS, -1);
 }
 
 bool user_fits(struct users *us, uint64_t id)
@@ -163,7 +205,7 @@ void user_add(struct users *us, struct user *u, enum user_kind kind, int n)
     if (!u)
         return;
     pthread_mutex_lock(&us->lock);
-    u->used[kind] += (unsigned)n;
+    u->used[kind] += (uint64_t)(int64_t)n;
     if (idle(u))
         drop(us, u);
     pthread_mutex_unlock(&us->lock);
@@ -184,7 +226,7 @@ void users_tick(struct users *us)
     pthread_mutex_unlock(&us->lock);
 }
 
-size_t users_report(struct users *us, struct user_report *out, size_t max, uint32_t limits[USER_KINDS])
+size_t users_report(struct users *us, struct user_report *out, size_t max, uint64_t limits[USER_KINDS])
 {
     size_t n = 0;
 
@@ -195,7 +237,8 @@ size_t users_report(struct users *us, struct user_report *out, size_t max, uint3
         if (n >= max)
             continue;
         out[n] = (struct user_report){.id = u->id, .refused = u->refused};
-        memcpy(out[n].used, u->used, sizeof u->used);
+        for (unsigned k = 0; k < USER_KINDS; k++)
+            out[n].used[k] = __atomic_load_n(&u->used[k], __ATOMIC_RELAXED);
     }
     if (limits)
         memcpy(limits, us->max, sizeof us->max);

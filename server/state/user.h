@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * user: what is in use of the volumes of each user, whoever the clients are: requests under way, opens, locked ranges.
+ * user: what the volumes of each user are used for, whoever the clients are: requests under way, opens, locked ranges,
+ * connections (that were last used for them), bytes of requests under way and of replies that are not taken yet.
  *
  * 1. A user is there while something of it is in use, and for USER_BURST_MS after it was refused something: so the table
  *    is no larger than what is in use, and a burst of refusals is one line of the log.
- * 2. users.lock guards everything; it is the innermost lock, held for memory work only. Any thread.
+ * 2. users.lock guards everything but the bytes, which whoever has a request of the user may add to; it is the innermost
+ *    lock, held for memory work only. Any thread.
  */
 #ifndef VOLNFS_STATE_USER_H
 #define VOLNFS_STATE_USER_H
@@ -12,7 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum user_kind { USER_REQUESTS, USER_OPENS, USER_LOCKS, USER_KINDS };
+enum user_kind { USER_REQUESTS, USER_OPENS, USER_LOCKS, USER_CONNS, USER_BYTES, USER_KINDS };
+#define USER_NO_LIMIT UINT64_MAX
 #define USER_BURST_MS 60000u
 
 struct users;
@@ -22,10 +25,16 @@ int users_new(struct users **out); /* -ENOMEM */
 /* Nothing may be in use. */
 void users_free(struct users *us);
 /* 0: the default. */
-void users_set_limits(struct users *us, const uint32_t max[USER_KINDS]);
+void users_set_limits(struct users *us, const uint64_t max[USER_KINDS]);
 /* Takes one for the user of this id, 0: for nobody (*out is NULL then, which the others take). False: the limit is
  * reached, or memory. */
 bool user_take(struct users *us, uint64_t id, enum user_kind kind, struct user **out);
+/* A request with so many bytes. Nothing is counted when the result is false. */
+bool user_request(struct users *us, uint64_t id, size_t bytes, struct user **out);
+/* So many bytes more. The caller's request is not ended yet. */
+void user_request_more(struct user *u, size_t bytes);
+/* It is, with all the bytes it was given. */
+void user_request_end(struct users *us, struct user *u, size_t bytes);
 /* Are there an open and two ranges left for the user of this id (0: nobody)? Nothing is counted. */
 bool user_fits(struct users *us, uint64_t id);
 uint64_t user_id(const struct user *u); /* 0 of NULL */
@@ -38,9 +47,9 @@ void users_tick(struct users *us);
 
 struct user_report {
     uint64_t id, refused; /* refused: since the user is in the table */
-    unsigned used[USER_KINDS];
+    uint64_t used[USER_KINDS];
 };
 /* Copies at most max; returns how many there are. limits may be NULL. */
-size_t users_report(struct users *us, struct user_report *out, size_t max, uint32_t limits[USER_KINDS]);
+size_t users_report(struct users *us, struct user_report *out, size_t max, uint64_t limits[USER_KINDS]);
 
 #endif

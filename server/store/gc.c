@@ -71,7 +71,7 @@ struct gc {
     uint64_t live, size;  /* of settled packs at the last look */
     uint64_t txg, own;    /* what was committed at the last step; txgs that only we made, about */
     uint64_t changed_ms;  /* when others changed something */
-    uint32_t victim;      /* 0: none */
+    atomic_uint victim;   /* 0: none */
     struct pack_entry *entries;
     size_t count, pos;
     uint64_t wait;        /* txg with the last of the victim's moves */
@@ -810,4 +810,5 @@ void gc_stat(struct volume *v, struct volume_stat *st)
     st->gc_copied = g->copied;
     st->gc_freed = g->freed;
     st->gc_packs = g->packs;
+    st->gc_busy = g->victim != 0;
 }

@@ -566,6 +566,19 @@ void volume_abandon(struct volume *v)
 
 /* --- properties and figures --- */
 
+static void journal_stat(struct volume *v, struct volume_stat *st)
+{
+    const struct txg *oldest = list_first(&v->queue, struct txg, link);
+    uint64_t now = clock_mono_ms();
+
+    if (!v->journal)
+        return;
+    st->journal_used = journal_used(v->journal);
+    st->journal_size = journal_size(v->journal);
+    if (oldest)
+        st->journal_ms = now > oldest->t0 ? now - oldest->t0 : 0;
+}
+
 void volume_stat(struct volume *v, struct volume_stat *st)
 {
     uint64_t space, left;
@@ -599,6 +612,7 @@ void volume_stat(struct volume *v, struct volume_stat *st)
     st->avail_files = left;
     st->total_files = v->files + left;
     gc_stat(v, st);
+    journal_stat(v, st);
     vol_leave(v);
 }
 

@@ -97,6 +97,9 @@ struct volume_stat {
     uint64_t avail_files, total_files;
     uint64_t deduped;      /* bytes since it was opened that were not stored again, before compression */
     uint64_t gc_copied, gc_freed, gc_packs; /* since it was opened: bytes copied out of packs, bytes and packs removed */
+    bool gc_busy;          /* a pack is being copied out */
+    uint64_t journal_used, journal_size; /* bytes; 0 as long as it has none */
+    uint64_t journal_ms;   /* how long the oldest change waits to go from the journal into the index; 0: none does */
 };
 void volume_stat(struct volume *v, struct volume_stat *st);
 /* Compacts packs until nothing is left that is worth it, without the pauses that are made in the background. Blocks.

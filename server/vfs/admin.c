@@ -117,6 +117,20 @@ int vfs_volume_info(struct vfs *v, const char *name, struct vfs_volume_info *out
     return err;
 }
 
+int vfs_user_list(struct vfs *v, int (*fn)(void *arg, uint64_t id, const char *name, unsigned volumes), void *arg)
+{
+    int err = 0;
+    pthread_rwlock_rdlock(&v->lock);
+    list_for_each(it, &v->users) {
+        const struct nuser *u = list_entry(it, struct nuser, link);
+        err = fn(arg, u->id, u->name, u->nvols);
+        if (err)
+            break;
+    }
+    pthread_rwlock_unlock(&v->lock);
+    return err;
+}
+
 struct listed {
     struct nvol *n;
     struct vfs_volume_info names;

@@ -176,6 +176,8 @@ int vfs_volume_create(struct vfs *v, const char *name, const struct volume_props
 /* Destroys also a volume with files in it; clients get NFS4ERR_STALE. */
 int vfs_volume_destroy(struct vfs *v, const char *name);
 int vfs_volume_info(struct vfs *v, const char *name, struct vfs_volume_info *out);
+/* The users in the order of their ids. fn must not call the vfs; what it returns but 0 ends it. */
+int vfs_user_list(struct vfs *v, int (*fn)(void *arg, uint64_t id, const char *name, unsigned volumes), void *arg);
 /* user NULL = all. Sorted by name. */
 int vfs_volume_list(struct vfs *v, const char *user,
                     int (*fn)(void *arg, const struct vfs_volume_info *info), void *arg);

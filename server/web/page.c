@@ -13,6 +13,7 @@
 #define VOLUMES_MAX 200u /* rows of the tables */
 #define CLIENTS_MAX 100u
 #define GRANTS_MAX  100u
+#define USERS_MAX   50u
 #define OPS_MAX     14u
 
 enum { LOOK, READ, CHANGE, WRITE };
@@ -79,6 +80,11 @@ static void put_tiles(FILE *to, const control_status *s)
     snprintf(note, sizeof(note), "%s of changes not on the disk yet", text_bytes((double)st->cache_pinned, a));
     put_tile(to, "Commit",
              st->commits ? text_ms((double)st->commit_us / 1000 / (double)st->commits, b) : "–", "", note);
+    snprintf(note, sizeof(note), "of %s; the oldest change is %s old", text_bytes((double)st->journal_size, a),
+             text_ms((double)st->journal_ms, b));
+    if (!st->journal_ms)
+        snprintf(note, sizeof(note), "of %s; all is in the indexes", text_bytes((double)st->journal_size, a));
+    put_tile(to, "Journals", text_bytes((double)st->journal_used, a), "", note);
     fputs("</dl>\n", to);
 }
 
@@ -189,7 +195,43 @@ static void put_volumes(FILE *to, const control_status *s)
     free(order);
 }
 
-/* --- clients, operations --- */
+/* --- users, clients, operations --- */
+
+static void put_use(FILE *to, uint64_t n, uint64_t max, bool bytes)
+{
+    char a[TEXT_MAX];
+    fprintf(to, "<td%s>%s</td>", max && n >= max ? " class=\"bad\"" : "",
+            bytes ? text_bytes((double)n, a) : text_count((double)n, a));
+}
+
+static void put_users(FILE *to, const control_status *s)
+{
+    u_int n = s->users.users_len;
+    const control_use *max = &s->user_limits;
+    if (!n)
+        return;
+    fputs("<section class=\"card wide\"><h2>Users</h2>\n<p class=\"note\">What clients use each user's volumes for now"
+          "</p>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">User</th><th scope=\"col\">Volumes</th>"
+          "<th scope=\"col\">Connections</th><th scope=\"col\">Requests</th><th scope=\"col\">In memory</th>"
+          "<th scope=\"col\">Open</th><th scope=\"col\">Locks</th><th scope=\"col\">Refused</th></tr></thead>\n"
+          "<tbody>\n", to);
+    for (u_int i = 0; i < n && i < USERS_MAX; i++) {
+        const control_user *u = &s->users.users_val[i];
+        fputs("<tr><th scope=\"row\">", to);
+        text_html(to, u->name);
+        fprintf(to, "</th><td>%u</td>", u->volumes);
+        put_use(to, u->use.connections, max->connections, false);
+        put_use(to, u->use.requests, max->requests, false);
+        put_use(to, u->use.buffered, max->buffered, true);
+        put_use(to, u->use.opens, max->opens, false);
+        put_use(to, u->use.locks, max->locks, false);
+        fprintf(to, "<td%s>%llu</td></tr>\n", u->refused ? " class=\"bad\"" : "", (unsigned long long)u->refused);
+    }
+    fputs("</tbody></table></div>\n", to);
+    if (n > USERS_MAX)
+        fprintf(to, "<p class=\"note\">… and %u more; <code>volnfs status</code> shows all.</p>\n", n - USERS_MAX);
+    fputs("</section>\n", to);
+}
 
 static void put_clients(FILE *to, const control_status *s)
 {
@@ -327,6 +369,7 @@ void pages_status(FILE *to, const control_status *s)
         chart_draw(to, &charts[i], t->history.history_val, t->history.history_len, s->now);
     fputs("</div>\n", to);
     put_volumes(to, s);
+    put_users(to, s);
     put_clients(to, s);
     put_grants(to, s);
     fputs("<div class=\"grid2\">\n", to);

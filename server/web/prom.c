@@ -2,6 +2,7 @@
  * prom: a report in the text format of Prometheus. Each family is written in one piece, after its HELP and TYPE.
  */
 #include <errno.h>
+#include <stddef.h>
 
 #include "server/metrics/metrics.h"
 #include "server/web/pages.h"
@@ -122,6 +123,12 @@ static void store(FILE *to, const control_store *st)
     one(to, "volnfs_gc_copied_bytes_total", "counter", "Bytes that compaction of packs moved.", (double)st->gc_copied);
     one(to, "volnfs_gc_freed_bytes_total", "counter", "Bytes of packs that it removed.", (double)st->gc_freed);
     one(to, "volnfs_pack_bytes", "gauge", "Packs on the disk, of all volumes that are open.", (double)st->pack_bytes);
+    one(to, "volnfs_gc_volumes", "gauge", "Volumes where compaction copies a pack out now.", st->gc_volumes);
+    one(to, "volnfs_journal_used_bytes", "gauge", "What is in the journals of all volumes that are open.",
+        (double)st->journal_used);
+    one(to, "volnfs_journal_size_bytes", "gauge", "What these take on the disk.", (double)st->journal_size);
+    one(to, "volnfs_journal_age_seconds", "gauge", "How long the oldest change waits to get into an index.",
+        (double)st->journal_ms / 1000);
     one(to, "volnfs_pack_live_bytes", "gauge", "What of them is in use.", (double)st->live_bytes);
 }
 
@@ -170,6 +177,8 @@ static double get_logical(const control_vstatus *v) { return (double)v->volume.l
 static double get_stored(const control_vstatus *v) { return (double)v->volume.stored; }
 static double get_packs(const control_vstatus *v) { return (double)v->volume.pack_bytes; }
 static double get_index(const control_vstatus *v) { return (double)v->volume.index_bytes; }
+static double get_journal(const control_vstatus *v) { return (double)v->volume.journal_used; }
+static double get_age(const control_vstatus *v) { return (double)v->volume.journal_ms / 1000; }
 static double get_quota(const control_vstatus *v) { return (double)v->volume.props.quota_bytes; }
 static double get_broken(const control_vstatus *v) { return v->volume.err && v->volume.err != -EAGAIN; }
 
@@ -198,6 +207,9 @@ static void volumes(FILE *to, const control_status *s)
     each(to, s, "volnfs_volume_stored_bytes", "gauge", "What these take compressed.", true, get_stored);
     each(to, s, "volnfs_volume_pack_bytes", "gauge", "Its packs on the disk, dead data included.", true, get_packs);
     each(to, s, "volnfs_volume_index_bytes", "gauge", "Its index on the disk.", true, get_index);
+    each(to, s, "volnfs_volume_journal_used_bytes", "gauge", "What is in its journal.", true, get_journal);
+    each(to, s, "volnfs_volume_journal_age_seconds", "gauge", "How long its oldest change waits to get into the index.",
+         true, get_age);
     each(to, s, "volnfs_volume_quota_bytes", "gauge", "The most bytes it may have; 0: no limit.", true, get_quota);
     each(to, s, "volnfs_volume_broken", "gauge", "1 if it cannot be opened.", false, get_broken);
 }
@@ -227,11 +239,43 @@ static void grants(FILE *to, const control_status *s)
                   &s->grants.grants_val[i].traffic);
 }
 
+static void users(FILE *to, const control_status *s)
+{
+    static const struct {
+        const char *name, *help;
+        size_t at; /* in control_use */
+    } uses[] = {
+        {"connections", "Connections that were last used for a user's volumes.", offsetof(control_use, connections)},
+        {"requests", "Requests under way.", offsetof(control_use, requests)},
+        {"buffered_bytes", "Bytes of requests under way, and of replies that are not taken yet.",
+         offsetof(control_use, buffered)},
+        {"opens", "Opens held by clients.", offsetof(control_use, opens)},
+        {"locks", "Ranges locked by clients.", offsetof(control_use, locks)}};
+    char name[64];
+    for (unsigned k = 0; k < sizeof(uses) / sizeof(uses[0]); k++) {
+        snprintf(name, sizeof(name), "volnfs_user_%s", uses[k].name);
+        family(to, name, "gauge", uses[k].help);
+        for (u_int i = 0; i < s->users.users_len; i++) {
+            const control_user *u = &s->users.users_val[i];
+            fprintf(to, "%s{user=", name);
+            label(to, u->name);
+            fprintf(to, "} %llu\n", (unsigned long long)*(const uint64_t *)((const char *)&u->use + uses[k].at));
+        }
+    }
+    family(to, "volnfs_user_limit", "gauge", "What each user may have, where there is a limit.");
+    for (unsigned k = 0; k < sizeof(uses) / sizeof(uses[0]); k++) {
+        uint64_t max = *(const uint64_t *)((const char *)&s->user_limits + uses[k].at);
+        if (max)
+            fprintf(to, "volnfs_user_limit{of=\"%s\"} %llu\n", uses[k].name, (unsigned long long)max);
+    }
+}
+
 void pages_metrics(FILE *to, const control_status *s)
 {
     server(to, s);
     store(to, &s->store);
     traffic(to, s);
     volumes(to, s);
+    users(to, s);
     grants(to, s);
 }

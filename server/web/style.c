@@ -24,7 +24,7 @@ const char pages_style[] =
     ".up b::before{content:'';display:inline-block;width:8px;height:8px;border-radius:50%;background:currentColor;"
     "margin-right:6px}\n"
     ".good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}\n"
-    ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(160px,1fr));gap:12px;margin:0 0 12px}\n"
+    ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:12px;margin:0 0 12px}\n"
     ".tile,.card{background:var(--card);border:1px solid var(--edge);border-radius:10px}\n"
     ".tile{padding:12px 14px}\n"
     ".tile dt{color:var(--soft);font-size:12.5px}\n"

@@ -143,11 +143,12 @@ static enum MHD_Result answer(void *arg, struct MHD_Connection *conn, const char
     if (!strcmp(url, "/"))
         return send_report(w, conn,
                            CONTROL_WITH_VOLUMES | CONTROL_WITH_CLIENTS | CONTROL_WITH_OPS | CONTROL_WITH_HISTORY |
-                               CONTROL_WITH_GRANTS,
+                               CONTROL_WITH_GRANTS | CONTROL_WITH_USERS,
                            "text/html; charset=utf-8", pages_status);
     if (!strcmp(url, "/metrics"))
         return send_report(w, conn,
-                           CONTROL_WITH_VOLUMES | CONTROL_WITH_OPS | CONTROL_WITH_BUCKETS | CONTROL_WITH_GRANTS,
+                           CONTROL_WITH_VOLUMES | CONTROL_WITH_OPS | CONTROL_WITH_BUCKETS | CONTROL_WITH_GRANTS |
+                               CONTROL_WITH_USERS,
                            "text/plain; version=0.0.4; charset=utf-8", pages_metrics);
     if (!strcmp(url, "/style.css"))
         return send_text(conn, MHD_HTTP_OK, "text/css; charset=utf-8", pages_style);

@@ -57,11 +57,14 @@ like "log-format" "$(summary log-format)" "^text or json ; text\. "
 for value in text json; do with "log-format = $value"; ok "log-format $value" check; done
 for value in xml JSON; do with "log-format = $value"; not_ok "no log-format $value" check; done
 for key in max-connections max-client-connections max-client-requests max-client-opens max-client-locks \
-           max-user-requests max-user-opens max-user-locks; do
+           max-user-requests max-user-opens max-user-locks max-user-connections; do
     like "$key" "$(summary $key)" "^1 to 1000000; "
     for value in 1 1000000; do with "$key = $value"; ok "$key $value" check; done
     for value in 0 1000001 -1 1K x; do with "$key = $value"; not_ok "no $key $value" check; done
 done
+like "max-user-buffers" "$(summary max-user-buffers)" "^A size of at least 4M; "
+for value in 4M 1G; do with "max-user-buffers = $value"; ok "max-user-buffers $value" check; done
+for value in 0 3M 4095K x; do with "max-user-buffers = $value"; not_ok "no max-user-buffers $value" check; done
 like "slow-time" "$(summary slow-time)" "^1 to 3600 seconds; 60\. "
 for value in 0 3601 1s; do with "slow-time = $value"; not_ok "no slow-time $value" check; done
 like "metrics" "$(summary metrics)" "^PORT or ADDRESS : PORT ; none\. "

@@ -251,7 +251,79 @@ def agreement(server, c):
             case("page: %s" % name, got and near(number(got[1]), count), got)
     case("page: errors", doc.rows.get("NOENT") and number(doc.rows["NOENT"][1]) == MISSES, doc.rows.get("NOENT"))
     case("page: the volume's size", near(number(doc.rows["alice/w"][1]), WRITES * SIZE), doc.rows["alice/w"])
-    case("page: the client", "counted" in doc.rows, list(doc.rows))
+    case("page: the client", "counted" in doc.rows and doc.rows["counted"][0] == "127.0.0.1", doc.rows)
+
+
+def wait(what, seconds=60):
+    """Until what() is true; its last value."""
+    end = time.monotonic() + seconds
+    got = what()
+    while not got and time.monotonic() < end:
+        time.sleep(0.05)
+        got = what()
+    return got
+
+
+def users(server):
+    """What alice's volumes are used for, with replies that a second client does not take."""
+    def alice():
+        st = json.loads(server.volnfs("status", "-j"))
+        return [u for u in st["users"] if u["name"] == "alice"][0], st
+
+    c = w.Conn(("127.0.0.1", server.port))
+    fh = w.handle(c, b"alice", b"w", b"f")
+    case("two connections", wait(lambda: alice()[0]["connections"] == 2), alice()[0])
+    calls = [w.record(w.call_bytes(i, 0, [w.putfh(fh), w.read(w.ANON, 0, 1 << 20)])) for i in range(40)]
+    c.send(b"".join(calls))
+
+    def views():
+        """Everything that tells of it, if it did not change meanwhile."""
+        got, st = alice()
+        if not got["requests"]:
+            return None
+        doc = Nesting()
+        doc.feed(get("/")[2])
+        row = [l.split() for l in server.volnfs("status").splitlines() if l.startswith("alice ")][0]
+        all_ = got, st["user_limits"], parse_metrics(get("/metrics")[2]), row, doc.rows.get("alice")
+        return all_ if alice()[0] == got else None
+
+    got, limits, m, row, page = wait(views)
+    # The reads reach to the file's end; what the sockets have taken is not waited for.
+    case("replies that nobody takes", got["buffered"] >= got["requests"] * (1 << 20) // 2, got)
+    case("opens and locks", (got["opens"], got["locks"], got["volumes"]) == (1, LOCKS, 1), got)
+    mine = {k[len("volnfs_user_"):-len('{user="alice"}')]: v for k, v in m.items() if k.endswith('{user="alice"}')}
+    case("metrics: the same", mine == {"connections": got["connections"], "requests": got["requests"],
+                                       "buffered_bytes": got["buffered"], "opens": got["opens"], "locks": got["locks"]},
+         (mine, got))
+    case("metrics: limits", [m.get('volnfs_user_limit{of="%s"}' % k) for k in ("opens", "locks", "requests", "connections")]
+         == [limits["opens"], limits["locks"], limits["requests"], None] and limits["connections"] == 0, limits)
+    case("status as text: the same", row[1:4] == ["1", "2", str(got["requests"])] and
+         abs(number(row[4]) - got["buffered"]) <= 0.06 * got["buffered"] and row[5:] == ["1", str(LOCKS), "0"], (row, got))
+    case("page: the same", page and page[:3] == ["1", "2", str(got["requests"])] and
+         near(number(page[3]), got["buffered"]) and page[4:] == ["1", str(LOCKS), "0"], (page, got))
+    c.close()
+    case("and all of it goes", wait(lambda: (alice()[0]["connections"], alice()[0]["requests"],
+                                             alice()[0]["buffered"]) == (1, 0, 0)), alice()[0])
+
+
+def manual():
+    """The list in volnfsd(8) has each of them, and no others."""
+    with open(os.path.join(os.environ.get("VOLNFS_SRC", "."), "man", "volnfsd.8")) as f:
+        told = set(re.findall(r"\b(?:volnfs|process)_[a-z_]*[a-z]\b", f.read()))
+    there = set(re.findall(r"^# TYPE (\S+)", get("/metrics")[2], re.M))
+    case("metrics: the manual lists them", told == there, told ^ there)
+
+
+def journal(server):
+    def vol():
+        return [v for v in json.loads(server.volnfs("status", "-j"))["volumes"] if v["name"] == "alice/w"][0]
+
+    case("a journal that is applied has no age", wait(lambda: vol()["journal_ms"] == 0), vol())
+    v, m = vol(), parse_metrics(get("/metrics")[2])
+    case("its size and fill", 1 << 20 <= v["journal_size"] <= 64 << 20 and v["journal_used"] <= v["journal_size"], v)
+    case("metrics: the same", m["volnfs_journal_size_bytes"] == v["journal_size"] and
+         m['volnfs_volume_journal_used_bytes{volume="alice/w"}'] == v["journal_used"] == m["volnfs_journal_used_bytes"] and
+         m["volnfs_journal_age_seconds"] == 0 == m["volnfs_gc_volumes"], v)
 
 
 def browser(base, folder):
@@ -294,6 +366,9 @@ try:
     server.make_volume("alice/w")
     kept = load(server)
     agreement(server, kept)
+    users(server)
+    journal(server)
+    manual()
     browser(base, folder)
     case("it stops", server.stop() == 0)
 finally:

@@ -508,7 +508,7 @@ static void readdir_steps(void **state)
 /* A user whose volumes have all the requests they may: the next is put off where it enters them. */
 static void user_requests(void **state)
 {
-    static const uint32_t one[USER_KINDS] = {1, 0, 0}, usual[USER_KINDS] = {0};
+    static const uint64_t one[USER_KINDS] = {1, 0, 0}, usual[USER_KINDS] = {0};
     struct users *us = state_users(env.srv.state);
     struct user_report rep;
     struct user *u;
@@ -531,7 +531,50 @@ static void user_requests(void **state)
     }
     assert_int_equal(users_report(us, &rep, 1, NULL), 1); /* for a while, because something was refused */
     assert_int_equal(rep.used[USER_REQUESTS], 0);
+    assert_int_equal(rep.used[USER_BYTES], 0);
+    assert_int_equal(rep.used[USER_CONNS], 1); /* the connection was used for alice's volumes last */
     assert_int_equal(rep.refused, 1);
+    users_set_limits(us, usual);
+}
+
+/* Those of connections, and of bytes: a request that alone is too large is one of many. */
+static void user_memory(void **state)
+{
+    static const uint64_t conns[USER_KINDS] = {0, 0, 0, 1, 0}, bytes[USER_KINDS] = {0, 0, 0, 0, 32},
+                          usual[USER_KINDS] = {0};
+    struct users *us = state_users(env.srv.state);
+    struct volume_props props;
+    struct user *u, *v;
+    struct call_buf b;
+    struct reply r;
+
+    volume_props_default(&props);
+    assert_int_equal(vfs_volume_create(env.srv.vfs, "bob/w", &props, 1000, 1000, 0755), 0);
+    for (int i = 0; i < 2; i++) { /* bob has a connection already; then no more than 32 bytes */
+        users_set_limits(us, i ? bytes : conns);
+        assert_true(user_take(us, 2, USER_CONNS, &u));
+        call_begin(&b, 0, "");
+        call_op(&b, OP_PUTROOTFH, NULL, NULL);
+        op_name(&b, OP_LOOKUP, "bob");
+        op_name(&b, OP_LOOKUP, "w");
+        env_call(&env, &b, &r);
+        assert_int_equal(r.status, NFS4ERR_DELAY);
+        assert_int_equal(r.numres, 2);
+        reply_release(&r);
+        user_add(us, u, USER_CONNS, -1);
+    }
+    users_set_limits(us, usual);
+    users_set_limits(us, bytes);
+    assert_true(user_request(us, 7, 30, &u));
+    assert_false(user_request(us, 7, 3, &v));
+    assert_null(v);
+    assert_true(user_request(us, 7, 2, &v));
+    user_request_more(u, 1000); /* a reply: what is under way may end */
+    assert_false(user_request(us, 7, 0, &(struct user *){NULL}));
+    user_request_end(us, u, 1030);
+    assert_true(user_request(us, 7, 30, &u));
+    user_request_end(us, u, 30);
+    user_request_end(us, v, 2);
     users_set_limits(us, usual);
 }
 
@@ -547,6 +590,7 @@ int main(void)
         cmocka_unit_test(appends),            cmocka_unit_test(reply_budgets),
         cmocka_unit_test(reply_bound_40),     cmocka_unit_test(readdir_empty),
         cmocka_unit_test(readdir_steps),
+        cmocka_unit_test(user_memory),
     };
 
     return cmocka_run_group_tests(tests, open_env, close_env);
