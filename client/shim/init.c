@@ -7,6 +7,7 @@
  * VOLNFS_RUN      the run directory, made by `volnfs run`; without it one is made per user, server and volumes
  * VOLNFS_SOFT     seconds after which calls fail with EIO while the server is away; default: wait
  * VOLNFS_DEBUG    say on stderr what is refused and why
+ * VOLNFS_OLD_KERNEL  do without what Linux has since 5.7, to test that
  * VOLNFS_QUIET    do not say that a program that is started will see no volumes
  */
 #include <errno.h>
@@ -229,6 +230,7 @@ __attribute__((constructor(101))) static void shim_init(void)
     if (volumes == NULL || volumes[0] == 0 || server == NULL)
         return;
     shim.quiet = getenv("VOLNFS_QUIET") != NULL && getenv("VOLNFS_QUIET")[0] != 0;
+    shim.old_kernel = getenv("VOLNFS_OLD_KERNEL") != NULL && getenv("VOLNFS_OLD_KERNEL")[0] != 0;
     shim.debug = debug != NULL && debug[0] != 0 && debug[0] != '0';
     shim.pid = (pid_t)sys0(SYS_getpid);
     shim.alive = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -214,7 +214,8 @@ out:
     return at;
 }
 
-void lazy_cut(uint8_t *from, uint8_t *to)
+/* Memory from..to, all of it kept, becomes mappings of its own with this protection, or (-1) is none of ours any more. */
+static void cut(uint8_t *from, uint8_t *to, int prot)
 {
     struct lazy *gone = NULL;
 
@@ -228,6 +229,12 @@ void lazy_cut(uint8_t *from, uint8_t *to)
             continue;
         }
         lend_asks_drop(r, 0, UINT64_MAX);
+        if (prot >= 0) {
+            struct lazy *middle = region_like(r, low, (size_t)(high - low), r->offset + (uint64_t)(low - r->at));
+
+            if (middle != NULL)
+                middle->prot = prot;
+        }
         if (high < end)
             right = region_like(r, high, (size_t)(end - high), r->offset + (uint64_t)(high - r->at));
         if (low > r->at) {
@@ -239,7 +246,7 @@ void lazy_cut(uint8_t *from, uint8_t *to)
             at = &r->next;
             continue;
         }
-        for (at = &lazy.first; *at != r; at = &(*at)->next) /* right is the first now */
+        for (at = &lazy.first; *at != r; at = &(*at)->next) /* right or the middle is the first now */
             ;
         *at = r->next;
         r->next = gone;
@@ -255,6 +262,16 @@ void lazy_cut(uint8_t *from, uint8_t *to)
         region_end_use(gone);
         gone = next;
     }
+}
+
+void lazy_cut(uint8_t *from, uint8_t *to)
+{
+    cut(from, to, -1);
+}
+
+void lazy_protect(uint8_t *from, uint8_t *to, int prot)
+{
+    cut(from, to, prot);
 }
 
 void lazy_exit(void)
@@ -419,33 +436,69 @@ void lazy_wrote(const struct nfs_fh *fh, uint64_t from, uint64_t to)
     lazy_unlock();
 }
 
+/* What was written there is given up, and so is the memory where that can be. Offsets. */
+static int give_up(struct lazy *r, uint64_t from, uint64_t to)
+{
+    int err = 0;
+
+    for (uint64_t g = from / LAZY_GRAIN; g * LAZY_GRAIN < to && err == 0; g++) {
+        uint64_t low, high;
+        bool whole;
+
+        part_of(r, g, &low, &high);
+        whole = low >= from && high <= to;
+        low = low > from ? low : from;
+        high = high < to ? high : to;
+        if (*state_of(r, g) == LENT)
+            lend_hide(r, g, SEEN);
+        else if (*state_of(r, g) == KEPT)
+            sys3(SYS_madvise, address(r, low), high - low, MADV_DONTNEED);
+        else if (*state_of(r, g) == PINNED && whole)
+            lend_hide(r, g, ABSENT);
+        else if (*state_of(r, g) == PINNED)
+            err = lend_again(r, g, low, high);
+    }
+    return err;
+}
+
+static bool covered(const uint8_t *from, const uint8_t *to)
+{
+    size_t size = 0;
+
+    for (const struct lazy *r = lazy.first; r != NULL; r = r->next) {
+        const uint8_t *low = from > r->at ? from : r->at, *high = to < r->at + r->size ? to : r->at + r->size;
+
+        size += low < high ? (size_t)(high - low) : 0;
+    }
+    return size == (size_t)(to - from);
+}
+
 bool lazy_advise(uint8_t *from, uint8_t *to, int advice, long *ret)
 {
-    bool whole = false;
+    bool all;
 
     lazy_lock();
+    all = covered(from, to);
+    *ret = advice == MADV_FREE || advice == MADV_WIPEONFORK || advice == MADV_REMOVE ? -EINVAL : 0;
+    if (advice == MADV_DONTNEED && !all) { /* what else lies there; zeros that this makes of ours do not stay */
+        *ret = sys3(SYS_madvise, from, to - from, MADV_DONTNEED);
+        all = true;
+    }
     for (struct lazy *r = lazy.first; r != NULL; r = r->next) {
         uint8_t *low = from > r->at ? from : r->at, *high = to < r->at + r->size ? to : r->at + r->size;
 
         if (low >= high)
             continue;
-        if (from >= r->at && to <= r->at + r->size)
-            whole = true;
         if (advice == MADV_SEQUENTIAL || advice == MADV_RANDOM || advice == MADV_NORMAL)
             r->advice = advice;
-        if (advice != MADV_DONTNEED)
-            continue;
-        for (uint64_t g = (r->offset + (uint64_t)(low - r->at)) / LAZY_GRAIN;
-             g * LAZY_GRAIN < r->offset + (uint64_t)(high - r->at); g++) {
-            if (*state_of(r, g) == LENT)
-                lend_hide(r, g, SEEN);
-            else if (*state_of(r, g) == PINNED && low == r->at && high == r->at + r->size)
-                lend_hide(r, g, ABSENT); /* what was written into all of a private mapping is given up */
+        if (advice == MADV_DONTNEED) {
+            int err = give_up(r, r->offset + (uint64_t)(low - r->at), r->offset + (uint64_t)(high - r->at));
+
+            *ret = err != 0 ? err : *ret;
         }
     }
     lazy_unlock();
-    *ret = advice == MADV_FREE || advice == MADV_WIPEONFORK || advice == MADV_REMOVE ? -EINVAL : 0;
-    return whole;
+    return all;
 }
 
 struct fault {
@@ -463,7 +516,7 @@ static long fault_step(void *arg)
     uint8_t state;
 
     f->result = FAULT_NOT;
-    if (r == NULL || f->exec || (f->write && !(r->prot & PROT_WRITE)))
+    if (r == NULL || f->exec || (f->write ? !(r->prot & PROT_WRITE) : r->prot == PROT_NONE))
         return 0;
     offset = r->offset + (uint64_t)(f->at - r->at);
     f->result = FAULT_BUS;

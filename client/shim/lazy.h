@@ -14,7 +14,7 @@
  *  3. Second touch of a granule that was taken back: the program comes back to its data, so the granule goes to the
  *     run's store of the file (store.h) and stays as long as the mapping; other processes find it there. A granule
  *     that is in the store already is shown from there at its first touch. Without room in the store: as 2.
- *  4. What the program wrote into a private mapping (pinned) is never taken back.
+ *  4. What the program wrote into a private mapping (pinned) is never taken back, but by its own MADV_DONTNEED.
  *  5. Memory that the kernel is to look at (system calls, mlock, mprotect, mremap) is kept (3) or, without room in
  *     the store, pinned before the call: the kernel never meets inaccessible memory that would be filled.
  *  6. Lent memory is private anonymous memory: whatever kind of fork makes a child has a true copy.
@@ -80,6 +80,8 @@ long lazy_map(const long a[6], const struct nfs_fh *fh, const struct nfs_attr *a
 
 /* Memory from..to is about to be something else. Map lock. */
 void lazy_cut(uint8_t *from, uint8_t *to);
+/* The program gives from..to, which is kept (lazy_keep), this protection. Map lock. */
+void lazy_protect(uint8_t *from, uint8_t *to, int prot);
 /* The process ends; other threads may still look: what is shown stays, the store is let go. Map lock. */
 void lazy_exit(void);
 bool lazy_in(const uint8_t *from, const uint8_t *to);
@@ -102,7 +104,8 @@ void lazy_resized(const struct nfs_fh *fh, uint64_t size);
  * the offset in it. The caller cuts. -ENOMEM: part of it is pinned, or it is not all of one mapping. Map lock. */
 int lazy_one(uint8_t *from, uint8_t *to, struct store **store, uint64_t *offset);
 
-/* madvise of memory in from..to that lies here: true and *ret when the kernel is not to be asked. Map lock. */
+/* madvise of memory in from..to that lies here: true and *ret when the kernel is not to be asked. After MADV_DONTNEED a
+ * private mapping shows the file again, whatever was written into it. Map lock. */
 bool lazy_advise(uint8_t *from, uint8_t *to, int advice, long *ret);
 
 /* A fault: not here; made good, go on; or a SIGBUS is due. In the handler of SIGSEGV. */

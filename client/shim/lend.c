@@ -338,6 +338,32 @@ int lend_pin(struct lazy *r, uint64_t g)
     return 0;
 }
 
+int lend_again(struct lazy *r, uint64_t g, uint64_t from, uint64_t to)
+{
+    struct ask *ask = ask_find(r, g);
+    uint64_t low, high;
+    int err;
+
+    shown_of(r, g, &low, &high);
+    if (to > high)
+        to = high;
+    if (from >= to)
+        return 0;
+    if (ask == NULL)
+        ask = ask_start(r, g, true);
+    if (ask == NULL)
+        return -ENOMEM;
+    err = ask_finish(ask);
+    if (err == 0 && !(r->prot & PROT_WRITE))
+        err = (int)sys3(SYS_mprotect, address(r, from), to - from, PROT_READ | PROT_WRITE);
+    if (err == 0)
+        memcpy(address(r, from), ask->slot->at + (from - g * LAZY_GRAIN), (size_t)(to - from));
+    if (err == 0 && !(r->prot & PROT_WRITE))
+        err = (int)sys3(SYS_mprotect, address(r, from), to - from, r->prot);
+    ask_end(ask);
+    return err;
+}
+
 int lend_store(struct lazy *r, uint64_t g)
 {
     uint64_t from, to;
@@ -393,6 +419,7 @@ void lend_cut(const struct lazy *r, struct lazy *left, struct lazy *right)
 
 int lend_start(void)
 {
+    lend.no_leave |= shim.old_kernel;
     return lend.client != NULL ? 0 : nfs_client_open(&lend.client, shim.host, shim.port, shim.soft_ms, &shim.run->nfs);
 }
 

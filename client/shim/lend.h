@@ -103,6 +103,8 @@ int lend_getattr(const struct nfs_fh *fh, struct nfs_attr *attr);
 int lend_granule(struct lazy *r, uint64_t g);
 int lend_pin(struct lazy *r, uint64_t g);
 int lend_store(struct lazy *r, uint64_t g);
+/* Offsets from..to of a pinned granule show the file's bytes again. 0; -ENOMEM, -EIO ... and they are as before. */
+int lend_again(struct lazy *r, uint64_t g, uint64_t from, uint64_t to);
 /* Inaccessible again: the pages go, and this is its state. */
 void lend_hide(struct lazy *r, uint64_t g, uint8_t state);
 /* Reads of bytes from..to that are on their way are given up. */

@@ -392,7 +392,7 @@ long sc_mprotect(const long a[6])
         if (lazy_in(from, to)) {
             err = (a[2] & PROT_WRITE) && lazy_shared(from, to) ? -EACCES : lazy_keep(from, to, true);
             if (err == 0)
-                lazy_cut(from, to);
+                lazy_protect(from, to, (int)a[2]);
         }
         vlock_unlock(&maps.lock);
     }

@@ -101,6 +101,7 @@ struct shim {
     volatile int *alive;  /* 1; a page that reads 0 in a forked child */
     int debug;
     bool quiet;   /* VOLNFS_QUIET */
+    bool old_kernel; /* VOLNFS_OLD_KERNEL */
     bool own_run; /* not one of `volnfs run` */
     bool counts;  /* door_made sees every clone, fork and vfork of the C library */
     char host[64];

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the suite in a local folder and in a volume through the preload client, and compares: TAP, one case each.
 
-    compare.py [--user UID] [--strace] [--keep DIR] [GROUP[.CASE]...]
+    compare.py [--user UID] [--strace] [--env NAME=VALUE] [--keep DIR] [GROUP[.CASE]...]
 
 --user runs both as that user. --strace runs only the volume's side, under strace, and looks for system calls that
 reached the kernel with the name of a volume. Differences that are right are listed in the file `differences`.
@@ -140,6 +140,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--user", type=int, default=0)
     parser.add_argument("--strace", action="store_true")
+    parser.add_argument("--env", help="for the volume's side")
     parser.add_argument("--keep")
     parser.add_argument("names", nargs="*")
     opt = parser.parse_args()
@@ -170,7 +171,8 @@ def main():
         if opt.strace:
             open(trace, "w").close()
             run += ["strace", "-f", "-qq", "-s", "4096", "-e", "trace=%file,%desc", "-e", "signal=none", "-o", trace]
-        code, volume = run_suite(as_user(opt.user) + run, suite, VOLUME + "/suite", os.path.join(folder, "lv"), opt.names)
+        env = ["env", opt.env] if opt.env else []
+        code, volume = run_suite(env + as_user(opt.user) + run, suite, VOLUME + "/suite", os.path.join(folder, "lv"), opt.names)
         if opt.keep:
             os.makedirs(opt.keep, exist_ok=True)
             with open(os.path.join(opt.keep, "volume"), "w") as f:

@@ -444,6 +444,72 @@ static void advice(void)
     VAL(wrong(m, 0, SIZE));
 }
 
+/* Of len bytes written with a letter at `at`: how many are still that. */
+static long letters(const char *m, long at, long len)
+{
+    long n = 0;
+
+    for (long i = 0; i < len; i++)
+        n += m[at + i] == '#';
+    return n;
+}
+
+/* What was written into a private mapping and is no longer needed is the file's again. */
+static void given_up(void)
+{
+    char *m, *other;
+    int fd = make("f", SIZE), i;
+
+    signal(SIGSEGV, on_signal);
+    signal(SIGBUS, on_signal);
+    MAPPED(mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0));
+    memset(m + 4 * GRAIN, '#', (size_t)(4 * GRAIN)); /* some pages of a granule, whole ones, the end of one */
+    VAL(madvise(m + 4 * GRAIN + PAGE, 2 * PAGE, MADV_DONTNEED));
+    VAL(letters(m, 4 * GRAIN, 4 * PAGE));
+    VAL(suite_filled(m + 4 * GRAIN + PAGE, 2 * PAGE, 4 * GRAIN + PAGE));
+    VAL(madvise(m + 5 * GRAIN - PAGE, 2 * GRAIN + 5 * PAGE, MADV_DONTNEED));
+    VAL(suite_filled(m + 5 * GRAIN - PAGE, 2 * GRAIN + 5 * PAGE, 5 * GRAIN - PAGE));
+    VAL(letters(m, 4 * GRAIN, 4 * GRAIN));
+    memset(m + 5 * GRAIN, '#', PAGE); /* and again */
+    VAL(letters(m, 4 * GRAIN, 4 * GRAIN));
+    VAL(madvise(m, 10 * GRAIN, MADV_DONTNEED));
+    VAL(wrong(m, 0, 10 * GRAIN));
+    for (i = 0; i < 2; i++) /* after a second touch of what was only lent it comes from elsewhere */
+        VAL(wrong(m, 0, SIZE));
+    memset(m + 20 * GRAIN, '#', (size_t)GRAIN);
+    VAL(madvise(m + 20 * GRAIN + PAGE, PAGE, MADV_DONTNEED));
+    VAL(letters(m, 20 * GRAIN, GRAIN));
+    VAL(suite_filled(m + 20 * GRAIN + PAGE, PAGE, 20 * GRAIN + PAGE));
+    /* under other protections */
+    memset(m + 12 * GRAIN, '#', 8 * PAGE);
+    VAL(mprotect(m + 12 * GRAIN, 4 * PAGE, PROT_READ));
+    suite_say("write %s", touch_write(m + 12 * GRAIN));
+    VAL(madvise(m + 12 * GRAIN + PAGE, PAGE, MADV_DONTNEED));
+    VAL(letters(m, 12 * GRAIN, 8 * PAGE));
+    VAL(mprotect(m + 12 * GRAIN, 4 * PAGE, PROT_NONE));
+    suite_say("read %s", touch(m + 12 * GRAIN));
+    VAL(madvise(m + 12 * GRAIN, 6 * PAGE, MADV_DONTNEED));
+    suite_say("read %s", touch(m + 12 * GRAIN));
+    VAL(mprotect(m + 12 * GRAIN, 6 * PAGE, PROT_READ | PROT_WRITE));
+    VAL(letters(m, 12 * GRAIN, 8 * PAGE));
+    VAL(suite_filled(m + 12 * GRAIN, 6 * PAGE, 12 * GRAIN));
+    suite_say("write %s", touch_write(m + 12 * GRAIN));
+    /* the last page of the file; other memory in the range */
+    memset(m + SIZE - 50, '#', 50);
+    VAL(madvise(m + SIZE / PAGE * PAGE, PAGE, MADV_DONTNEED));
+    VAL(suite_filled(m + SIZE / PAGE * PAGE, SIZE % PAGE, SIZE / PAGE * PAGE));
+    VAL(m[SIZE]);
+    memset(m + 15 * GRAIN, '#', 8 * PAGE);
+    other = mmap(m + 15 * GRAIN + 2 * PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    memset(other, '#', PAGE);
+    VAL(madvise(m + 15 * GRAIN + PAGE, 3 * PAGE, MADV_DONTNEED));
+    VAL(letters(m, 15 * GRAIN, 8 * PAGE));
+    VAL(other[0] + other[PAGE - 1]);
+    VAL(suite_filled(m + 15 * GRAIN + PAGE, PAGE, 15 * GRAIN + PAGE));
+    VAL(suite_filled(m + 15 * GRAIN + 3 * PAGE, PAGE, 15 * GRAIN + 3 * PAGE));
+    VAL(munmap(m, SIZE));
+}
+
 /* What the file becomes is seen. */
 static void changed(void)
 {
@@ -521,5 +587,5 @@ static void between(void)
 
 SUITE_GROUP(lazy) = {{"scan", scan},         {"calls", calls},   {"handlers", handlers}, {"blocked", blocked},
                      {"forks", forks},       {"threads", threads}, {"writable", writable}, {"parts", parts},
-                     {"remap", remapped},    {"advice", advice}, {"changed", changed},   {"between", between},
+                     {"remap", remapped},    {"advice", advice}, {"given_up", given_up}, {"changed", changed},   {"between", between},
                      {NULL, NULL}};

@@ -29,6 +29,7 @@ SYSTEM_TESTS = \
     tests/system/0733-shim-recovery-ganesha.t \
     tests/system/0734-shim-agent.t \
     tests/system/0735-shim-room.t \
+    tests/system/0736-shim-old-kernel.t \
     tests/system/0800-admin-volnfs.t \
     tests/system/0810-admin-refusals.t \
     tests/system/0820-admin-completion.t \
