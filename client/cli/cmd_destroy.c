@@ -7,9 +7,9 @@
 
 int cmd_destroy(struct cli *cli, int argc, char **argv)
 {
-    int opt, status = 0, worst = 0;
+    int status = 0, worst = 0;
     CLIENT *c;
-    while ((opt = cli_getopt(cli, argc, argv, NULL, NULL, &status)) != -1)
+    if (cli_getopt(cli, argc, argv, NULL, NULL, &status) != -1)
         return status;
     if (optind == argc)
         return cli_usage(cli, "which volume?");

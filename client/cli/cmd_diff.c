@@ -57,8 +57,8 @@ int cmd_diff(struct cli *cli, int argc, char **argv)
     const char *store, *missing = NULL;
     json_t *all = NULL;
     uint64_t id = 0;
-    int opt, err, status = 0;
-    while ((opt = cli_getopt(cli, argc, argv, NULL, NULL, &status)) != -1)
+    int err, status = 0;
+    if (cli_getopt(cli, argc, argv, NULL, NULL, &status) != -1)
         return status;
     if (argc - optind < 1 || argc - optind > 2)
         return cli_usage(cli, "one or two snapshots are needed");

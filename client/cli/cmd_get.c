@@ -40,8 +40,8 @@ static int show(const struct cli *cli, const void *reply, void *arg)
 int cmd_get(struct cli *cli, int argc, char **argv)
 {
     control_name_args args;
-    int opt, status = 0;
-    while ((opt = cli_getopt(cli, argc, argv, NULL, NULL, &status)) != -1)
+    int status = 0;
+    if (cli_getopt(cli, argc, argv, NULL, NULL, &status) != -1)
         return status;
     if (argc - optind < 1 || argc - optind > 2)
         return cli_usage(cli, "which volume?");

@@ -354,8 +354,8 @@ int cmd_restore(struct cli *cli, int argc, char **argv)
 {
     struct sigaction sa = {.sa_handler = stop};
     struct restore r = {.c = NULL};
-    int opt, status = 0;
-    while ((opt = cli_getopt(cli, argc, argv, NULL, NULL, &status)) != -1)
+    int status = 0;
+    if (cli_getopt(cli, argc, argv, NULL, NULL, &status) != -1)
         return status;
     if (argc - optind != 1)
         return cli_usage(cli, "which volume is to be made?");

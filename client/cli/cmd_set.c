@@ -28,10 +28,10 @@ static int set_one(CLIENT *c, char *name, char *pair)
 
 int cmd_set(struct cli *cli, int argc, char **argv)
 {
-    int opt, status = 0;
+    int status = 0;
     char *name;
     CLIENT *c;
-    while ((opt = cli_getopt(cli, argc, argv, NULL, NULL, &status)) != -1)
+    if (cli_getopt(cli, argc, argv, NULL, NULL, &status) != -1)
         return status;
     if (argc - optind < 2)
         return cli_usage(cli, "a volume and at least one PROPERTY=VALUE are needed");

@@ -148,8 +148,8 @@ int cmd_snapshot(struct cli *cli, int argc, char **argv)
 
 int cmd_clone(struct cli *cli, int argc, char **argv)
 {
-    int opt, status = 0;
-    while ((opt = cli_getopt(cli, argc, argv, NULL, NULL, &status)) != -1)
+    int status = 0;
+    if (cli_getopt(cli, argc, argv, NULL, NULL, &status) != -1)
         return status;
     if (argc - optind != 2)
         return cli_usage(cli, "a snapshot and the name of a new volume are needed");

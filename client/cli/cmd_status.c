@@ -56,8 +56,8 @@ int cmd_status(struct cli *cli, int argc, char **argv)
 {
     control_status s;
     CLIENT *c;
-    int opt, status = 0;
-    while ((opt = cli_getopt(cli, argc, argv, NULL, NULL, &status)) != -1)
+    int status = 0;
+    if (cli_getopt(cli, argc, argv, NULL, NULL, &status) != -1)
         return status;
     if (optind != argc)
         return cli_usage(cli, "status takes no argument");
