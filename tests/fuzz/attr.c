@@ -8,12 +8,6 @@
 #include "server/nfs4/attr.h"
 #include "tests/fuzz/replay.h"
 
-static void must(int ok)
-{
-    if (!ok)
-        abort();
-}
-
 static const struct attr_source source = {
     .lease = 90,
     .handle_key = (const uint8_t *)"0123456789abcdef",

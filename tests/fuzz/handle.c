@@ -16,12 +16,6 @@ static void close_env(void)
     env_close(&env);
 }
 
-static void must(int ok)
-{
-    if (!ok)
-        abort();
-}
-
 static uint64_t number(const uint8_t **p, const uint8_t *end)
 {
     uint64_t v = 0;

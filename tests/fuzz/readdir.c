@@ -16,12 +16,6 @@ static void close_env(void)
     env_close(&env);
 }
 
-static void must(int ok)
-{
-    if (!ok)
-        abort();
-}
-
 static void lookup(struct call_buf *b, const char *name)
 {
     LOOKUP4args a = {{(uint32_t)strlen(name), name}};

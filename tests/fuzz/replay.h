@@ -7,7 +7,15 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Ends the program, which is a finding, if not. */
+static inline void must(int ok)
+{
+    if (!ok)
+        abort();
+}
 
 #endif

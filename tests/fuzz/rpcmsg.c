@@ -7,12 +7,6 @@
 #include "server/rpc/rpcmsg.h"
 #include "tests/fuzz/replay.h"
 
-static void must(int ok)
-{
-    if (!ok)
-        abort();
-}
-
 /* What was decoded must encode again. */
 static void arguments(XDR *x)
 {

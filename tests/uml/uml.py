@@ -68,7 +68,7 @@ def arguments():
     p.add_argument("--guests", type=int, default=1)
     p.add_argument("--vers", default="4.0,4.1,4.2")
     p.add_argument("--mem", default="512M")
-    p.add_argument("--timeout", type=int, default=300)
+    p.add_argument("--timeout", type=int, default=900)
     p.add_argument("--server-arg", action="append", default=[])
     p.add_argument("--set", action="append", default=[], help="NAME=VALUE for the job")
     p.add_argument("--plain", action="store_true", help="print the job's lines as they come, no TAP")

@@ -56,12 +56,21 @@ def sh(script, cwd=None, check=True):
 def mount(vers, path="/alice/mydata", where="/mnt/v", opts=""):
     os.makedirs(where, exist_ok=True)
     o = "vers=%s,port=%d,timeo=50,retrans=2" % (vers, PORT) + ("," + opts if opts else "")
-    sh("timeout 60 mount.nfs4 -o %s %s:%s %s" % (o, NFSD, path, where))
+    sh("timeout 300 mount.nfs4 -o %s %s:%s %s" % (o, NFSD, path, where))
     return where
 
 
 def umount(where="/mnt/v"):
-    sh("timeout 60 umount " + where)
+    sh("timeout 300 umount " + where)
+
+
+def umount_under(where):
+    """Each volume or snapshot crossed into is a mount of its own under where: deepest first."""
+    with open("/proc/mounts") as f:
+        found = [line.split()[1] for line in f]
+    for m in sorted(found, key=len, reverse=True):
+        if m.startswith(where + "/"):
+            umount(m)
 
 
 def report(good, name, why=""):

@@ -95,12 +95,13 @@ def ping_pong(where, d):
 
 
 def told(where, d, vers):
-    """Who waits for a lock gets it soon after it is free (in 4.0 clients poll)."""
+    """Who waits for a lock gets it soon after it is free. In 4.0 clients poll; in 4.1 they would, too, but 15 s after the
+    begin at the earliest."""
     with open(d + "/lock", "r+b") as h:
         if GUEST == 1:
             fcntl.lockf(h, fcntl.LOCK_EX)
             ctl("barrier held " + d)
-            time.sleep(4)
+            time.sleep(8)
             fcntl.lockf(h, fcntl.LOCK_UN)
             ctl("barrier freed " + d)
             ctl("barrier got " + d)
@@ -112,7 +113,7 @@ def told(where, d, vers):
             ctl("barrier freed " + d)
             fcntl.lockf(h, fcntl.LOCK_UN)
             ctl("barrier got " + d)
-            assert took < (40 if vers == "4.0" else 6), took
+            assert took < (60 if vers == "4.0" else 14), took
 
 
 def restarted(where, d):

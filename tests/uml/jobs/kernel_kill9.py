@@ -67,7 +67,7 @@ def writer(n, d, seed, done):
     write_file("/tmp/model.%d" % n, json.dumps([count, sums]).encode())
 
 
-def progress(done, changes, seconds=60):
+def progress(done, changes, seconds=240):
     """Wait until the writers have made so many changes more: what they did before the last kill has gone on."""
     start, end = sum(done), time.monotonic() + seconds
     while sum(done) < start + changes:
@@ -98,7 +98,7 @@ def go(vers):
             ctl("kill9-starting %d" % RNG.choice((0, 1, 3, 10, 30, 100)) if r % 3 == 2 else "kill9")
     finally:
         write_file(STOP, b"")
-        [p.join(150) for p in ps]
+        [p.join(280) for p in ps]
     assert [p.exitcode for p in ps] == [0] * WRITERS, "writers ended with %s" % [p.exitcode for p in ps]
     sh("echo 3 >/proc/sys/vm/drop_caches")
     for n in range(WRITERS):

@@ -7,15 +7,6 @@ ENTRIES = int(os.environ.get("ENTRIES", "50000"))
 FOREIGN = os.environ.get("FOREIGN")         # set for a server that has no volumes, only folders
 
 
-def umount_under(where):
-    """Each volume crossed into is a mount of its own under where: deepest first."""
-    with open("/proc/mounts") as f:
-        found = [line.split()[1] for line in f]
-    for m in sorted(found, key=len, reverse=True):
-        if m.startswith(where + "/"):
-            umount(m)
-
-
 def the_root(vers):
     mount(vers, "/", "/mnt/root")
     assert "alice" in os.listdir("/mnt/root"), os.listdir("/mnt/root")

@@ -67,7 +67,7 @@ def under_load(d, how):
     [p.start() for p in ps]
     time.sleep(0.1)
     ctl(how)
-    [p.join(100) for p in ps]
+    [p.join(280) for p in ps]
     assert [p.exitcode for p in ps] == [0, 0, 0], [p.exitcode for p in ps]
     assert sorted(os.listdir(d)) == sorted("%d.%d" % (n, i) for n in range(3) for i in range(0, 40, 2))
     for n in range(3):

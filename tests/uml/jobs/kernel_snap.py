@@ -6,15 +6,6 @@ from guest import *
 DATA = os.urandom(300000)
 
 
-def umount_under(where):
-    """Each snapshot crossed into is a mount of its own under where: deepest first."""
-    with open("/proc/mounts") as f:
-        found = [line.split()[1] for line in f]
-    for m in sorted(found, key=len, reverse=True):
-        if m.startswith(where + "/"):
-            umount(m)
-
-
 def refused(what, *args):
     try:
         what(*args)

@@ -50,7 +50,8 @@ def lock_held_by_the_other(d):
         if GUEST == 1:
             fcntl.lockf(h, fcntl.LOCK_EX, 10, 0)
             ctl("barrier held " + d)
-            time.sleep(1)
+            ctl("barrier refused " + d)
+            time.sleep(1)   # the other waits by then, or comes later
             write_file(d + "/released", b"", sync=True)
             fcntl.lockf(h, fcntl.LOCK_UN, 10, 0)
         else:
@@ -61,6 +62,7 @@ def lock_held_by_the_other(d):
             except BlockingIOError:
                 pass
             fcntl.lockf(h, fcntl.LOCK_EX | fcntl.LOCK_NB, 10, 10)
+            ctl("barrier refused " + d)
             fcntl.lockf(h, fcntl.LOCK_EX, 10, 0)
             assert "released" in os.listdir(d)
 
