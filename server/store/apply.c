@@ -5,7 +5,8 @@
  *      their order; inode rows once per batch, as the last image says, with `used` as what the row had and what the
  *      batch's ops made of it. So a replay, which begins from the rows alone, comes to the same.
  *      A txg that makes a snapshot ends its batch: the tree that snap_pin fixes then is as of that txg.
- *   A2 Payloads that came along in a txg are appended to a pack, and that is synced before the transaction commits.
+ *   A2 Payloads that came along in a txg are compressed, and appended to a pack, which is synced before the transaction
+ *      commits.
  *      Where they are is nobody's business but the chunk's row's, so a replay may put them elsewhere. Without a
  *      journal that would be a second sync per commit: then they stay in the index as blobs, until tend moves them.
  *   A3 Only after the commit (synchronous = FULL) is the journal's space released, and what the txgs changed unpinned:
@@ -125,23 +126,29 @@ static int apply_reap(struct batch *b, struct rowop *op)
     return r;
 }
 
-static int apply_map(struct batch *b, const struct rowop *op, struct index_delta *d)
+static int apply_map(struct batch *b, const struct txg *t, const struct rowop *op, struct index_delta *d)
 {
+    const struct volume_props *props = &t->meta.props;
+    const void *payload = rowop_payload(op);
     struct volume *v = b->vol;
     struct chunk c = op->chunk;
-    int r;
+    int r = 0;
 
     if (c.pack)
         return index_map(v->ix, op->ino, op->off, &c, NULL, d);
+    if (c.codec == CHUNK_RAW && props->codec != VOLUME_RAW)
+        r = chunk_encode(payload, c.len, props->level, scratch_get(), &c, &payload);
+    if (r < 0)
+        return r;
     if (b->to_packs) {
-        r = packset_append(v->ps, &c, op->ino, op->off, rowop_payload(op));
+        r = packset_append(v->ps, &c, op->ino, op->off, payload);
         if (r < 0)
             return r;
         b->appended = true;
         return index_map(v->ix, op->ino, op->off, &c, NULL, d);
     }
     b->blob_bytes += c.stored_len;
-    return index_map(v->ix, op->ino, op->off, &c, rowop_payload(op), d);
+    return index_map(v->ix, op->ino, op->off, &c, payload, d);
 }
 
 static int apply_repack(struct index *ix, const struct rowop *op, struct index_delta *d)
@@ -188,7 +195,7 @@ static int apply_op(struct batch *b, struct txg *t, struct rowop *op)
         r = snap_apply(ix, t, op, &d);
         break;
     case OP_MAP:
-        r = apply_map(b, op, &d);
+        r = apply_map(b, t, op, &d);
         break;
     case OP_PUNCH:
         r = index_punch(ix, op->ino, op->off, op->len, 0, &d);

@@ -3,7 +3,8 @@
  *
  * What is encoded: if at least half of the slot's pages are dirty, or the slot was written in many
  * fragments since that was last done, and all of it is in memory, the whole slot as one chunk; else each run of dirty pages as a chunk. Zeros
- * become a punch. Chunks go to the pack, or along in the txg when there is little.
+ * become a punch. Chunks go to the pack, or along in the txg when there is little: then as they are, since somebody
+ * waits; apply.c compresses them (A2).
  *
  * A slot written in full is encoded by a worker at once (prep); the map enters the txg at the file's
  * commit, after PREP_AGE_MS, or when PREP_MAX bytes wait. So a commit of streamed data has only the tail
@@ -104,7 +105,7 @@ static int job_run(struct job *j, const unsigned char *data, uint32_t off, uint3
     }
     r = fault_point("slot.encode");
     if (r == 0)
-        r = chunk_encode(data, len, j->level, scratch_get(), &c, &payload);
+        r = chunk_encode(data, len, j->blob ? 0 : j->level, scratch_get(), &c, &payload);
     if (r < 0)
         return r;
     c.id = atomic_fetch_add(&v->next_chunk, 1);

@@ -50,7 +50,7 @@ struct journal;
 #define BLOB_IDLE_BYTES   (1u << 20)   /* beyond this when the volume is idle */
 #define APPLY_AGE_MS      500u         /* a durable txg waits no longer for the index, */
 #define APPLY_ROWS        10000u       /* nor when so much waits */
-#define APPLY_BYTES       (8u << 20)
+#define APPLY_BYTES       (16u << 20)
 #define WAL_DEBT          5000u        /* rows and pages written between checkpoints */
 
 /* --- engine.c, cache.c --- */
