@@ -76,7 +76,7 @@ tests_unit_volume_stress_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_trouble_t_SOURCES = tests/unit/volume_trouble.c tests/unit/storetest.h tests/unit/volumemodel.h \
     tests/unit/volumetest.h
 tests_unit_volume_trouble_t_LDADD = $(UNIT_LIBS_STORE)
-tests_unit_volume_walk_t_SOURCES = tests/unit/volume_walk.c tests/unit/snapmodel.h tests/unit/volumemodel.h \
+tests_unit_volume_walk_t_SOURCES = tests/unit/volume_walk.c tests/unit/snapmodel.h tests/unit/treemodel.h tests/unit/volumemodel.h \
     tests/unit/volumetest.h
 tests_unit_volume_walk_t_LDADD = $(UNIT_LIBS_STORE)
 check_PROGRAMS += $(UNIT_TESTS_store)

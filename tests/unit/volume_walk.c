@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The long walk: everything that changes a volume, in random order, against a model in memory: names, bytes,
- * holes, clones, snapshots made, read and destroyed, compaction, restarts. VOLUME_WALK_SECONDS says for how long
+ * holes, clones, renames of everything over everything, snapshots made, read and destroyed, compaction, restarts. VOLUME_WALK_SECONDS says for how long
  * (make walk: 300), VOLUME_WALK_SEED replays one.
  */
 #include <time.h>
 
 #include "common/clock.h"
 #include "tests/unit/snapmodel.h"
+#include "tests/unit/treemodel.h"
 
 #define SNAPS 6
 
@@ -14,6 +15,7 @@ struct walk {
     struct vt t;
     struct model *m, *held[SNAPS];
     char names[SNAPS][24];
+    struct tree tree;
     uint64_t rng; /* of the events: the model's own steps are the same without them */
     unsigned steps, snaps, gcs, restarts, compares, copies;
     uint64_t deduped;
@@ -96,13 +98,14 @@ static void copy(struct walk *w)
 static void compare_all(struct walk *w)
 {
     struct volume_stat st;
-    unsigned files = MODEL_DIRS - 1;
+    unsigned files = MODEL_DIRS - 1 + tree_count(&w->tree);
 
     w->compares++;
     for (int f = 0; f < MODEL_FILES; f++)
         files += w->m->files[f].links != 0;
     assert_int_equal(model_compare(w->m, &w->t), 0);
     compare_holes(w);
+    tree_compare(&w->tree, &w->t);
     for (int i = 0; i < SNAPS; i++)
         if (w->held[i])
             compare_snap(&w->t, w->held[i], w->names[i]);
@@ -127,6 +130,7 @@ static void restart(struct walk *w)
     if (rnd(w, 4) == 0)
         model_check_disk(&w->t);
     vt_open(&w->t);
+    tree_reopened(&w->tree, &w->t);
     w->restarts++;
 }
 
@@ -146,11 +150,17 @@ static void walk(uint64_t seed, unsigned seconds)
     w.m = malloc(sizeof(*w.m));
     model_init(w.m, seed, false);
     model_make_dirs(w.m, &w.t);
+    tree_init(&w.tree, &w.t);
     while (clock_mono_ms() < end) {
         model_step(w.m, &w.t);
         w.steps++;
         if (rnd(&w, 12) == 0)
             copy(&w);
+        if (rnd(&w, 2)) {
+            struct model r = {.rng = w.rng};
+            tree_step(&w.tree, &w.t, &r);
+            w.rng = r.rng;
+        }
         if (rnd(&w, 30) == 0)
             snapshot(&w);
         if (rnd(&w, 60) == 0) {
@@ -172,10 +182,12 @@ static void walk(uint64_t seed, unsigned seconds)
     assert_int_equal(volume_gc(w.t.v), 0);
     restart(&w);
     assert_int_equal(model_compare(w.m, &w.t), 0);
+    tree_compare(&w.tree, &w.t);
     vt_close(&w.t);
     model_check_disk(&w.t);
-    print_message("%u steps, %u snapshots, %u compactions, %u restarts, %u comparisons, %u copies, %llu KiB deduplicated\n",
-                  w.steps, w.snaps, w.gcs, w.restarts, w.compares, w.copies, (unsigned long long)w.deduped >> 10);
+    print_message("%u steps, %u renames (%u replaced something, %u were refused), %u snapshots, %u compactions,"
+                  " %u restarts, %u comparisons, %u copies, %llu KiB deduplicated\n", w.steps, w.tree.renames, w.tree.replaced,
+                  w.tree.refused, w.snaps, w.gcs, w.restarts, w.compares, w.copies, (unsigned long long)w.deduped >> 10);
     model_drop(w.m);
     vt_remove(&w.t);
 }
