@@ -13,7 +13,8 @@
 int fault_armed;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static char armed_name[64]; /* these four: under lock */
+static char armed_name[64]; /* these five: under lock */
+static void (*watcher)(const char *name, int hit);
 static unsigned armed_nth, passed;
 static enum fault_mode armed_mode;
 
@@ -22,11 +23,13 @@ int fault_hit(const char *name)
     int err = 0;
 
     pthread_mutex_lock(&lock);
-    if (fault_armed && (!armed_name[0] || strcmp(armed_name, name) == 0) &&
-        ++passed == armed_nth) {
-        if (armed_mode == FAULT_CRASH)
+    if (fault_armed && (!armed_name[0] || strcmp(armed_name, name) == 0)) {
+        int hit = ++passed == armed_nth;
+        if (watcher)
+            watcher(name, hit);
+        if (hit && armed_mode == FAULT_CRASH)
             _exit(99);
-        err = -EIO;
+        err = hit ? -EIO : 0;
     }
     pthread_mutex_unlock(&lock);
     return err;
@@ -40,6 +43,13 @@ void fault_arm(const char *name, unsigned nth, enum fault_mode mode)
     armed_mode = mode;
     passed = 0;
     __atomic_store_n(&fault_armed, 1, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&lock);
+}
+
+void fault_watch(void (*seen)(const char *name, int hit))
+{
+    pthread_mutex_lock(&lock);
+    watcher = seen;
     pthread_mutex_unlock(&lock);
 }
 

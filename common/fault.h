@@ -22,6 +22,9 @@ int fault_hit(const char *name);
 void fault_arm(const char *name, unsigned nth, enum fault_mode mode);
 /* Disarms; returns how many matching points were passed since fault_arm. */
 unsigned fault_disarm(void);
+/* While armed, seen is told of each passing, and whether it was the one (crash: just before); under a lock, so it must
+ * be short and pass no point itself. NULL: nobody. Before fault_arm. */
+void fault_watch(void (*seen)(const char *name, int hit));
 /* Arms from "NAME:N[:crash]"; -EINVAL when the text is not of that form. */
 int fault_arm_text(const char *text);
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Tests of gc: contents stay, space comes back, whatever fails or dies on the way.
+ * Tests of gc: contents stay, space comes back, whatever fails on the way.
  */
 #include "tests/unit/volumemodel.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/wait.h>
 
 #include "server/store/pack.h"
 #include "tests/unit/storetest.h"
@@ -272,66 +271,6 @@ static void each_step_fails(void **state)
     }
 }
 
-/* The process dies at the nth point that gc passes. */
-static bool dies_at(const char *point, unsigned nth)
-{
-    struct vt t;
-    struct file f;
-    struct volume_stat st;
-    int status;
-    pid_t pid;
-
-    vt_make(&t, NULL);
-    t.pack_size = PACK;
-    f = (struct file){.size = 4u << 20, .data = malloc(4u << 20)};
-    fflush(stdout);
-    pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        vt_open(&t);
-        file_make(&t, &f, "f", 4u << 20, 1);
-        file_hollow(&t, &f, 20);
-        file_hollow(&t, &f, 30);
-        fault_arm(point, nth, FAULT_CRASH);
-        _exit(volume_gc(t.v) ? 1 : 0);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 99 || WEXITSTATUS(status) == 0));
-    st_fill(f.data, f.size, 1);
-    for (unsigned seed = 20; seed <= 30; seed += 10)
-        for (size_t off = 0; off < f.size; off += SLOT_SIZE)
-            if (off / SLOT_SIZE % 4)
-                st_fill(f.data + off, SLOT_SIZE, seed + off);
-    model_check_disk(&t);
-    t.epoch = 1;
-    vt_open(&t);
-    struct vattr a;
-    assert_int_equal(vt_lookup(&t, &t.c, STORE_ROOT_INO, "f", &a), 0);
-    f.ino = a.ino;
-    file_check(&t, &f);
-    assert_int_equal(volume_gc(t.v), 0);
-    volume_stat(t.v, &st);
-    assert_true(packs_on_disk(&t) < st.stored * 3 / 2 + 3 * PACK);
-    file_check(&t, &f);
-    vt_close(&t);
-    model_check_disk(&t);
-    free(f.data);
-    vt_remove(&t);
-    return WEXITSTATUS(status) == 99;
-}
-
-static void dies_at_each_point(void **state)
-{
-    unsigned n = 1;
-
-    assert_true(dies_at("gc.copy", 1) && dies_at("gc.copy", 3));
-    assert_true(dies_at("gc.record", 1));
-    assert_true(dies_at("gc.unlink", 1) && dies_at("gc.unlink", 2));
-    while (dies_at("", n))
-        n += n < 4 ? 1 : n;
-    assert_true(n > 8);
-}
-
 /* Readers and writers go on while packs are copied out and removed below them. */
 struct reader {
     struct vt *t;
@@ -437,7 +376,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packs_are_emptied), cmocka_unit_test(packs_without_a_row),
         cmocka_unit_test(open_pack_is_ended), cmocka_unit_test(damage_is_not_moved), cmocka_unit_test(each_step_fails),
-        cmocka_unit_test(dies_at_each_point), cmocka_unit_test(beside_readers_and_writers),
+        cmocka_unit_test(beside_readers_and_writers),
         cmocka_unit_test(model_stays),
     };
 

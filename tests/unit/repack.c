@@ -3,8 +3,6 @@
  */
 #include "tests/unit/volumemodel.h"
 
-#include <sys/wait.h>
-
 #include "tests/unit/storetest.h"
 
 static uint64_t stored(struct vt *t)
@@ -204,66 +202,12 @@ static void small_files_share(void **state)
     vt_remove(&t);
 }
 
-/* The process dies on the way: before or after, never between. */
-static void dies(void **state)
-{
-    static const char *const points[] = {"repack.append", "repack.record", "apply.begin", "apply.applied", "index.commit"};
-    unsigned char *data = malloc(4 * SLOT_SIZE);
-    unsigned crashes = 0;
-
-    for (unsigned p = 0; p < sizeof(points) / sizeof(*points); p++)
-        for (unsigned nth = 1; nth <= 3; nth += 2) {
-            struct vt t;
-            struct vattr a;
-            int status;
-            pid_t pid;
-
-            vt_make(&t, NULL);
-            st_fill(data, 4 * SLOT_SIZE, p);
-            fflush(stdout);
-            pid = fork();
-            assert_true(pid >= 0);
-            for (unsigned i = 0; i < 40; i++)
-                if (pid)
-                    st_fill(data + i * 12288, 4096, 10 + i);
-            if (pid == 0) {
-                uint64_t ino;
-                vt_open(&t);
-                ino = make_file(&t, "f");
-                put(&t, ino, 0, data, 4 * SLOT_SIZE);
-                settle(&t);
-                for (unsigned i = 0; i < 40; i++) {
-                    st_fill(data + i * 12288, 4096, 10 + i);
-                    put(&t, ino, i * 12288, data, 4096);
-                }
-                settle(&t);
-                fault_arm(points[p], nth, FAULT_CRASH);
-                _exit(volume_gc(t.v) ? 1 : 0);
-            }
-            assert_int_equal(waitpid(pid, &status, 0), pid);
-            assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 99 || WEXITSTATUS(status) == 0));
-            crashes += WEXITSTATUS(status) == 99;
-            t.epoch = 2;
-            vt_open(&t);
-            assert_int_equal(vt_lookup(&t, &t.c, STORE_ROOT_INO, "f", &a), 0);
-            same(&t, a.ino, data, 4 * SLOT_SIZE);
-            assert_int_equal(volume_gc(t.v), 0);
-            same(&t, a.ino, data, 4 * SLOT_SIZE);
-            vt_close(&t);
-            model_check_disk(&t);
-            vt_remove(&t);
-        }
-    assert_true(crashes >= 7);
-    free(data);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_pieces_become_one),
         cmocka_unit_test(unused_parts_go),
         cmocka_unit_test(small_files_share),
-        cmocka_unit_test(dies),
     };
 
     log_set_level(LOG_ERROR);

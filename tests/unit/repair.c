@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Tests of repair: each kind of damage is repaired, files that it did not touch keep their bytes, a second repair finds
- * nothing to do, and a crash leaves the volume as it was or repaired.
+ * nothing to do.
  */
 #include "server/store/repair.h"
 
@@ -431,53 +431,6 @@ static void from_journal(void **state)
     assert_int_equal(count_intact(f), FILES);
 }
 
-/* --- crashes --- */
-
-/* Runs a repair in a process of its own that ends, or fails, at the nth fault point; false: it was not reached. */
-static bool faulty(struct fix *f, struct repair_options opt, unsigned n, enum fault_mode mode)
-{
-    int status;
-    pid_t pid = fork();
-
-    if (pid == 0) {
-        struct repair_report rep;
-        fault_arm("", n, mode);
-        int rc = volume_repair(f->t.dir, &opt, NULL, NULL, &rep);
-        _exit(fault_disarm() < n ? 7 : rc ? 1 : 0);
-    }
-    assert_true(waitpid(pid, &status, 0) == pid);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status) != 7;
-}
-
-static void crashes(void **state)
-{
-    struct fix *f = *state;
-
-    for (int kind = 0; kind < 4; kind++) {
-        struct repair_options opt = {.rebuild = kind & 1};
-        for (unsigned n = 1;; n += n < 5 ? 1 : n / 2) {
-            struct repair_report rep;
-            again(f);
-            if (opt.rebuild)
-                lose_index(f, false);
-            else
-                sql(f, "DELETE FROM dirent WHERE name = CAST('f1' AS BLOB); UPDATE chunk SET refs = 3");
-            bool reached = faulty(f, opt, n, kind & 2 ? FAULT_FAIL : FAULT_CRASH);
-            int rc = repair(f, opt, &rep); /* what was not done then is done now */
-            assert_true(rc == 0 || (opt.rebuild && rc == -EEXIST));
-            if (rc == -EEXIST)
-                assert_int_equal(repair(f, (struct repair_options){0}, &rep), 0);
-            f->all[0] = 0;
-            if (problems(f))
-                fail_msg("kind %d, fault %u: %s", kind, n, f->all);
-            assert_int_equal(count_intact(f), FILES);
-            if (!reached)
-                break;
-        }
-    }
-}
-
 /* --- random damage --- */
 
 static void flips(void **state)
@@ -577,7 +530,7 @@ static void torn_pages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {T(clean),         T(rows),         T(lost_data), T(from_packs),
-                                       T(from_snapshot), T(from_journal), T(crashes),   T(flips),
+                                       T(from_snapshot), T(from_journal), T(flips),
                                        T(torn_pages)};
 
     return cmocka_run_group_tests_name("repair", tests, NULL, NULL);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Tests of snapshots: what they hold, while the volume changes, through failures and crashes.
+ * Tests of snapshots: what they hold, while the volume changes, and after failures.
  */
 #include <dirent.h>
 #include <pthread.h>
-#include <sys/wait.h>
 
 #include "common/clock.h"
 #include "server/store/diff.h"
@@ -264,26 +263,6 @@ static void steps(struct model *m, struct vt *t, int n)
     }
 }
 
-static void find_inodes(struct model *m, struct vt *t)
-{
-    struct vattr a;
-
-    for (int d = 0; d < MODEL_DIRS; d++) {
-        char name[16];
-        snprintf(name, sizeof(name), "d%d", d);
-        if (d)
-            assert_int_equal(vt_lookup(t, &t->c, ROOT, name, &a), 0);
-        m->dirs[d] = d ? a.ino : ROOT;
-        for (int n = 0; n < MODEL_NAMES; n++) {
-            if (m->names[d][n] < 0)
-                continue;
-            snprintf(name, sizeof(name), "f%d", n);
-            assert_int_equal(vt_lookup(t, &t->c, m->dirs[d], name, &a), 0);
-            m->files[m->names[d][n]].ino = a.ino;
-        }
-    }
-}
-
 static void clone_apart(void **state)
 {
     struct model *m = malloc(sizeof(*m)), *c;
@@ -414,47 +393,6 @@ static void roll_back(void **state)
     model_drop(b);
 }
 
-/* A failure or a crash in a rollback: all of it or nothing. */
-static void roll_back_may_fail(void **state)
-{
-    static const char *const points[] = {"rollback.begin", "rollback.tree", "rollback.done"};
-    struct model *m = malloc(sizeof(*m)), *a;
-
-    model_init(m, 8, false);
-    model_make_dirs(m, &T);
-    steps(m, &T, 100);
-    assert_int_equal(snap_create(T.v, "a", NULL), 0);
-    a = model_copy(m);
-    steps(m, &T, 100);
-    vt_close(&T);
-    for (size_t i = 0; i < sizeof(points) / sizeof(*points); i++) {
-        bool last = i == sizeof(points) / sizeof(*points) - 1;
-        int status;
-        pid_t pid;
-        if (!last) {
-            fault_arm(points[i], 1, FAULT_FAIL);
-            assert_int_equal(snap_rollback(T.dir, "test/vol", "a", T.epoch), -EIO);
-            fault_disarm();
-            model_check_disk(&T);
-        }
-        pid = fork();
-        if (pid == 0) {
-            fault_arm(points[i], 1, FAULT_CRASH);
-            (void)snap_rollback(T.dir, "test/vol", "a", T.epoch);
-            _exit(0);
-        }
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 99);
-        model_check_disk(&T);
-        vt_open(&T);
-        assert_int_equal(model_compare(last ? a : m, &T), 0);
-        vt_close(&T);
-    }
-    vt_open(&T);
-    model_drop(m);
-    model_drop(a);
-}
-
 /* --- differences --- */
 
 struct told {
@@ -517,185 +455,6 @@ static void differences(void **state)
     assert_int_equal(volume_diff(T.dir, "a", "none", tell, &t, &missing), -ENOENT);
     assert_int_equal(volume_diff(T.dir, "a", NULL, tell, &t, &missing), 0);
     assert_int_equal(t.n, 1); /* it stops when told to */
-}
-
-/* --- crashes --- */
-
-#define STEPS 60
-
-/* Step i of the story: 1 when it made snapshot "s<i>", 2 when it destroyed "s<i - 4>". */
-static int story(struct model *m, struct vt *t, int i)
-{
-    char name[16];
-
-    if (i % 8 == 3) {
-        snprintf(name, sizeof(name), "s%d", i);
-        if (t && snap_create(t->v, name, NULL))
-            _exit(3);
-        return 1;
-    }
-    if (i % 16 == 7) {
-        snprintf(name, sizeof(name), "s%d", i - 4);
-        if (t && snap_destroy(t->v, name))
-            _exit(3);
-        return 2;
-    }
-    model_step(m, t);
-    if (t && volume_call_wait(&t->c))
-        _exit(2);
-    if (t)
-        store_call_release(&t->c);
-    return 0;
-}
-
-static void child(struct vt *t, uint64_t seed, unsigned nth, int fd)
-{
-    struct model *m = malloc(sizeof(*m));
-    char c = 'x';
-
-    vt_open(t);
-    model_init(m, seed, true);
-    model_make_dirs(m, t);
-    vt_sync(t);
-    fault_arm("", nth, FAULT_CRASH);
-    for (int i = 0; i < STEPS; i++) {
-        story(m, t, i);
-        if (write(fd, &c, 1) != 1)
-            _exit(1);
-    }
-    _exit(0);
-}
-
-/* Plays the story up to step n and compares; the step under way may have happened or not. */
-static void compare_story(struct vt *t, uint64_t seed, int n, bool crashed)
-{
-    struct model *m = malloc(sizeof(*m)), *old[STEPS] = {0};
-    int next;
-    bool same;
-
-    model_init(m, seed, true);
-    for (int i = 0; i < n; i++) {
-        int r = story(m, NULL, i);
-        if (r == 1)
-            old[i] = model_copy(m);
-        if (r == 2) {
-            model_drop(old[i - 4]);
-            old[i - 4] = NULL;
-        }
-    }
-    next = n < STEPS && crashed ? (n % 8 == 3 ? 1 : n % 16 == 7 ? 2 : 0) : -1;
-    for (int i = 0; i < n; i++) {
-        char name[16];
-        struct snap_info s;
-        snprintf(name, sizeof(name), "s%d", i);
-        if (!old[i]) {
-            if (i % 8 == 3)
-                assert_int_equal(snap_find(t->v, name, strlen(name), &s), -ENOENT);
-            continue;
-        }
-        if (next != 2 || i != n - 4 || snap_find(t->v, name, strlen(name), &s) == 0)
-            compare_snap(t, old[i], name);
-    }
-    same = model_compare(m, t) == 0;
-    if (!same && next == 0) {
-        story(m, NULL, n);
-        same = model_compare(m, t) == 0;
-    }
-    assert_true(same);
-    for (int i = 0; i < STEPS; i++)
-        if (old[i])
-            model_drop(old[i]);
-    model_drop(m);
-}
-
-static bool crash_once(uint64_t seed, unsigned nth)
-{
-    struct vt t;
-    int fds[2], status, acked = 0;
-    bool crashed;
-    char c;
-    pid_t pid;
-
-    vt_make(&t, NULL);
-    assert_int_equal(pipe(fds), 0);
-    pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        close(fds[0]);
-        child(&t, seed, nth, fds[1]);
-    }
-    close(fds[1]);
-    while (read(fds[0], &c, 1) == 1)
-        acked++;
-    close(fds[0]);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 99 || WEXITSTATUS(status) == 0));
-    crashed = WEXITSTATUS(status) == 99;
-    if (getenv("VERBOSE"))
-        print_message("point %u: %d steps\n", nth, acked);
-    model_check_disk(&t);
-    t.epoch = 1;
-    vt_open(&t);
-    compare_story(&t, seed, acked, crashed);
-    vt_close(&t);
-    model_check_disk(&t);
-    vt_remove(&t);
-    return crashed;
-}
-
-static void die_at_each_point(void **state)
-{
-    unsigned n = 1;
-
-    while (crash_once(11, n))
-        n += n < 16 ? 1 : n / 8;
-    assert_true(n > 16);
-}
-
-/* At the points of snapshots themselves. */
-static void die_in_snapshots(void **state)
-{
-    static const char *const points[] = {"snap.flush", "snap.pin",  "snap.copy", "snap.sync", "snap.rename",
-                                         "snap.ready", "snap.free", "snap.unlink"};
-
-    for (size_t i = 0; i < sizeof(points) / sizeof(*points); i++) {
-        struct vt t;
-        int status;
-        pid_t pid;
-        vt_make(&t, NULL);
-        pid = fork();
-        if (pid == 0) {
-            struct model *m = malloc(sizeof(*m));
-            vt_open(&t);
-            model_init(m, 3, true);
-            model_make_dirs(m, &t);
-            for (int k = 0; k < 4; k++)
-                story(m, &t, k); /* makes s3 */
-            for (int k = 0; k < 20; k++)
-                model_step(m, &t);
-            fault_arm(points[i], 1, FAULT_CRASH);
-            (void)snap_create(t.v, "second", NULL);
-            (void)snap_destroy(t.v, "s3");
-            sleep(60); /* freeing goes on in the background, and ends the process */
-            _exit(0);
-        }
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 99);
-        model_check_disk(&t);
-        t.epoch = 1;
-        vt_open(&t);
-        for (int k = 0; k < 2; k++) {
-            struct snap_info s[4];
-            int n = snap_list(t.v, 0, s, 4);
-            for (int j = 0; j < n; j++)
-                assert_int_equal(snap_destroy(t.v, s[j].name), 0);
-        }
-        settle_held(&t, 0);
-        assert_int_equal(files_in(&t, "snapshots"), 0);
-        vt_close(&t);
-        model_check_disk(&t);
-        vt_remove(&t);
-    }
 }
 
 /* --- beside writers --- */
@@ -805,9 +564,6 @@ int main(void)
         TF(clone_apart),
         TF(clone_may_fail),
         TF(roll_back),
-        TF(roll_back_may_fail),
-        cmocka_unit_test(die_in_snapshots),
-        cmocka_unit_test(die_at_each_point),
     };
     const struct CMUnitTest benches[] = {TF(bench)};
 

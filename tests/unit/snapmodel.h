@@ -25,8 +25,8 @@ static inline struct model *model_copy(const struct model *m)
     *c = *m;
     for (int i = 0; i < MODEL_FILES; i++)
         if (c->files[i].links) {
-            c->files[i].data = malloc(MODEL_MAX + 1);
-            memcpy(c->files[i].data, m->files[i].data, MODEL_MAX + 1);
+            c->files[i].data = calloc(1, MODEL_MAX + 1); /* zeros behind the end */
+            memcpy(c->files[i].data, m->files[i].data, m->files[i].size);
         }
     return c;
 }
@@ -46,6 +46,27 @@ static inline void compare_snap(struct vt *t, struct model *m, const char *name)
     assert_int_equal(model_compare(m, &s), 0);
     store_call_release(&s.c);
     volume_unref(s.v);
+}
+
+/* A model that was copied, or played without a volume, learns the inode numbers. */
+static inline void find_inodes(struct model *m, struct vt *t)
+{
+    struct vattr a;
+
+    for (int d = 0; d < MODEL_DIRS; d++) {
+        char name[16];
+        snprintf(name, sizeof(name), "d%d", d);
+        if (d)
+            assert_int_equal(vt_lookup(t, &t->c, STORE_ROOT_INO, name, &a), 0);
+        m->dirs[d] = d ? a.ino : STORE_ROOT_INO;
+        for (int n = 0; n < MODEL_NAMES; n++) {
+            if (m->names[d][n] < 0)
+                continue;
+            snprintf(name, sizeof(name), "f%d", n);
+            assert_int_equal(vt_lookup(t, &t->c, m->dirs[d], name, &a), 0);
+            m->files[m->names[d][n]].ino = a.ino;
+        }
+    }
 }
 
 #endif

@@ -15,7 +15,6 @@ UNIT_TESTS_store = \
     tests/unit/statedb.t \
     tests/unit/volume_basic.t \
     tests/unit/volume_clone.t \
-    tests/unit/volume_crash.t \
     tests/unit/volume_hostile.t \
     tests/unit/volume_journal.t \
     tests/unit/volume_model.t \
@@ -62,8 +61,6 @@ tests_unit_volume_basic_t_SOURCES = tests/unit/volume_basic.c tests/unit/volumet
 tests_unit_volume_basic_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_clone_t_SOURCES = tests/unit/volume_clone.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_volume_clone_t_LDADD = $(UNIT_LIBS_STORE)
-tests_unit_volume_crash_t_SOURCES = tests/unit/volume_crash.c tests/unit/volumemodel.h tests/unit/volumetest.h
-tests_unit_volume_crash_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_hostile_t_SOURCES = tests/unit/volume_hostile.c tests/unit/volumetest.h
 tests_unit_volume_hostile_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_journal_t_SOURCES = tests/unit/volume_journal.c tests/unit/storetest.h tests/unit/volumemodel.h \

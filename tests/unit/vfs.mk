@@ -1,4 +1,10 @@
-UNIT_TESTS_vfs = tests/unit/perm.t tests/unit/props.t tests/unit/vfs.t tests/unit/vfs_snap.t
+UNIT_TESTS_vfs = tests/unit/fault_walk.t tests/unit/perm.t tests/unit/props.t tests/unit/vfs.t tests/unit/vfs_snap.t
+tests_unit_fault_walk_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(XXHASH_CFLAGS)
+tests_unit_fault_walk_t_SOURCES = tests/unit/fault_walk.c tests/unit/faultwalk.c tests/unit/faultwalk.h \
+    tests/unit/snapmodel.h tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h \
+    tests/unit/walk_tree.c tests/unit/walk_volume.c tests/unit/walk_volume.h \
+    tests/unit/walk_world.c tests/unit/walk_world.h
+tests_unit_fault_walk_t_LDADD = $(UNIT_LIBS_VFS)
 tests_unit_perm_t_SOURCES = tests/unit/perm.c
 tests_unit_perm_t_LDADD = $(UNIT_LIBS_VFS)
 tests_unit_props_t_SOURCES = tests/unit/props.c
@@ -9,3 +15,8 @@ tests_unit_vfs_snap_t_SOURCES = tests/unit/vfs_snap.c tests/unit/storetest.h tes
 tests_unit_vfs_snap_t_LDADD = $(UNIT_LIBS_VFS)
 check_PROGRAMS += $(UNIT_TESTS_vfs)
 TESTS += $(UNIT_TESTS_vfs)
+
+# faultwalk: the walk over all fault points without leaving out any; some minutes.
+faultwalk: tests/unit/fault_walk.t
+	VOLNFS_SRC='$(abs_top_srcdir)' FAULTWALK=all ./tests/unit/fault_walk.t
+.PHONY: faultwalk

@@ -27,14 +27,15 @@ struct model {
     int names[MODEL_DIRS][MODEL_NAMES]; /* -1: none */
     bool stable; /* every step durable and atomic */
     bool dirsmade;
-    bool may_fail, failed; /* -EIO and -EROFS end a step and are noted */
+    bool may_fail, failed; /* -EIO, -EUCLEAN and -EROFS end a step and are noted */
+    bool quiet;            /* model_compare prints nothing */
 };
 
 /* An operation of a step: what it returns must be `want`, or a failure that the test asked for. */
 #define MODEL_DO(m, expr, want)                                                                    \
     do {                                                                                           \
         long got_ = (expr);                                                                        \
-        if ((m)->may_fail && (got_ == -EIO || got_ == -EROFS)) {                                   \
+        if ((m)->may_fail && (got_ == -EIO || got_ == -EUCLEAN || got_ == -EROFS)) {                                   \
             (m)->failed = true;                                                                    \
             return;                                                                                \
         }                                                                                          \
@@ -239,9 +240,10 @@ static inline unsigned model_compare(struct model *m, struct vt *t)
                 continue;
             }
             if (r != 0 || a.size != m->files[f].size || a.nlink != m->files[f].links) {
-                print_message("file %d, inode %llu: %d, size %llu for %zu, %u links for %u\n", f,
+                if (!m->quiet)
+                    print_message("file %d, inode %llu: %d, size %llu for %zu, %u links for %u\n", f,
                               (unsigned long long)a.ino, r, (unsigned long long)a.size, m->files[f].size,
-                              a.nlink, m->files[f].links);
+                                  a.nlink, m->files[f].links);
                 bad++;
                 continue;
             }
@@ -250,8 +252,9 @@ static inline unsigned model_compare(struct model *m, struct vt *t)
                 size_t at = 0;
                 while (at < a.size && buf[at] == m->files[f].data[at])
                     at++;
-                print_message("file %d, inode %llu, size %llu: differs at %zu\n", f,
-                              (unsigned long long)a.ino, (unsigned long long)a.size, at);
+                if (!m->quiet)
+                    print_message("file %d, inode %llu, size %llu: differs at %zu\n", f,
+                                  (unsigned long long)a.ino, (unsigned long long)a.size, at);
                 bad++;
             }
         }
