@@ -128,6 +128,12 @@ int index_del_pack(struct index *ix, uint32_t pack);
 int index_walk_blobs(struct index *ix, unsigned max,
                      int (*fn)(void *arg, const struct chunk *c, const void *blob), void *arg);
 int64_t index_blob_bytes(struct index *ix);
+/* Where an extent has the bytes of a blob, from their first one on; of up to max of them, lowest chunk id first, committed state.
+ * Those that only snapshots have are left out. The count. Reads all extents. */
+struct index_blob_place {
+    uint64_t chunk, ino, off;
+};
+int index_blob_places(struct index *ix, struct index_blob_place *out, unsigned max);
 
 /* --- snapshots --- */
 

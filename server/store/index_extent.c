@@ -66,6 +66,7 @@ int index_get_chunk(struct index *ix, uint64_t id, struct chunk *c, uint64_t *re
         *birth = index_column(st, 8, INT64_MAX, &bad);
         if (!index_row_chunk(st, 0, c) || bad)
             rc = index_bad_row(ix, "chunk", id);
+        c->later = sqlite3_column_int64(st, 9) & CHUNK_LATER;
     } else {
         rc = code == SQLITE_DONE ? -ENOENT : index_error(ix, ix->writer.db, code, "chunk");
     }
@@ -317,6 +318,7 @@ int index_put_chunk(struct index *ix, const struct chunk *c, uint64_t refs, stru
     bind_u64(st, 7, c->checksum);
     bind_u64(st, 8, ix->snap_seq + 1);
     bind_u64(st, 9, refs);
+    bind_u64(st, 10, c->later ? CHUNK_LATER : 0);
     rc = writer_run(ix, st, "put chunk");
     if (!rc)
         rc = index_add_live(ix, c->pack, c->stored_len);
@@ -395,4 +397,29 @@ int index_walk_blobs(struct index *ix, unsigned max,
     index_reader_put(ix, conn);
     free(copy);
     return rc;
+}
+
+int index_blob_places(struct index *ix, struct index_blob_place *out, unsigned max)
+{
+    struct index_conn *conn;
+    int rc = index_reader_get(ix, &conn), code = SQLITE_DONE, n = 0;
+
+    if (rc)
+        return rc;
+    sqlite3_stmt *st = index_stmt(ix, conn, SQL_BLOB_PLACES, &rc);
+    if (st)
+        bind_u64(st, 1, max);
+    while (st && !rc && (code = sqlite3_step(st)) == SQLITE_ROW) {
+        bool bad = false;
+        out[n] = (struct index_blob_place){.chunk = index_column(st, 0, INT64_MAX, &bad),
+                                           .ino = index_column(st, 1, INT64_MAX, &bad),
+                                           .off = index_column(st, 2, STORE_FILE_MAX, &bad)};
+        n += !bad; /* the record does without, then */
+    }
+    if (!rc && code != SQLITE_DONE)
+        rc = index_error(ix, conn->db, code, "blobs' places");
+    if (st)
+        sqlite3_reset(st);
+    index_reader_put(ix, conn);
+    return rc ? rc : n;
 }

@@ -54,6 +54,7 @@ enum index_sql {
     SQL_REPLACE_PAYLOAD,
     SQL_DEL_PACK,
     SQL_WALK_BLOBS,
+    SQL_BLOB_PLACES,
     SQL_GET_META,
     SQL_GET_INODE,
     SQL_GET_DIRENT,

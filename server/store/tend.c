@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * tend: what the apply thread does when nothing is to apply: small data moves from the index to packs.
+ *
+ * Records say which file their bytes belong to, so that an index can be made of packs alone: the extents tell, which
+ * have to be read for it. So much moves at once.
  */
 #include "server/store/volume_int.h"
 
@@ -9,12 +12,14 @@
 #include "common/fault.h"
 #include "common/log.h"
 
-#define MOVE_CHUNKS 512u
-#define MOVE_BYTES  (2u << 20)
+#define MOVE_CHUNKS 2048u
+#define MOVE_BYTES  (8u << 20)
 
 struct mover {
     struct volume *vol;
     struct chunk moved[MOVE_CHUNKS];
+    struct index_blob_place place[MOVE_CHUNKS];
+    int nplaces, next; /* both ascend */
     unsigned n;
     uint64_t bytes;
     int err;
@@ -24,8 +29,13 @@ static int move_one(void *arg, const struct chunk *c, const void *blob)
 {
     struct mover *m = arg;
     struct chunk to = *c;
+    const struct index_blob_place *p = NULL;
 
-    m->err = packset_append(m->vol->ps, &to, 0, 0, blob);
+    while (m->next < m->nplaces && m->place[m->next].chunk < c->id)
+        m->next++;
+    if (m->next < m->nplaces && m->place[m->next].chunk == c->id)
+        p = &m->place[m->next];
+    m->err = packset_append(m->vol->ps, &to, p ? p->ino : 0, p ? p->off : 0, blob);
     if (m->err < 0)
         return 1;
     m->moved[m->n++] = to;
@@ -47,6 +57,7 @@ void tend_move_blobs(struct volume *v)
     low = low ? low : packset_next(v->ps);
     packref_get(v, low); /* packs from here on stay until the chunks in them are committed */
     pthread_mutex_unlock(&v->lock);
+    m->nplaces = index_blob_places(v->ix, m->place, MOVE_CHUNKS);
     (void)index_walk_blobs(v->ix, MOVE_CHUNKS, move_one, m);
     r = m->err;
     if (r >= 0 && m->n)

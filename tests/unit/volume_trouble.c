@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "common/clock.h"
+#include "server/store/repair.h"
 #include "tests/unit/storetest.h"
 
 #define ROOT STORE_ROOT_INO
@@ -325,6 +326,55 @@ static void small_data_moves_to_packs(void **state)
     free(r);
 }
 
+/* Without a journal, small data goes into the index first. When it moves to packs its records say whose it is: that is all that is
+ * left when the index is lost. */
+static void moved_data_knows_its_file(void **state)
+{
+    enum { N = 24, LEN = 60000 };
+    struct volume_stat st = {0};
+    struct repair_report rep;
+    struct vattr a, found;
+    unsigned char *w = malloc(LEN), *r = malloc(LEN);
+    uint64_t ino[N];
+    char name[32], path[128];
+
+    fault_arm("journal.fill", 1, FAULT_FAIL);
+    for (unsigned i = 0; i < N; i++) {
+        snprintf(name, sizeof(name), "f%u", i);
+        st_fill(w, LEN, i);
+        assert_int_equal(vt_create(&T, &T.c, ROOT, name, IT_REG, &a), 0);
+        ino[i] = a.ino;
+        assert_int_equal(volume_write(T.v, &T.c, a.ino, i << 17, w, LEN, true, NULL, NULL), 0);
+    }
+    vt_sync(&T);
+    assert_true(fault_disarm() >= 1);
+    for (int i = 0; i < 3000 && st.pack_bytes < N * LEN; i++) {
+        clock_test_advance(5000);
+        assert_int_equal(volume_setattr(T.v, &T.c, ROOT, &(struct vset){.mask = VSET_MODE, .mode = 0755}, NULL), 0);
+        vt_sync(&T);
+        clock_test_advance(5000);
+        usleep(20000);
+        volume_stat(T.v, &st);
+    }
+    vt_close(&T);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof(path), "%s/%s", T.dir, i ? "index.db-wal" : "index.db");
+        assert_true(unlink(path) == 0 || i);
+    }
+    assert_int_equal(volume_repair(T.dir, &(struct repair_options){.rebuild = true}, NULL, NULL, &rep), 0);
+    vt_open(&T);
+    assert_int_equal(vt_lookup(&T, &T.c, ROOT, "lost+found", &a), 0);
+    for (unsigned i = 0; i < N; i++) {
+        snprintf(name, sizeof(name), "inode-%llu", (unsigned long long)ino[i]);
+        assert_int_equal(vt_lookup(&T, &T.c, a.ino, name, &found), 0);
+        st_fill(w, LEN, i);
+        assert_int_equal(vt_read(&T, &T.c, found.ino, i << 17, r, LEN), LEN);
+        assert_memory_equal(r, w, LEN);
+    }
+    free(w);
+    free(r);
+}
+
 static bool put_file(const char *path, const char *text)
 {
     int fd = open(path, O_WRONLY);
@@ -423,6 +473,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(large_directory, setup, teardown),
         cmocka_unit_test_setup_teardown(held_directory, setup, teardown),
         cmocka_unit_test_setup_teardown(small_data_moves_to_packs, setup, teardown),
+        cmocka_unit_test_setup_teardown(moved_data_knows_its_file, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
