@@ -96,6 +96,8 @@ void statusview_head(FILE *to, const control_status *s)
     fputc('\n', to);
     if (st->deduped)
         fprintf(to, "dedup   %s not stored again\n", size_text((double)st->deduped, a));
+    if (st->hurried)
+        fprintf(to, "hurry   %s stored raw for lack of time, to be compressed later\n", size_text((double)st->hurried, a));
     fprintf(to, "journal %s of %s used, ", size_text((double)st->journal_used, a),
             size_text((double)st->journal_size, b));
     if (st->journal_ms)
@@ -319,14 +321,14 @@ json_t *statusview_json(const control_status *s)
 {
     const control_store *st = &s->store;
     json_t *errors = json_object();
-    json_t *store = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "cache_size", INT(st->cache_size), "cache_used",
+    json_t *store = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "cache_size", INT(st->cache_size), "cache_used",
                               INT(st->cache_used), "cache_pinned", INT(st->cache_pinned), "cache_reads",
                               INT(st->cache_reads), "cache_loads", INT(st->cache_loads), "commits",
                               INT(st->commits), "commit_us", INT(st->commit_us), "gc_copied", INT(st->gc_copied), "gc_freed",
                               INT(st->gc_freed), "gc_packs", INT(st->gc_packs), "pack_bytes", INT(st->pack_bytes),
                               "live_bytes", INT(st->live_bytes), "deduped", INT(st->deduped), "gc_volumes", INT(st->gc_volumes), "journal_used",
                               INT(st->journal_used), "journal_size", INT(st->journal_size), "journal_ms",
-                              INT(st->journal_ms));
+                              INT(st->journal_ms), "hurried", INT(st->hurried));
     for (u_int i = 0; errors && i < s->statuses.statuses_len; i++)
         json_object_set_new(errors, s->statuses.statuses_val[i].name, json_integer(INT(s->statuses.statuses_val[i].count)));
     return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"

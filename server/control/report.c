@@ -471,6 +471,7 @@ static void fill_store(struct control *c, control_store *out)
     out->commits = st.commits;
     out->commit_us = st.commit_us;
     out->deduped = st.deduped;
+    out->hurried = st.hurried;
 }
 
 int report_collect(struct control *c, unsigned with, control_status *out)

@@ -18,6 +18,7 @@ struct chunk {
     uint32_t stored_len; /* bytes of payload */
     uint32_t len;        /* bytes decoded, 1..SLOT_SIZE */
     enum chunk_codec codec;
+    bool later; /* raw for lack of time: to be compressed when there is some. Not chunk.c's business */
     uint64_t checksum; /* XXH3-64 of the stored payload */
 };
 

@@ -34,6 +34,8 @@ static void *worker_main(void *arg)
         }
         list_del(&w->link);
         e->nqueued--;
+        if (w->kind != WORK_LOAD)
+            atomic_fetch_sub(&e->nflush, 1);
         pthread_mutex_unlock(&e->qlock);
         slot_work(w->vol, w->ino, w->idx, w->kind);
         free(w);
@@ -61,6 +63,8 @@ void engine_queue(struct engine *e, struct volume *v, uint64_t ino, uint64_t idx
     v->work++;
     list_add_tail(&e->queue[kind == WORK_LOAD], &w->link);
     e->nqueued++;
+    if (kind != WORK_LOAD)
+        atomic_fetch_add(&e->nflush, 1);
     pthread_cond_signal(&e->qcond);
     pthread_mutex_unlock(&e->qlock);
 }
@@ -171,6 +175,7 @@ void engine_get_stat(struct engine *e, struct engine_stat *out)
         .commits = atomic_load(&e->commits),
         .commit_us = atomic_load(&e->commit_us),
         .deduped = atomic_load(&e->deduped),
+        .hurried = atomic_load(&e->hurried),
     };
 }
 

@@ -9,11 +9,15 @@
  * A slot written in full is encoded by a worker at once (prep); the map enters the txg at the file's
  * commit, after PREP_AGE_MS, or when PREP_MAX bytes wait. So a commit of streamed data has only the tail
  * to encode.
+ *
+ * When compression cannot keep up (hurried), chunks go to the pack raw, marked to be compressed later (later.c): what waits
+ * in memory is bounded, and so would be the rate of writers else, by the processor.
  */
 #include "server/store/volume_int.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/fault.h"
@@ -22,6 +26,28 @@
 
 #define MANY_FRAGMENTS 8
 #define MANY_BLOBS     SLOT_PAGES /* somebody waits for these, and all of the slot would go through the index */
+
+#define HURRY_MS       2000u
+
+unsigned flush_hurry_ms = HURRY_MS, flush_slow_us;
+
+/* Keeps an average of what something takes, of the last 16 or so. */
+static void average(atomic_uint_fast64_t *avg, uint64_t t0)
+{
+    uint64_t old = atomic_load_explicit(avg, memory_order_relaxed), ns = clock_mono_ns() - t0;
+
+    atomic_store_explicit(avg, old ? old - old / 16 + ns / 16 : ns, memory_order_relaxed);
+}
+
+/* Would the slots that wait for a worker take longer than HURRY_MS, if they take what the last ones did, and is it
+ * compressing that takes the time, not writing? */
+static bool hurried(struct engine *e)
+{
+    uint64_t each = atomic_load_explicit(&e->encode_ns, memory_order_relaxed);
+
+    return each > atomic_load_explicit(&e->append_ns, memory_order_relaxed) &&
+           atomic_load_explicit(&e->nflush, memory_order_relaxed) * each / e->nworkers > flush_hurry_ms * 1000000ull;
+}
 
 /* What slot_encode works on; read under the lock once. */
 struct job {
@@ -71,8 +97,8 @@ static int job_run(struct job *j, const unsigned char *data, uint32_t off, uint3
     struct chunk c = {0};
     const void *payload;
     struct rowop *op;
-    uint64_t hash = 0;
-    int r;
+    uint64_t hash = 0, t0;
+    int level = j->blob ? 0 : j->level, r;
 
     while (len > 0 && chunk_is_zero(data, len < STORE_PAGE ? len : STORE_PAGE)) {
         uint32_t n = len < STORE_PAGE ? len : STORE_PAGE;
@@ -103,16 +129,28 @@ static int job_run(struct job *j, const unsigned char *data, uint32_t off, uint3
             return 0;
         }
     }
+    if (level && hurried(v->e)) {
+        level = 0;
+        c.later = true;
+    }
     r = fault_point("slot.encode");
+    t0 = clock_mono_ns();
     if (r == 0)
-        r = chunk_encode(data, len, j->blob ? 0 : j->level, scratch_get(), &c, &payload);
+        r = chunk_encode(data, len, level, scratch_get(), &c, &payload);
     if (r < 0)
         return r;
+    if (flush_slow_us && level)
+        usleep(flush_slow_us);
+    if (level && len >= DEDUP_MIN)
+        average(&v->e->encode_ns, t0);
     c.id = atomic_fetch_add(&v->next_chunk, 1);
     if (!j->blob) {
+        t0 = clock_mono_ns();
         r = packset_append(v->ps, &c, j->ino, j->start + off, payload);
         if (r < 0)
             return r;
+        if (len >= DEDUP_MIN)
+            average(&v->e->append_ns, t0);
     }
     op = rowop_new(OP_MAP, j->ino, NULL, 0, j->blob ? payload : NULL, j->blob ? c.stored_len : 0);
     op->off = j->start + off;
@@ -209,6 +247,10 @@ void slot_publish(struct slot *s)
             in->data_end = op_end;
         if (op->hash)
             dedup_note(v, op->hash, op->ino, op->off);
+        if (op->chunk.later) {
+            v->hurried += op->len;
+            atomic_fetch_add_explicit(&v->e->hurried, op->len, memory_order_relaxed);
+        }
         if (op->type == OP_CLONE) {
             v->deduped += op->len;
             atomic_fetch_add_explicit(&v->e->deduped, op->len, memory_order_relaxed);

@@ -31,6 +31,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "server/store/later.h"
 #include "server/store/repack.h"
 #include "server/store/scrub.h"
 
@@ -76,6 +77,7 @@ struct gc {
     size_t count, pos;
     uint64_t wait;        /* txg with the last of the victim's moves */
     struct repack *repack;
+    struct later *later;
     struct scrub *scrub;
     unsigned turn;        /* whose the last step was */
     uint32_t *skip;       /* victims that could not be emptied */
@@ -343,8 +345,8 @@ struct batch {
     unsigned char *out; /* CHUNK_BOUND bytes */
 };
 
-/* Compresses a payload harder, if the volume wants that and 1/16 is saved: then c and *payload (into out) are the new
- * form. What cannot be decoded stays as it is. */
+/* Compresses a payload harder, or at all if there was no time for it, if the volume wants that and 1/16 is saved: then c
+ * and *payload (into out) are the new form. What cannot be decoded stays as it is. */
 void gc_recode(struct volume *v, struct chunk *c, unsigned char *buf, unsigned char *out, const void **payload)
 {
     struct chunk n = {.id = c->id};
@@ -353,9 +355,11 @@ void gc_recode(struct volume *v, struct chunk *c, unsigned char *buf, unsigned c
 
     *payload = buf;
     pthread_mutex_lock(&v->lock);
-    level = v->props.codec == VOLUME_RAW ? 0 : v->props.recompress;
+    level = v->props.recompress > v->props.level ? v->props.recompress : c->later ? v->props.level : 0;
+    if (v->props.codec == VOLUME_RAW)
+        level = 0;
     pthread_mutex_unlock(&v->lock);
-    if (level <= v->props.level || chunk_decode(c, buf, SCRATCH_DECODED(buf)) < 0 ||
+    if (level == 0 || chunk_decode(c, buf, SCRATCH_DECODED(buf)) < 0 ||
         chunk_encode(SCRATCH_DECODED(buf), c->len, level, out, &n, &p) < 0 ||
         n.stored_len > c->stored_len - c->stored_len / 16)
         return;
@@ -495,6 +499,12 @@ static bool is_quiet(struct gc *g, uint64_t committed)
     return now >= g->changed_ms + QUIET_MS;
 }
 
+/* Is there anything of what is done between looks at packs? */
+static bool more_due(struct gc *g, bool quiet, bool all)
+{
+    return repack_due(g->repack, quiet, all) || (quiet && later_due(g->later));
+}
+
 /* One step: milliseconds until the next, or -errno. *idle: there is nothing to do. hard: as if the volume were quiet.
  * all: repack what is not cold, too. g->lock is held. */
 static int step(struct gc *g, bool hard, bool all, bool *idle)
@@ -521,6 +531,12 @@ static int step(struct gc *g, bool hard, bool all, bool *idle)
         g->own += repack_txg(g->repack) != before;
         return r < 0 ? r : (int)pace(g, quiet, (uint64_t)r, t0) + 1;
     }
+    if (g->turn == 0 && quiet && later_due(g->later)) {
+        before = later_txg(g->later);
+        r = later_step(g->later);
+        g->own += later_txg(g->later) != before;
+        return r < 0 ? r : (int)pace(g, quiet, (uint64_t)r, t0) + 1;
+    }
     if (g->turn == 2 && !hard && scrub_running(g->scrub)) {
         r = scrub_step(g->scrub);
         return r < 0 ? r : (int)((uint64_t)r * 1000 / (quiet ? QUIET_RATE : BUSY_RATE));
@@ -529,16 +545,16 @@ static int step(struct gc *g, bool hard, bool all, bool *idle)
         r = g->shrunk == g->done ? 0 : index_shrink(v->ix, SHRINK_PAGES);
         if (r == 0)
             g->shrunk = g->done;
-        *idle = r == 0 && !repack_due(g->repack, quiet, all);
+        *idle = r == 0 && !more_due(g, quiet, all);
         return r < 0 ? r : *idle ? (int)IDLE_MS : 1;
     }
     if (!g->victim && !hard && clock_mono_ms() < g->look_ms) {
         *idle = true;
-        return repack_due(g->repack, quiet, all) ? 1 : (int)WAIT_MS;
+        return more_due(g, quiet, all) ? 1 : (int)WAIT_MS;
     }
     if (!g->victim) {
         r = look_at_packs(g, quiet, idle);
-        if (r > 0 && repack_due(g->repack, quiet, all)) {
+        if (r > 0 && more_due(g, quiet, all)) {
             *idle = false;
             r = 1;
         }
@@ -618,6 +634,13 @@ static unsigned step_paced(struct volume *v)
     return r < 0 ? TROUBLE_MS : (unsigned)r;
 }
 
+static uint64_t last_txg(const struct gc *g)
+{
+    uint64_t a = repack_txg(g->repack), b = later_txg(g->later);
+
+    return a > b ? a : b;
+}
+
 int volume_gc(struct volume *v)
 {
     struct gc *g;
@@ -648,8 +671,8 @@ int volume_gc(struct volume *v)
             txg_want_committed(v, g->wait);
             vol_wait(v, WAIT_MS);
         }
-        while (idle && repack_txg(g->repack) > v->committed && !v->closing && !v->failed) {
-            txg_want_committed(v, repack_txg(g->repack));
+        while (idle && last_txg(g) > v->committed && !v->closing && !v->failed) {
+            txg_want_committed(v, last_txg(g));
             vol_wait(v, WAIT_MS);
             again = true;
         }
@@ -752,6 +775,7 @@ void gc_attach(struct volume *v)
     g->changed_ms = clock_mono_ms();
     g->active = true;
     g->repack = repack_new(v);
+    g->later = later_new(v);
     g->scrub = scrub_new(v);
     pthread_mutex_init(&g->lock, NULL);
     v->gc = g;
@@ -795,6 +819,7 @@ void gc_free(struct gc *g)
         return;
     end_victim(g);
     repack_free(g->repack);
+    later_free(g->later);
     scrub_free(g->scrub);
     free(g->skip);
     pthread_mutex_destroy(&g->lock);

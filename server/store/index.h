@@ -108,6 +108,8 @@ int index_move_chunk(struct index *ix, const struct chunk *c);
  * differ. -EINVAL: blobs, or a payload for another number of bytes. */
 int index_replace_payload(struct index *ix, const struct chunk *to, uint32_t from, uint64_t from_off,
                           struct index_delta *d);
+/* The chunk stays as it is: it is not to be compressed any more. */
+int index_clear_later(struct index *ix, uint64_t id);
 /* A piece of a file as one extent has it. */
 struct index_piece {
     uint64_t ino, off, chunk;
@@ -253,6 +255,8 @@ struct index_swept {
 int index_sweep(struct index *ix, uint64_t ino, uint64_t off, struct index_swept *out, unsigned max);
 /* Up to max chunks with ids above `after`, ascending; the count. */
 int index_next_chunks(struct index *ix, uint64_t after, struct chunk *out, unsigned max);
+/* The same of those that are to be compressed (chunk.later). */
+int index_next_later(struct index *ix, uint64_t after, struct chunk *out, unsigned max);
 /* Calls fn for (up to 16) extents that name the chunk, with a path of the file ("inode N" if it has none), until it returns
  * non-zero (returned). Reads whole tables. */
 int index_chunk_users(struct index *ix, uint64_t chunk, int (*fn)(void *arg, const char *path, uint64_t off),

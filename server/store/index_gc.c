@@ -23,6 +23,8 @@ int index_find_chunk(struct index *ix, uint64_t id, struct chunk *out)
             rc = index_error(ix, c->db, code, "chunk");
         else if (!index_row_chunk(st, 0, out))
             rc = index_bad_row(ix, "chunk", id);
+        else
+            out->later = sqlite3_column_int64(st, 9) & CHUNK_LATER;
         sqlite3_reset(st);
     }
     index_reader_put(ix, c);
@@ -80,6 +82,7 @@ int index_replace_payload(struct index *ix, const struct chunk *to, uint32_t fro
     bind_u64(st, 4, to->stored_len);
     bind_u64(st, 5, to->codec);
     bind_u64(st, 6, to->checksum);
+    bind_u64(st, 7, to->later ? CHUNK_LATER : 0);
     rc = writer_run(ix, st, "replace payload");
     if (!rc)
         rc = index_add_live(ix, from, -(int64_t)old.stored_len);
@@ -89,6 +92,20 @@ int index_replace_payload(struct index *ix, const struct chunk *to, uint32_t fro
         return rc;
     *(refs ? &d->stored : &d->held) += (int64_t)to->stored_len - (int64_t)old.stored_len;
     return 1;
+}
+
+int index_next_later(struct index *ix, uint64_t after, struct chunk *out, unsigned max)
+{
+    int n = index_chunks(ix, SQL_NEXT_LATER, after, out, max);
+
+    for (int i = 0; i < n; i++)
+        out[i].later = true;
+    return n;
+}
+
+int index_clear_later(struct index *ix, uint64_t id)
+{
+    return writer_run_keys(ix, SQL_CLEAR_LATER, id, 0, 1, "chunk.flags");
 }
 
 /* --- repacking --- */

@@ -77,6 +77,8 @@ enum index_sql {
     SQL_NEXT_DEAD,
     SQL_DEL_DEDUP,
     SQL_PUT_DEDUP,
+    SQL_NEXT_LATER,
+    SQL_CLEAR_LATER,
     SQL_FIND_DEDUP,
     SQL_COUNT
 };
@@ -164,6 +166,8 @@ int index_upgrade(struct index *ix, sqlite3 *db, int64_t version);
 int index_load_snaps(struct index *ix);
 /* The chunk's row on the writer connection; -ENOENT. refs 0: only snapshots hold it. */
 int index_get_chunk(struct index *ix, uint64_t id, struct chunk *c, uint64_t *refs, uint64_t *birth);
+/* Up to max chunks that a query gives, which has an id and a limit. */
+int index_chunks(struct index *ix, enum index_sql which, uint64_t after, struct chunk *out, unsigned max);
 /* Takes out a chunk that nobody holds, with what hangs on it. */
 int index_free_chunk(struct index *ix, const struct chunk *c);
 /* The same for one whose last extent went; snapshots may go on holding it (index.h, S2). */
@@ -200,6 +204,9 @@ static inline uint64_t index_column(sqlite3_stmt *st, int i, uint64_t max, bool 
 #define INODE_COLUMNS                                                                              \
     "i.ino, i.gen, i.type, i.mode, i.nlink, i.uid, i.gid, i.rmajor, i.rminor, i.size, i.used, "    \
     "i.change, i.parent, i.atime, i.mtime, i.ctime, i.btime, i.verf"
+#define CHUNK_LATER 1 /* chunk.flags */
+/* Those with flags, which are few; made when a database that has none yet is opened. */
+#define INDEX_LATER "CREATE INDEX IF NOT EXISTS chunk_later ON chunk(id) WHERE flags <> 0;"
 #define CHUNK_COLUMNS "c.id, c.pack, c.pack_off, c.stored_len, c.len, c.codec, c.checksum"
 /* Fill from the columns that start at col; false: the row cannot be right. */
 bool index_row_inode(sqlite3_stmt *st, int col, struct vattr *a);

@@ -93,6 +93,7 @@ bool index_row_chunk(sqlite3_stmt *st, int col, struct chunk *c)
     c->stored_len = (uint32_t)index_column(st, col + 3, CHUNK_BOUND, &bad);
     c->len = (uint32_t)index_column(st, col + 4, SLOT_SIZE, &bad);
     c->codec = (enum chunk_codec)index_column(st, col + 5, CHUNK_CODEC_MAX, &bad);
+    c->later = false; /* who asks for flags sets it */
     c->checksum = (uint64_t)sqlite3_column_int64(st, col + 6);
     return !bad && c->id != 0 && c->len != 0 && c->stored_len != 0 &&
            (c->codec != CHUNK_RAW || c->stored_len == c->len) &&

@@ -42,7 +42,7 @@ static const char shared_schema[] =
     "CREATE TABLE chunk(id INTEGER PRIMARY KEY, pack, pack_off, stored_len, len, codec, checksum,"
     " refs, birth, flags);"
     "CREATE TABLE blob(chunk INTEGER PRIMARY KEY, data BLOB);"
-    "CREATE TABLE pack(id INTEGER PRIMARY KEY, live, size, state);" INDEX_NEW_TABLES_2;
+    "CREATE TABLE pack(id INTEGER PRIMARY KEY, live, size, state);" INDEX_NEW_TABLES_2 INDEX_LATER;
 
 static const char *const sql[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -68,8 +68,8 @@ static const char *const sql[SQL_COUNT] = {
     [SQL_PUT_EXTENT] = "INSERT INTO extent VALUES(?1,?2,?3,?4,?5)",
     [SQL_DEL_EXTENT] = "DELETE FROM extent WHERE ino = ?1 AND off = ?2",
     [SQL_SET_EXTENT] = "UPDATE extent SET len = ?3 WHERE ino = ?1 AND off = ?2",
-    [SQL_PUT_CHUNK] = "INSERT INTO chunk VALUES(?1,?2,?3,?4,?5,?6,?7,?9,?8,0)",
-    [SQL_CHUNK_USE] = "SELECT " CHUNK_COLUMNS ", c.refs, c.birth FROM chunk c WHERE c.id = ?1",
+    [SQL_PUT_CHUNK] = "INSERT INTO chunk VALUES(?1,?2,?3,?4,?5,?6,?7,?9,?8,?10)",
+    [SQL_CHUNK_USE] = "SELECT " CHUNK_COLUMNS ", c.refs, c.birth, c.flags FROM chunk c WHERE c.id = ?1",
     [SQL_CHUNK_REFS] = "UPDATE chunk SET refs = refs + ?2 WHERE id = ?1",
     [SQL_DEL_CHUNK] = "DELETE FROM chunk WHERE id = ?1",
     [SQL_MOVE_CHUNK] = "UPDATE chunk SET pack = ?2, pack_off = ?3 WHERE id = ?1",
@@ -89,7 +89,10 @@ static const char *const sql[SQL_COUNT] = {
     [SQL_NAME_IN_DIR] = "SELECT dir, name FROM dirent WHERE dir = ?2 AND ino = ?1 LIMIT 1",
     [SQL_LIST_PACKS] = "SELECT id, live FROM pack ORDER BY id",
     [SQL_REPLACE_PAYLOAD] = "UPDATE chunk SET pack = ?2, pack_off = ?3, stored_len = ?4, codec = ?5,"
-                            " checksum = ?6, flags = 0 WHERE id = ?1",
+                            " checksum = ?6, flags = ?7 WHERE id = ?1",
+    [SQL_NEXT_LATER] = "SELECT " CHUNK_COLUMNS " FROM chunk c WHERE c.flags <> 0 AND c.id > ?1 ORDER BY c.id"
+                       " LIMIT ?2",
+    [SQL_CLEAR_LATER] = "UPDATE chunk SET flags = 0 WHERE id = ?1",
     [SQL_DEL_PACK] = "DELETE FROM pack WHERE id = ?1 AND live = 0",
     [SQL_WALK_BLOBS] = "SELECT " CHUNK_COLUMNS ", b.data FROM blob b LEFT JOIN chunk c ON"
                        " c.id = b.chunk WHERE b.chunk > ?1 ORDER BY b.chunk LIMIT 1",
@@ -381,6 +384,10 @@ static int open_writer(struct index *ix)
         rc = check_schema(ix, &ix->writer);
     if (!rc)
         rc = index_exec(ix, ix->writer.db, "PRAGMA journal_mode = WAL");
+    if (!rc)
+        rc = index_exec(ix, ix->writer.db, INDEX_LATER);
+    if (rc == -ENOSPC)
+        rc = 0; /* it only makes searching faster */
     if (!rc)
         rc = index_query_int(ix, ix->writer.db, "SELECT coalesce(sum(length(data)), 0) FROM blob",
                              &ix->blob_bytes);

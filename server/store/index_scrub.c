@@ -53,12 +53,17 @@ int index_get_note(struct index *ix, const char *key, char *buf, size_t size)
 
 int index_next_chunks(struct index *ix, uint64_t after, struct chunk *out, unsigned max)
 {
+    return index_chunks(ix, SQL_NEXT_CHUNKS, after, out, max);
+}
+
+int index_chunks(struct index *ix, enum index_sql which, uint64_t after, struct chunk *out, unsigned max)
+{
     struct index_conn *c;
     int rc = index_reader_get(ix, &c), code = SQLITE_DONE, n = 0;
 
     if (rc)
         return rc;
-    sqlite3_stmt *st = index_stmt(ix, c, SQL_NEXT_CHUNKS, &rc);
+    sqlite3_stmt *st = index_stmt(ix, c, which, &rc);
     if (st) {
         bind_u64(st, 1, after);
         bind_u64(st, 2, max);

@@ -25,7 +25,7 @@ libstore_a_SOURCES = \
     server/store/index_write.c \
     server/store/inode.c \
     server/store/journal.c server/store/journal.h \
-    server/store/load.c \
+    server/store/later.c server/store/later.h server/store/load.c \
     server/store/rebuild.c \
     server/store/repack.c server/store/repack.h \
     server/store/repair.c server/store/repair.h server/store/repair_data.c server/store/repair_fix.c \

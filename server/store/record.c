@@ -66,6 +66,8 @@ static unsigned op_fields(enum op_type type)
     return 0;
 }
 
+#define CODEC_LATER 0x80u /* chunk.later, in the codec's byte */
+
 /* p NULL: count only. in: read. */
 struct codec {
     unsigned char *p;
@@ -154,12 +156,16 @@ static void codec_attr(struct codec *c, struct vattr *a)
 
 static void codec_chunk(struct codec *c, struct chunk *k)
 {
+    uint32_t codec;
+
     c_u64(c, &k->id);
     c_u32(c, &k->pack);
     c_u64(c, &k->pack_off);
     k->stored_len = c_small(c, k->stored_len, 4, CHUNK_BOUND);
     k->len = c_small(c, k->len, 4, SLOT_SIZE);
-    k->codec = c_small(c, k->codec, 1, 0xff);
+    codec = c_small(c, k->codec | (k->later ? CODEC_LATER : 0), 1, 0xff);
+    k->codec = codec & ~CODEC_LATER;
+    k->later = codec & CODEC_LATER;
     c_u64(c, &k->checksum);
     if (k->id == 0 || k->id > INT64_MAX || k->stored_len == 0 || k->len == 0 || k->pack_off > PACK_SIZE)
         c->bad = true;

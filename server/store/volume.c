@@ -593,6 +593,7 @@ void volume_stat(struct volume *v, struct volume_stat *st)
     st->stored = v->stored;
     st->held = v->held;
     st->deduped = v->deduped;
+    st->hurried = v->hurried;
     list_for_each(it, &v->snaps) {
         st->snapshots += list_entry(it, struct snap, link)->row.state == SNAP_READY;
     }

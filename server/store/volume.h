@@ -44,6 +44,7 @@ struct engine_stat {
     uint64_t slot_reads, slot_loads; /* slots that reads touched; those that were fetched from the disk */
     uint64_t commits, commit_us;    /* groups of changes made durable, and what they took in all */
     uint64_t deduped;               /* bytes that were not stored again */
+    uint64_t hurried;               /* bytes that were stored raw for lack of time, to be compressed later */
 };
 void engine_get_stat(struct engine *e, struct engine_stat *out);
 
@@ -95,7 +96,8 @@ struct volume_stat {
     uint64_t avail_bytes;  /* what can still be written: quota and the disk's free space */
     uint64_t total_bytes;  /* logical + avail_bytes */
     uint64_t avail_files, total_files;
-    uint64_t deduped;      /* bytes since it was opened that were not stored again, before compression */
+    uint64_t hurried;      /* bytes since it was opened that were stored raw for lack of time, to be compressed later */
+    uint64_t deduped;      /* bytes since then that were not stored again, before compression */
     uint64_t gc_copied, gc_freed, gc_packs; /* since it was opened: bytes copied out of packs, bytes and packs removed */
     bool gc_busy;          /* a pack is being copied out */
     uint64_t journal_used, journal_size; /* bytes; 0 as long as it has none */

@@ -97,6 +97,8 @@ struct engine {
     pthread_mutex_t qlock;
     pthread_cond_t qcond;
     struct list queue[2]; /* urgent (flush), and read-ahead */
+    atomic_uint nflush;   /* in the first */
+    atomic_uint_fast64_t encode_ns, append_ns; /* what compressing a slot takes, and writing it: averages of late */
     unsigned nqueued;
     bool stop;
     pthread_t *threads;
@@ -113,8 +115,12 @@ struct engine {
     pthread_t gc_thread;
     uint64_t pack_size;
 
-    atomic_uint_fast64_t slot_reads, slot_loads, commits, commit_us, deduped; /* for engine_get_stat */
+    atomic_uint_fast64_t slot_reads, slot_loads, commits, commit_us, deduped, hurried; /* for engine_get_stat */
 };
+
+/* Compression is given up for a while when what waits for it would take longer than this. Variables for tests, as is
+ * the time that it takes in addition. */
+extern unsigned flush_hurry_ms, flush_slow_us;
 
 /* Queues work on a slot; drops read-ahead when the queue is long. Volume lock held. */
 void engine_queue(struct engine *e, struct volume *v, uint64_t ino, uint64_t idx, enum work_kind kind);
@@ -530,6 +536,7 @@ struct volume {
     struct gc *gc;         /* gc.c */
     uint64_t pieces;       /* small maps and punches so far: what repacking may undo */
     struct dedup_recent *recent; /* dedup.c */
+    uint64_t hurried;      /* bytes since then that were stored raw for lack of time */
     uint64_t deduped;      /* bytes since the volume was opened that were not stored again */
 
     struct list snaps;

@@ -120,6 +120,8 @@ static void store(FILE *to, const control_store *st)
     one(to, "volnfs_commit_seconds_total", "counter", "Time that this took.", (double)st->commit_us / 1e6);
     one(to, "volnfs_deduplicated_bytes_total", "counter", "Bytes that were not stored again, before compression.",
         (double)st->deduped);
+    one(to, "volnfs_hurried_bytes_total", "counter",
+        "Bytes that were stored raw because compression did not keep up, to be compressed later.", (double)st->hurried);
     one(to, "volnfs_gc_copied_bytes_total", "counter", "Bytes that compaction of packs moved.", (double)st->gc_copied);
     one(to, "volnfs_gc_freed_bytes_total", "counter", "Bytes of packs that it removed.", (double)st->gc_freed);
     one(to, "volnfs_pack_bytes", "gauge", "Packs on the disk, of all volumes that are open.", (double)st->pack_bytes);

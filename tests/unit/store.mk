@@ -7,6 +7,7 @@ UNIT_TESTS_store = \
     tests/unit/index_memory.t \
     tests/unit/index_snap.t \
     tests/unit/journal.t \
+    tests/unit/later.t \
     tests/unit/pack.t \
     tests/unit/snap.t \
     tests/unit/repack.t \
@@ -43,6 +44,9 @@ tests_unit_index_snap_t_SOURCES = tests/unit/index_snap.c tests/unit/storetest.h
 tests_unit_index_snap_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_journal_t_SOURCES = tests/unit/journal.c tests/unit/storetest.h
 tests_unit_journal_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_later_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_later_t_SOURCES = tests/unit/later.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
+tests_unit_later_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_pack_t_SOURCES = tests/unit/pack.c tests/unit/storetest.h
 tests_unit_pack_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_snap_t_SOURCES = tests/unit/snap.c tests/unit/snapmodel.h tests/unit/volumemodel.h tests/unit/volumetest.h
