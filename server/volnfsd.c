@@ -27,8 +27,10 @@
 #include "server/options.h"
 #include "server/rpc/rpcserver.h"
 #include "server/sandbox.h"
+#include "server/state/deleg.h"
 #include "server/state/state.h"
 #include "server/state/user.h"
+#include "server/store/snap.h"
 #include "server/store/statedb.h"
 #include "server/store/volume.h"
 #include "server/vfs/vfs.h"
@@ -261,6 +263,13 @@ static void grace_over(void *ctx)
     purge(d);
 }
 
+/* Grants on the volume (0: on any) give less: whoever has a file for himself there does not ask the server. */
+static void recall(void *arg, uint64_t volume)
+{
+    struct daemon *d = arg;
+    deleg_recall(d->state, volume, volume ? snap_base_id(UINT64_MAX) : 0);
+}
+
 static int state_init(struct daemon *d)
 {
     struct state_conf conf = {.lease_seconds = d->opt.lease_time,
@@ -278,6 +287,8 @@ static int state_init(struct daemon *d)
     err = state_new(&conf, &d->state);
     if (err)
         log_error("cannot read the client records of store %s: %s", d->store, strerror(-err));
+    else
+        grants_tell(d->grants, recall, d);
     return err;
 }
 
@@ -451,6 +462,7 @@ static void log_apply(const struct options *o)
 static void reload(struct daemon *d)
 {
     struct rpcserver_conf limits;
+    unsigned fixed = d->opt.ngrants;
     if (options_reload(&d->opt, d->argc, d->argv)) {
         log_error("the configuration is wrong and was not taken over");
         return;
@@ -462,6 +474,8 @@ static void reload(struct daemon *d)
     users_set_limits(state_users(d->state), d->opt.max.user);
     if (fix_grants(d) || vfs_set_grants(d->vfs, d->grants))
         log_error("out of memory: not all grants of the configuration hold");
+    if (fixed || d->opt.ngrants)
+        recall(d, 0);
     log_info("the configuration was read again");
 }
 
@@ -518,6 +532,7 @@ static void run(struct daemon *d)
             log_info("stopping on signal %d", sig);
             return;
         }
+        grants_tick(d->grants);
         state_tick(d->state);
         metrics_tick(d->metrics);
         if (ticks % FORGET_TICKS == 0)

@@ -81,6 +81,11 @@ void grants_drop_fixed(struct grants *g);
 typedef int (*grants_resolver)(void *arg, const char *object, struct grant_row *row);
 /* Looks the names of the fixed grants up. Cheap when there are none. Call it again when users or volumes got a name. */
 int grants_resolve(struct grants *g, grants_resolver fn, void *arg);
+/* Calls fn (never under a lock) whenever a network's grant that was made, or a grant that was taken back or has ended, may
+ * give somebody less than before: on this volume, or 0: anywhere. To be said before anything is served. */
+void grants_tell(struct grants *g, void (*fn)(void *arg, uint64_t volume), void *arg);
+/* Once a second: sees which have ended. */
+void grants_tick(struct grants *g);
 /* The rows in the order of ids, fixed ones last; object: its text, of fixed ones only. fn must not call back. */
 int grants_list(struct grants *g, int (*fn)(void *arg, const struct grant_row *row, const char *object), void *arg);
 /* Is there a grant for a network other than this machine's? */

@@ -18,6 +18,7 @@
 #include "server/grant/rules.h"
 
 #define KEEP_EXPIRED (30 * 86400) /* seconds that expired tokens stay in the list */
+#define TELL_MAX     64u          /* that end in one second, told one by one */
 #define FIXED_ID     (UINT64_C(1) << 63)
 
 /* A grant as it was given. */
@@ -38,6 +39,11 @@ struct grants {
     bool dropped; /* fixed ones, and the set does not know it yet */
     struct ruleset *current;
     uint64_t generation; /* atomic; of current */
+    void (*tell)(void *arg, uint64_t volume);
+    void *tell_arg;
+    /* grants_tick: what ended until `looked` was told; of the set of that generation the next one ends at `next`. */
+    int64_t looked, next;
+    uint64_t tick_generation;
 };
 
 struct guesses *grants_guesses(struct grants *g)
@@ -340,6 +346,12 @@ undo:
     return -ENOMEM;
 }
 
+static void tell(struct grants *g, enum grant_object object, uint64_t volume)
+{
+    if (g->tell)
+        g->tell(g->tell_arg, object >= GRANT_VOLUME ? volume : 0);
+}
+
 int grants_add(struct grants *g, struct grant_row *row)
 {
     int err = check_row(row);
@@ -349,6 +361,8 @@ int grants_add(struct grants *g, struct grant_row *row)
     pthread_mutex_lock(&g->lock);
     err = add_locked(g, row);
     pthread_mutex_unlock(&g->lock);
+    if (!err || err == -ENOMEM) /* -ENOMEM: what it was to replace may be gone */
+        tell(g, row->object, row->volume);
     return err;
 }
 
@@ -389,6 +403,8 @@ static int del_locked(struct grants *g, struct held *h)
 
 int grants_del(struct grants *g, uint64_t id)
 {
+    enum grant_object object = GRANT_SERVER;
+    uint64_t volume = 0;
     struct held *h;
     int err = -ENOENT;
 
@@ -396,10 +412,62 @@ int grants_del(struct grants *g, uint64_t id)
         return -EPERM;
     pthread_mutex_lock(&g->lock);
     h = find_locked(g, id);
-    if (h)
+    if (h) {
+        object = h->r.object;
+        volume = h->r.volume;
         err = del_locked(g, h);
+    }
     pthread_mutex_unlock(&g->lock);
+    if (!err)
+        tell(g, object, volume);
     return err;
+}
+
+void grants_tell(struct grants *g, void (*fn)(void *arg, uint64_t volume), void *arg)
+{
+    g->tell = fn;
+    g->tell_arg = arg;
+    g->looked = clock_wall().tv_sec;
+}
+
+/* The volumes of the first max grants that ended since the last look; *next: when one ends then. */
+static unsigned ended_locked(const struct grants *g, int64_t now, uint64_t *volumes, unsigned max, int64_t *next)
+{
+    unsigned n = 0;
+
+    *next = INT64_MAX;
+    for (unsigned i = 0; i < g->count; i++) {
+        const struct grant_rule *r = &g->held[i]->r;
+
+        if (!r->expires || r->expires <= g->looked)
+            continue;
+        if (r->expires > now)
+            *next = r->expires < *next ? r->expires : *next;
+        else if (n++ < max)
+            volumes[n - 1] = r->object >= GRANT_VOLUME ? r->volume : 0;
+    }
+    return n;
+}
+
+void grants_tick(struct grants *g)
+{
+    uint64_t volumes[TELL_MAX];
+    int64_t now = clock_wall().tv_sec;
+    unsigned n = 0;
+
+    pthread_mutex_lock(&g->lock);
+    if (now >= g->next || g->tick_generation != g->generation) {
+        g->tick_generation = g->generation;
+        n = ended_locked(g, now, volumes, TELL_MAX, &g->next);
+    }
+    g->looked = now > g->looked ? now : g->looked;
+    pthread_mutex_unlock(&g->lock);
+    if (n > TELL_MAX) {
+        volumes[0] = 0; /* all of them */
+        n = 1;
+    }
+    for (unsigned i = 0; g->tell && i < n; i++)
+        g->tell(g->tell_arg, volumes[i]);
 }
 
 void grants_object_gone(struct grants *g, uint64_t user, uint64_t volume)

@@ -36,6 +36,11 @@ struct copy {
     struct sockaddr_storage peer;
     uint64_t grant;          /* that the handles name */
     struct grant_view *view; /* the thread's */
+    struct who { /* how the grant maps users */
+        enum grant_squash squash;
+        bool has_anon;
+        uint32_t uid, gid;
+    } who;
     /* Under the lock. */
     uint64_t done;
     bool busy;      /* the thread is at it */
@@ -89,23 +94,40 @@ static nfsstat4 check(struct copy *k, const struct vobj *obj, stateid4 *sid, enu
     return st;
 }
 
-static enum grant_level level_of(const struct copy *k, const struct vobj *o)
+static enum grant_level level_of(const struct copy *k, const struct vobj *o, const struct grant_rule **rule)
 {
     uint64_t id = volume_id(o->vol);
 
-    return grant_eval(k->view, k->grant, vobj_user(o), snap_base_id(id), snap_id(id), NULL);
+    return grant_eval(k->view, k->grant, vobj_user(o), snap_base_id(id), snap_id(id), rule);
 }
 
-/* Whether the grants that let the copy begin are still there. Where in their volumes the files are was seen then. */
+static struct who who_of(const struct grant_rule *r)
+{
+    return r ? (struct who){r->squash, r->has_anon, r->anon_uid, r->anon_gid} : (struct who){0};
+}
+
+static bool same_who(const struct grant_rule *r, const struct who *b)
+{
+    struct who a = who_of(r);
+
+    return a.squash == b->squash && a.has_anon == b->has_anon && (!a.has_anon || (a.uid == b->uid && a.gid == b->gid));
+}
+
+/* Whether the grants that let the copy begin are still there, and make the same user of whoever asked for it. Where in their
+ * volumes the files are was seen then. */
 static nfsstat4 check_grant(struct copy *k)
 {
+    const struct grant_rule *src, *dst;
+    enum grant_level to;
+
     if (!k->srv->grants)
         return NFS4_OK;
     if (grant_view_renew(k->srv->grants, &k->peer, &k->view))
         return NFS4ERR_DELAY;
-    if (level_of(k, &k->src) < GRANT_READ || level_of(k, &k->dst) < GRANT_READ)
+    to = level_of(k, &k->dst, &dst);
+    if (level_of(k, &k->src, &src) < GRANT_READ || to < GRANT_READ || !same_who(src, &k->who) || !same_who(dst, &k->who))
         return NFS4ERR_ACCESS;
-    return level_of(k, &k->dst) < GRANT_WRITE ? NFS4ERR_ROFS : NFS4_OK;
+    return to < GRANT_WRITE ? NFS4ERR_ROFS : NFS4_OK;
 }
 
 /* Up to n bytes from `at` on. Their number, or -errno. */
@@ -369,7 +391,7 @@ static struct copy *copy_new(struct nfs4_server *srv, const struct offload_reque
     if (r->cred->ngroups)
         memcpy(k->groups, r->cred->groups, r->cred->ngroups * sizeof(uint32_t));
     k->cred.groups = k->groups;
-    k->cred.view = NULL; /* the request's; only names need it */
+    k->who = who_of(r->rule);
     k->peer = *r->peer;
     k->grant = r->fh->grant;
     k->src_stateid = r->src_stateid;

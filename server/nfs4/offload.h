@@ -31,6 +31,7 @@ struct offload_request {
     const struct vobj *src, *dst;
     const struct fh_parts *fh; /* how the client calls dst */
     const struct vcred *cred;
+    const struct grant_rule *rule; /* that says who this is; NULL: none */
     const struct sockaddr_storage *peer; /* the client, for grants */
     stateid4 src_stateid, dst_stateid; /* not special ones of a compound */
     uint64_t soff, doff, count;

@@ -179,6 +179,7 @@ static bool copy_offload(struct copying *k, const COPY4args *args, write_respons
                                 .dst = &c->cur.obj,
                                 .fh = &fh,
                                 .cred = &c->cred,
+                                .rule = c->cur.acc.rule,
                                 .peer = &peer,
                                 .src_stateid = args->ca_src_stateid,
                                 .dst_stateid = args->ca_dst_stateid,

@@ -66,6 +66,22 @@ static void recall_locked(struct state *s, struct deleg *d)
     cb_pump_locked(s, cl);
 }
 
+void deleg_recall(struct state *s, uint64_t volume, uint64_t mask)
+{
+    if (!__atomic_load_n(&s->ndelegs, __ATOMIC_RELAXED))
+        return;
+    st_lock(s);
+    list_for_each (it, &s->all) {
+        struct client *cl = list_entry(it, struct client, in_all);
+
+        list_for_each (d, &cl->delegs)
+            if ((list_entry(d, struct deleg, in_holder)->key.volume & mask) == (volume & mask) &&
+                !list_entry(d, struct deleg, in_holder)->revoked)
+                recall_locked(s, list_entry(d, struct deleg, in_holder));
+    }
+    st_unlock(s);
+}
+
 bool deleg_conflict_locked(struct state *s, struct sfile *f, const struct client *cl, bool write)
 {
     bool any = false;

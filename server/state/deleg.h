@@ -19,6 +19,9 @@
 nfsstat4 deleg_return(struct state *s, uint32_t minor, uint64_t client, const struct file_key *f,
                       const stateid4 *sid);
 
+/* Recalls all delegations of files whose volume is `volume` in the bits of mask (mask 0: of all files). */
+void deleg_recall(struct state *s, uint64_t volume, uint64_t mask);
+
 /* What the holder of a write delegation says of the file. */
 struct deleg_attrs {
     bool modified; /* it holds changes that the server does not know */

@@ -142,3 +142,99 @@ k = Client40(v40, b"many opens")
 ids = [struct.unpack(">IIII", k.open(v1, b"n%d" % i)[1])[3] for i in range(20)]
 want("stateids cannot be counted up", sum(abs(x - y) < 1000 for i, x in enumerate(ids) for y in ids[:i]) < 3, True)
 cases.group("another machine's root does not get at a client by its name", 18)
+
+# --- delegations, and opens by handle ---
+WANT_WRITE = 0x200
+
+
+class Holder:
+    """A 4.2 client that can be called back."""
+    def __init__(self, source):
+        self.c, self.seq = Conn(addr, source=source), 0
+        self.c.s.settimeout(60)
+        r = self.c.compound(2, [exchange_id(os.urandom(8), b"holder " + source.encode())])
+        self.id, seq = struct.unpack_from(">QI", r.results, 8)
+        chan = u32(0) + u32(1 << 20) + u32(1 << 20) + u32(4096) + u32(16) + u32(16) + u32(0)
+        r = self.c.compound(2, [u32(43) + u64(self.id) + u32(seq) + u32(2) + chan + chan + u32(0x40000000) + u32(1) + u32(0)])
+        self.session = r.results[8:24]
+        self.calls = []
+        self.run([u32(58) + u32(0)])
+
+    def _reply(self):
+        """The next reply; what calls back meanwhile is answered with OK."""
+        while True:
+            body = self.c.recv()
+            if body[4:8] == u32(0):
+                return self._call(body)
+            return Reply(body)
+
+    def _call(self, body):
+        # xid CALL 2 prog vers proc cred verf, tag minor ident n, CB_SEQUENCE: session seq slot highest cache lists, then the rest
+        self.calls.append(body)
+        at = body.index(u32(11) + self.session)
+        seq, slot, highest = struct.unpack_from(">III", body, at + 20)
+        op, = struct.unpack_from(">I", body, at + 20 + 16 + 4)
+        res = u32(11) + u32(0) + self.session + u32(seq) + u32(slot) + u32(highest) + u32(highest) + u32(op) + u32(0)
+        self.c.send(record(body[:4] + u32(1) + u32(0) + u32(0) + u32(0) + u32(0) + u32(0) + u32(0) + u32(2) + res))
+        return None
+
+    def run(self, ops):
+        self.seq += 1
+        self.c.send(record(call_bytes(self.seq, 2, [sequence(self.session, self.seq, 0)] + ops)))
+        r = None
+        while r is None:
+            r = self._reply()
+        self.reply = r
+        return r.status
+
+    def open(self, claim, want=WANT_WRITE, fh=None, how=u32(0)):
+        """OPEN for reading and writing; the delegation's stateid if there is one."""
+        st = self.run([putfh(fh or v1), u32(18) + u32(0) + u32(3 | want) + u32(0) + u64(self.id) + opaque(b"o") + how + claim,
+                       getfh()])
+        if st:
+            return st, None
+        b = self.reply.results[44 + 8:]  # after SEQUENCE and PUTFH
+        at = 8 + 16 + 20 + 4
+        n, = struct.unpack_from(">I", b, at)
+        at += 4 + 4 * n
+        kind, = struct.unpack_from(">I", b, at)
+        return st, b[at + 4:at + 20] if kind in (1, 2) else None
+
+    def recalled(self, seconds=60):
+        """Waits until it was called back; how often."""
+        end = time.monotonic() + seconds
+        while not self.calls and time.monotonic() < end:
+            self.run([])  # which renews the lease, and sees what came before the reply
+            time.sleep(0.05)
+        return len(self.calls)
+
+
+def delegreturn(sid):
+    return u32(8) + sid
+
+
+CLAIM_FH = u32(4)
+CREATE = u32(1) + u32(0) + bitmap([0, 2]) + opaque(u32(0o666))
+for what, options in (("revoked", ()), ("over", ("--expires", "6s")), ("ro now", ()), ("squashed now", ())):
+    gid = cli.grant("127.30.0.0/16", "alice/v1", *options)
+    h = Holder("127.30.0.1")
+    st, deleg = h.open(u32(0) + opaque(what.encode()), how=CREATE)
+    want("%s: a write delegation" % what, (st, deleg is not None), (0, True))
+    fh = last_handle(h.reply.results)
+    want("%s: written with it" % what, h.run([putfh(fh), write(deleg or ANON, 0, 2, b"mine")]), 0)
+    if what == "revoked":
+        cli("revoke", gid)
+    elif what == "ro now":
+        cli.grant("127.30.0.0/16", "alice/v1", "--ro")
+    elif what == "squashed now":
+        cli.grant("127.30.0.0/16", "alice/v1", "--squash", "all")
+    want("%s: it is recalled" % what, h.recalled() > 0, True)
+    refused = {"revoked": ACCESS, "over": ACCESS, "ro now": ROFS}.get(what, 0)
+    want("%s: WRITE by it" % what, h.run([putfh(fh), write(deleg or ANON, 0, 2, b"evil")]), refused)
+    want("%s: OPEN of the handle" % what, h.open(CLAIM_FH, 0x400, fh)[0], refused)
+    want("%s: OPEN of the delegation" % what, h.open(u32(5) + (deleg or ANON), 0x400, fh)[0], refused)
+    want("%s: READ by it" % what, h.run([putfh(fh), read(deleg or ANON, 0, 4)]), refused if refused == ACCESS else 0)
+    want("%s: it can be given back" % what, h.run([putfh(fh), delegreturn(deleg or ANON)]), 0)
+    want("%s: others get at the file" % what, admin.run([putfh(fh), write(ANON, 0, 2, b"text")])[0], 0)
+    cli("revoke", "127.30.0.0/16", "alice/v1", check=False)
+cases.group("delegations go back when grants do", 36)
