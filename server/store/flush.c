@@ -45,6 +45,8 @@ static bool hurried(struct engine *e)
 {
     uint64_t each = atomic_load_explicit(&e->encode_ns, memory_order_relaxed);
 
+    if (!flush_hurry_ms)
+        return true;
     return each > atomic_load_explicit(&e->append_ns, memory_order_relaxed) &&
            atomic_load_explicit(&e->nflush, memory_order_relaxed) * each / e->nworkers > flush_hurry_ms * 1000000ull;
 }

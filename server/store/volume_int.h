@@ -118,8 +118,8 @@ struct engine {
     atomic_uint_fast64_t slot_reads, slot_loads, commits, commit_us, deduped, hurried; /* for engine_get_stat */
 };
 
-/* Compression is given up for a while when what waits for it would take longer than this. Variables for tests, as is
- * the time that it takes in addition. */
+/* Compression is given up for a while when what waits for it would take longer than this; 0: always. Variables for tests,
+ * as is the time that it takes in addition. */
 extern unsigned flush_hurry_ms, flush_slow_us;
 
 /* Queues work on a slot; drops read-ahead when the queue is long. Volume lock held. */

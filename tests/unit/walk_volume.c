@@ -222,7 +222,7 @@ static void verify(const struct fault_story *story, const char *dir, unsigned ac
     assert_int_equal(walk_begin(&t), 0);
     if (!done && now == &before && !world_same(&before, &t, true)) {
         now = &after;
-        if (next->act == WRITE || next->act == COPY || next->act == HOLLOW)
+        if (next->act == WRITE || next->act == COPY || next->act == HOLLOW || next->act == HURRY)
             mend_torn(&before, &after, &t, next->arg);
     }
     assert_true(world_same(now, &t, false));
@@ -241,7 +241,7 @@ static void verify(const struct fault_story *story, const char *dir, unsigned ac
 STORY(files, "files", 0, .setup = {{RANDOM, 8}},
       .rows = {{RANDOM, 14}, {WRITE, 0}, {RANDOM, 4}, {CLOSE, 0}, {COPY, 1}, {READ, 0}, {WRITE, 0}, {SETTLE, 0}, {CHECKPOINT, 0}, {RANDOM, 8}, {CLOSE, 0}});
 STORY(gc, "gc", 0, .setup = {{WRITE, 0}, {WRITE, 1}, {WRITE, 2}, {SMALL, 0}, {RANDOM, 6}},
-      .rows = {{HOLLOW, 0}, {HOLLOW, 1}, {HOLLOW, 2}, {GC, 0}, {RANDOM, 2}, {SCRUB, 0}, {RANDOM, 3}, {GC, 0}, {CLOSE, 0}});
+      .rows = {{HOLLOW, 0}, {HOLLOW, 1}, {HOLLOW, 2}, {GC, 0}, {RANDOM, 2}, {SCRUB, 0}, {RANDOM, 3}, {GC, 0}, {HURRY, 1}, {GC, 0}, {CLOSE, 0}});
 STORY(snapshots, "snapshots", 0, .setup = {{RANDOM, 20}, {WRITE, 0}},
       .rows = {{SNAP, 0}, {RANDOM, 4}, {WRITE, 0}, {SNAP, 1}, {LOOK, 0}, {RENAME, 0}, {RANDOM, 3}, {GC, 0}, {DESTROY, 0},
                {FREED, 0}, {RANDOM, 2}, {CLOSE, 0}});

@@ -103,6 +103,8 @@ static int do_write(struct world *w, struct vt *t, unsigned n, enum act how)
     for (size_t off = how == HOLLOW ? SLOT_SIZE : 0; off < BIG; off += SLOT_SIZE) {
         if (how == COPY)
             memcpy(m->files[f].data + off, m->files[m->names[0][0]].data + off, SLOT_SIZE);
+        else if (how == HURRY && off / SLOT_SIZE % 2)
+            vt_fill(m->files[f].data + off, SLOT_SIZE, w->seed * 100 + off / SLOT_SIZE);
         else
             st_fill(m->files[f].data + off, SLOT_SIZE, w->seed * 100 + off / SLOT_SIZE);
         if (t && (r = volume_write(t->v, &t->c, m->files[f].ino, off, m->files[f].data + off, SLOT_SIZE, false, NULL, NULL)))
@@ -113,6 +115,17 @@ static int do_write(struct world *w, struct vt *t, unsigned n, enum act how)
     if (t && (r = volume_commit(t->v, &t->c, m->files[f].ino)))
         return r;
     return t ? wait_durable(t) : 0;
+}
+
+static int do_hurry(struct world *w, struct vt *t, unsigned n)
+{
+    unsigned before = flush_hurry_ms;
+    int r;
+
+    flush_hurry_ms = 0;
+    r = do_write(w, t, n, HURRY);
+    flush_hurry_ms = before;
+    return r;
 }
 
 static int do_small(struct world *w, struct vt *t)
@@ -352,6 +365,7 @@ int walk_act(struct world *w, struct vt *t, const struct row *r)
     case WRITE:
     case COPY:
     case HOLLOW: return do_write(w, t, r->arg, r->act);
+    case HURRY: return do_hurry(w, t, r->arg);
     case SMALL: return do_small(w, t);
     case CHECKPOINT:
         if (t)
@@ -422,7 +436,7 @@ void walk_old_make(struct vt *t, struct model *m)
     assert_int_equal(sqlite3_exec(db, "BEGIN;"
         "ALTER TABLE meta DROP COLUMN snap_seq; ALTER TABLE meta DROP COLUMN held; ALTER TABLE meta DROP COLUMN dedup;"
         "ALTER TABLE meta DROP COLUMN recompress; ALTER TABLE meta DROP COLUMN snapdir;"
-        "ALTER TABLE chunk DROP COLUMN birth; ALTER TABLE chunk DROP COLUMN flags;"
+        "DROP INDEX chunk_later; ALTER TABLE chunk DROP COLUMN birth; ALTER TABLE chunk DROP COLUMN flags;"
         "ALTER TABLE pack DROP COLUMN size; ALTER TABLE pack DROP COLUMN state;"
         "DROP TABLE snapshot; DROP TABLE dead; DROP TABLE dedup; DROP TABLE note; PRAGMA user_version = 1;"
         "UPDATE inode SET nlink = 4;"

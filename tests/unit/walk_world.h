@@ -13,6 +13,7 @@ enum act {
     WRITE,    /* file arg gets new bytes, which go to packs */
     COPY,     /* the bytes of file 0: dedup finds them */
     HOLLOW,   /* as WRITE, but one slot in four stays what it was */
+    HURRY,    /* as WRITE, but stored raw for lack of time; every second slot compresses */
     SMALL,    /* a few small files in directory 1 */
     SETTLE,
     CHECKPOINT,
