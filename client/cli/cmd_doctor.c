@@ -88,7 +88,7 @@ static void check_elf(const char *path, const uint8_t *at, size_t size)
 
 static void check_command(const char *name)
 {
-    char path[4096], line[256], *interp;
+    char path[4096], line[256], script[256], *interp;
     struct stat st;
     void *at;
     int fd;
@@ -125,9 +125,8 @@ static void check_command(const char *name)
         interp = line + strspn(line, " \t");
         interp[strcspn(interp, " \t\n")] = 0;
         printf("ok    %s is a script for %s\n", path, interp);
-        name = strdup(interp);
-        if (name == NULL)
-            return;
+        memcpy(script, interp, strlen(interp) + 1); /* it is part of line */
+        name = script;
     }
     bad(name, "scripts for scripts, too many in a row");
 }
