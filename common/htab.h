@@ -25,9 +25,11 @@ struct htab {
 int htab_init(struct htab *t, size_t nbuckets);
 /* Frees the buckets, not the items. Accepts a zeroed table. */
 void htab_release(struct htab *t);
+/* Adds n, which is in no table; whether one with its key is there already is the caller's to know. */
 void htab_add(struct htab *t, struct hnode *n, uint64_t hash);
 /* n must be in t. */
 void htab_del(struct htab *t, struct hnode *n);
+/* The first item with this hash, and the next one with it; NULL: no more. */
 struct hnode *htab_first(const struct htab *t, uint64_t hash);
 struct hnode *htab_next(const struct hnode *n, uint64_t hash);
 /* Walks every item: start with NULL; returns NULL at the end. The table must not change meanwhile,

@@ -22,7 +22,7 @@ enum log_level log_get_level(void);
 void log_set_topics(unsigned topics);
 unsigned log_get_topics(void);
 
-/* The name in front of messages; default "volnfs". */
+/* The name in front of messages, copied (31 bytes of it); default "volnfs". Before other threads begin. */
 void log_set_name(const char *name);
 /* Lines are "volnfsd: LEVEL: message\n" or objects of JSON with time, level, program, topic (of debug messages) and
  * message. */

@@ -211,12 +211,18 @@ static const struct prop *find_prop(const char *key)
     return NULL;
 }
 
+void props_unknown(const char *key, char *out, size_t size)
+{
+    size_t at = (size_t)snprintf(out, size, "there is no property '%.64s': use", key);
+    for (const char *const *k = props_keys; *k && at < size; k++)
+        at += (size_t)snprintf(out + at, size - at, "%s %s", k == props_keys ? "" : k[1] ? "," : " or", *k);
+}
+
 int props_set(control_props *p, const char *key, const char *value, char *err, size_t err_size)
 {
     const struct prop *prop = find_prop(key);
     if (!prop) {
-        snprintf(err, err_size, "there is no property '%.64s': use compression, quota, quota-files, "
-                 "readonly, snapdir, recompress or dedup", key);
+        props_unknown(key, err, err_size);
         return -EINVAL;
     }
     if (prop->set(p, value)) {

@@ -7,6 +7,8 @@
  *   quota-files   none | a number of files and directories
  *   readonly      on | off
  *   snapdir       hidden | visible
+ *   recompress    off | zstd-1 … zstd-19: what gc and scrub write again
+ *   dedup         on | off
  */
 #ifndef VOLNFS_PROTO_PROPS_H
 #define VOLNFS_PROTO_PROPS_H
@@ -21,11 +23,13 @@
 
 /* The keys, in the order they are shown; NULL ends. */
 extern const char *const props_keys[];
+/* "there is no property 'KEY': use ... or ...". */
+void props_unknown(const char *key, char *out, size_t size);
 /* Sets one property. -EINVAL, with a sentence in err that says what would be right. p is then unchanged. */
 int props_set(control_props *p, const char *key, const char *value, char *err, size_t err_size);
 /* Sets a list "key=value,key=value". As props_set; p is unchanged unless all of it is right. */
 int props_set_list(control_props *p, const char *list, char *err, size_t err_size);
-/* The value of key as props_set would take it. -EINVAL: no such key. */
+/* The value of key as props_set would take it, in out (PROPS_TEXT_MAX is enough). -EINVAL: no such key. */
 int props_get(const control_props *p, const char *key, char *out, size_t size);
 
 /* Bytes from text: digits, then nothing or K, M, G, T (with an optional "iB" or "B"). -EINVAL, -ERANGE. */

@@ -89,7 +89,7 @@ int cli_usage(const struct cli *cli, const char *fmt, ...)
     return EXIT_USAGE;
 }
 
-const char *cli_store(const struct cli *cli, int *status)
+char *cli_store(const struct cli *cli, int *status)
 {
     char *path;
     if (!cli->store || !*cli->store) {

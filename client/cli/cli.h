@@ -24,16 +24,16 @@ struct verb {
 enum { EXIT_USAGE = 2 };
 
 /* getopt_long with the options that every verb takes (--store, --json, --help) handled here. shorts and longs
- * (NULL-terminated, may be NULL) are the verb's own; -j and -h are the verb's if shorts has them. Returns an option character, -1 at the end, or '?'
- * after a message: then return *status. */
+ * (ended by zeros, may be NULL) are the verb's own; -j and -h are the verb's if shorts has them. Returns an option
+ * character, -1 at the end, or '?' after a message: then return *status. */
 int cli_getopt(struct cli *cli, int argc, char **argv, const char *shorts, const struct option *longs,
                int *status);
 /* "volnfs: ..." on stderr. Returns 1, the exit status of a failure. */
 int cli_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* As cli_fail, with a line on how to call the verb. Returns EXIT_USAGE. */
 int cli_usage(const struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* The store as an absolute path or NULL after a message; *status says how to end. */
-const char *cli_store(const struct cli *cli, int *status);
+/* The store as an absolute path, to be freed; or NULL after a message, and *status says how to end. */
+char *cli_store(const struct cli *cli, int *status);
 /* Decimal digits up to max, or octal if base is 8. */
 bool cli_number(const char *text, int base, unsigned long long max, unsigned long long *out);
 

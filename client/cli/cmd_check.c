@@ -219,7 +219,7 @@ int cmd_check(struct cli *cli, int argc, char **argv)
     struct repair_options fix = {0};
     bool all = false, repair = false;
     struct names n = {0};
-    const char *store;
+    char *store;
     int opt, err, status = 0;
     while ((opt = cli_getopt(cli, argc, argv, "da", longs, &status)) != -1) {
         if (opt == 'd')
@@ -257,6 +257,6 @@ int cmd_check(struct cli *cli, int argc, char **argv)
         status = check_list(cli, store, &n, fix.data, argv + optind, argc - optind);
     free(n.users);
     free(n.vols);
-    free((char *)store);
+    free(store);
     return status;
 }

@@ -19,8 +19,11 @@ static int show(const struct cli *cli, const void *reply, void *arg)
         return cli_fail("'%s' is not the name of one volume", words[0]);
     if (v->err)
         return cli_fail("volume '%s' cannot be opened: %s", v->name, strerror(-v->err));
-    if (key && props_get(&v->props, key, value, sizeof(value)))
-        return cli_fail("there is no property '%s': use compression, quota, quota-files or readonly", key);
+    if (key && props_get(&v->props, key, value, sizeof(value))) {
+        char why[512];
+        props_unknown(key, why, sizeof(why));
+        return cli_fail("%s", why);
+    }
     if (cli->json && !key)
         return format_print_json(format_volume(v));
     if (cli->json)

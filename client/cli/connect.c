@@ -50,7 +50,7 @@ CLIENT *control_connect(const struct cli *cli, int *status)
     struct sockaddr_un sun = {.sun_family = AF_UNIX};
     struct netbuf addr = {.maxlen = sizeof(sun), .len = sizeof(sun), .buf = &sun};
     CLIENT *c = NULL;
-    const char *store = cli_store(cli, status);
+    char *store = cli_store(cli, status);
     int fd;
     if (!store)
         return NULL;
@@ -72,7 +72,7 @@ CLIENT *control_connect(const struct cli *cli, int *status)
     }
     clnt_control(c, CLSET_FD_CLOSE, NULL);
 out:
-    free((char *)store);
+    free(store);
     return c;
 }
 

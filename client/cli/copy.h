@@ -37,8 +37,10 @@ void copy_contents(struct copy *c, struct side_dir *from, struct side_dir *to);
 /* Waits for everything. Returns the exit status. */
 int copy_finish(struct copy *c);
 
-/* Tells of a failure. err may be COPY_CHANGED or COPY_DIFFERS. Any thread. */
+/* Beside negative errnos: the source changed meanwhile; --verify found the copy to be another; somebody else copies to
+ * the same name. */
 enum { COPY_CHANGED = -10001, COPY_DIFFERS = -10002, COPY_TAKEN = -10003 };
+/* Tells of a failure, and sets c->failed. Any thread. */
 void copy_fail(struct copy *c, const char *what, const struct side_dir *dir, const char *name, int err);
 
 /* What the copy of a file of these attributes gets in the end. */

@@ -14,7 +14,7 @@ struct pool *pool_new(unsigned n, unsigned limit);
 void pool_add(struct pool *p, void (*run)(void *arg), void *arg);
 /* Adds a job in front of the others, full or not. Jobs may call it. */
 void pool_add_first(struct pool *p, void (*run)(void *arg), void *arg);
-/* Waits until every job is done, and ends the threads. */
+/* Waits until every job is done, ends the threads and frees p. */
 void pool_finish(struct pool *p);
 
 #endif

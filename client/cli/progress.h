@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * progress: the line on the terminal while files are copied; also keeps the client's lease.
+ * progress: the line on the terminal while files are copied; also keeps the client's lease. Any thread may call.
  */
 #ifndef VOLNFS_CLI_PROGRESS_H
 #define VOLNFS_CLI_PROGRESS_H

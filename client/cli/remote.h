@@ -18,12 +18,13 @@ struct place {
     bool slash; /* given with a slash at the end */
 };
 
-/* Tells whether text has the form USER/VOLUME:... and takes it apart. Ends the program when out of memory. */
+/* Sees whether text (borrowed) has the form USER/VOLUME:..., and takes it apart. Ends the program when out of memory. */
 void place_parse(struct place *p, const char *text);
 void place_release(struct place *p);
 
-/* n arguments that all have to be in volumes; NULL after a message, *status says how to end. */
 struct cli;
+/* n arguments that all have to be in volumes, to be freed with remote_places_free; NULL after a message, and *status
+ * says how to end. */
 struct place *remote_places(const struct cli *cli, char **args, int n, int *status);
 void remote_places_free(struct place *places, int n);
 
@@ -34,7 +35,7 @@ struct remote {
 
 /* Connects to HOST[:PORT] ([::1]:2049 too); NULL: VOLNFS_SERVER, else 127.0.0.1:2049. NULL after a message. */
 struct remote *remote_open(const char *server);
-void remote_close(struct remote *r);
+void remote_close(struct remote *r); /* NULL is nothing */
 
 /*
  * The file at path ("USER/VOLUME/..."). Symbolic links on the way are followed inside the volume, the last one only
@@ -55,7 +56,8 @@ struct remote_entry {
     char *name;
     struct nfs_attr attr;
 };
-/* All entries, sorted by name; free with remote_list_free. */
+/* All entries but "." and "..", sorted by name; free with remote_list_free. 0 or a negative errno: then there are
+ * none. */
 int remote_list(struct remote *r, const struct nfs_fh *dir, struct remote_entry **out, size_t *n);
 void remote_list_free(struct remote_entry *list, size_t n);
 

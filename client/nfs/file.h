@@ -196,7 +196,7 @@ ssize_t nfs_append(struct nfs_client *client, const struct nfs_fh *fh, const voi
 typedef bool (*nfs_entry_fn)(void *arg, uint64_t cookie, const char *name, size_t size,
                              const struct nfs_attr *attr, const struct nfs_fh *fh);
 
-/* Reads one batch of entries after *cookie (0: from the start); *verf belongs to it. 1 at the end, 0 when there is
+/* Reads one batch of entries after cookie (0: from the start); *verf belongs to it. 1 at the end, 0 when there is
  * more. "." and ".." are never among them. */
 int nfs_readdir(struct nfs_client *client, const struct nfs_fh *fh, uint64_t cookie, uint64_t *verf,
                 nfs_entry_fn entry, void *arg);

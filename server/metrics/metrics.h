@@ -33,12 +33,13 @@ enum metrics_kind { METRICS_TOTAL, METRICS_VOLUME, METRICS_GRANT };
 enum metrics_class { METRICS_LOOK, METRICS_READ, METRICS_CHANGE, METRICS_WRITE, METRICS_CLASSES };
 extern const char *const metrics_class_names[METRICS_CLASSES]; /* "look", "read", "change", "write" */
 
+/* -ENOMEM. */
 int metrics_new(struct metrics **out);
-void metrics_free(struct metrics *m);
+void metrics_free(struct metrics *m); /* NULL is nothing */
 
 /* --- counting --- */
 
-/* One operation: op its number; ok: it succeeded; rd, wr: bytes of files in its result or arguments. volume, grant:
+/* One operation: op its number; status its nfsstat4, 0 = it succeeded; rd, wr: bytes of files in its result or arguments. volume, grant:
  * where, 0: in none. m may be NULL. */
 void metrics_op(struct metrics *m, uint64_t volume, uint64_t grant, uint32_t op, uint32_t status, uint64_t rd,
                 uint64_t wr);
@@ -87,7 +88,7 @@ double metrics_quantile(const struct metrics_hist *h, double q);
 /* How many are below us microseconds; exact where a bucket ends there. */
 uint64_t metrics_below(const struct metrics_hist *h, uint64_t us);
 
-/* --- once a second --- */
+/* --- once a second, by one thread --- */
 
 void metrics_tick(struct metrics *m);
 /* Rows of the kind whose id exists() denies are emptied and used again. */

@@ -50,7 +50,9 @@ struct loop {
     unsigned waking; /* threads that have filled the inbox and still use evfd; atomic */
 };
 
+/* 0 or -errno; loop_release in either case. */
 int loop_init(struct loop *l, struct rpcserver *server);
+/* Starts the thread. -errno of pthread_create. */
 int loop_start(struct loop *l);
 /* After the thread has ended, or was never started: waits for those who still wake it, and runs what is left in the
  * inbox. */

@@ -79,15 +79,17 @@ void **request_conn_slot(struct request *req);
 /* On a loop thread: for some time one connection has asked its loop for one thing after another, and this is the only
  * request there: while it is worked on the loop has nothing else to do. */
 bool request_alone(const struct request *req);
-/* The most bytes a reply may have (1 MiB + headers). */
+/* The most bytes a reply and a call may have (1 MiB + headers). */
 #define REQUEST_REPLY_MAX (1048576u + 65536u)
 #define REQUEST_CALL_MAX  (1048576u + 65536u)
 
 /* --- calls from the server to a client over the client's connection (NFSv4.1 back channel) --- */
 
 struct conn_ref; /* keeps the memory of a connection, not the socket */
+/* A reference of the caller's, to be given back by conn_ref_put; both from any thread. */
 struct conn_ref *request_conn_ref(struct request *req);
-void conn_ref_put(struct conn_ref *cr);
+void conn_ref_put(struct conn_ref *cr); /* NULL is nothing */
+/* The connection's request_conn_id. */
 uint64_t conn_ref_id(const struct conn_ref *cr);
 /* Sends a whole RPC call message (encoded in call, taken over; xid must be its first word) and has
  * done(arg, 0, reply body from the xid on, len) called when the reply comes, or done(arg, -errno, NULL, 0)
