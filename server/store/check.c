@@ -161,6 +161,8 @@ static const char *const volume_sql[] = {
     "SELECT printf('chunk %d: %s references counted, %d extents found', c.id, quote(c.refs),"
     " coalesce(u.n, 0)) FROM chunk c LEFT JOIN uses u ON u.chunk = c.id"
     " WHERE c.refs IS NOT coalesce(u.n, 0)",
+    "SELECT printf('chunk %d: impossible flags %s', id, quote(flags)) FROM chunk WHERE typeof(flags) <> 'integer'"
+    " OR flags NOT IN (0, 1)",
     "SELECT printf('chunk %d: its payload is missing from the index', id) FROM chunk c WHERE"
     " pack = 0 AND NOT EXISTS (SELECT 1 FROM blob b WHERE b.chunk = c.id AND"
     " typeof(data) = 'blob' AND length(data) = c.stored_len)",

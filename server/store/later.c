@@ -83,7 +83,7 @@ static int compress(struct later *l, const struct chunk *old, struct batch *b)
     if (!old->pack || packset_read_record(v->ps, old, buf, &ino, &off) < 0)
         return 0; /* in the index still, its turn comes when it has moved; L4 */
     gc_recode(v, &c, buf, b->out, &payload);
-    if (c.codec == CHUNK_RAW) {
+    if (c.later) { /* it is what it was */
         b->plain[b->nplain++] = c.id;
         return 0;
     }

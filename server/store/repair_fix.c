@@ -39,6 +39,7 @@ static const struct column columns[] = {
     {"meta", "id", "dedup", 0, 1, "0"},
     {"meta", "id", "recompress", 0, 19, "0"},
     {"meta", "id", "snapdir", 0, 1, "0"},
+    {"chunk", "id", "flags", 0, CHUNK_LATER, "0"},
     {"inode", "ino", "type", 1, IT_SOCK,
      "CASE WHEN ino IN (SELECT ino FROM symlink) THEN 3 WHEN ino = 1 OR ino IN (SELECT dir FROM dirent) THEN 2"
      " ELSE 1 END"},

@@ -193,6 +193,7 @@ static void rows(void **state)
         {"INSERT INTO snapshot VALUES(4, NULL, 0, 1, 0, 0, 0)", "impossible state 1 or name"},
         {"INSERT INTO dedup VALUES(77, 5)", "table of equal chunks"},
         {"INSERT INTO dedup VALUES(1, x'05')", "impossible hash"},
+        {"UPDATE chunk SET flags = 6 WHERE id = 1", "impossible flags 6"},
         {"UPDATE chunk SET codec = 7 WHERE id = 1", "impossible row"},
         {"UPDATE chunk SET pack = 9 WHERE id = 1", "the pack is missing"},
         {"UPDATE chunk SET checksum = 1 WHERE id = 1", "is another one"},

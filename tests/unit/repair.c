@@ -209,6 +209,7 @@ static void rows(void **state)
         {"UPDATE meta SET next_ino = 'x', codec = 7", FILES, "impossible"},
         {"DELETE FROM meta", FILES, "counters and properties"},
         {"INSERT INTO dead SELECT 1, 1, id FROM chunk", FILES, "not dead"},
+        {"UPDATE chunk SET flags = 'x'", FILES, "impossible flags"},
         {"INSERT INTO dedup VALUES(999, 4)", FILES, "among the equal"},
         {"INSERT INTO dedup SELECT max(id), x'0011223344' FROM chunk", FILES, "impossible hash"},
         {"INSERT INTO snapshot VALUES(4, NULL, 0, 1, 0, 0, 0)", FILES, "its name is"},
