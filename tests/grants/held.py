@@ -3,6 +3,8 @@
 
     held.py PORT VOLNFS STORE
 """
+import os
+import socket
 import sys
 import time
 
@@ -238,3 +240,93 @@ for what, options in (("revoked", ()), ("over", ("--expires", "6s")), ("ro now",
     want("%s: others get at the file" % what, admin.run([putfh(fh), write(ANON, 0, 2, b"text")])[0], 0)
     cli("revoke", "127.30.0.0/16", "alice/v1", check=False)
 cases.group("delegations go back when grants do", 36)
+
+# --- two folders of a volume for one network, and nothing beside them ---
+secret = make_dir(admin, v1, b"secret", 0o777)
+dir_a, dir_b = make_dir(admin, v1, b"a", 0o777), make_dir(admin, v1, b"b", 0o777)
+make_file(admin, dir_a, b"fa", b"A", 0o666)
+make_file(admin, dir_b, b"fb", b"B", 0o666)
+cli("create", "carol/hidden", "--mode", "0777")
+cli("snapshot", "create", "alice/v1@s")
+cli.grant("127.40.0.0/16", "alice/v1/a")
+cli.grant("127.40.0.0/16", "alice/v1/b", "--ro")
+s = At(addr, "127.40.0.1")
+way = s.walk(b"alice", b"v1")[1]
+a, b = s.walk(b"alice", b"v1", b"a")[1], s.walk(b"alice", b"v1", b"b")[1]
+fa, fb = s.walk(b"alice", b"v1", b"a", b"fa")[1], s.walk(b"alice", b"v1", b"b", b"fb")[1]
+want("RENAME from one to the other", s.run([putfh(a), savefh(), putfh(b), rename(b"fa", b"x")])[0], XDEV)
+want("LINK", s.run([putfh(fa), savefh(), putfh(b), link(b"x")])[0], XDEV)
+want("LINK back", s.run([putfh(fb), savefh(), putfh(a), link(b"x")])[0], XDEV)
+want("CLONE", s.run([putfh(fb), savefh(), putfh(fa), clone(0)])[0], XDEV)
+want("RENAME above them", s.run([putfh(way), savefh(), putfh(way), rename(b"a", b"c")])[0], ACCESS)
+
+
+def secinfo(name):
+    return u32(33) + opaque(name)
+
+
+for what, ops in (("LOOKUP", lambda n: [lookup(n)]), ("SECINFO", lambda n: [secinfo(n)]), ("OPEN", lambda n: [open_name(s, 1, n)]),
+                  ("REMOVE", lambda n: [remove(n)]), ("CREATE", lambda n: [mkdir(n)]),
+                  ("OPEN to make", lambda n: [open_name(s, 3, n, True)])):
+    got = [s.run([putfh(way)] + ops(n))[0] for n in (b"secret", b"nothing", b".snapshots")]
+    want("%s: what is not granted looks like what is not there" % what, (len(set(got)), got[0] in (2, ACCESS)), (1, True))
+want("READDIR", [s.names(way), s.names(s.walk(b"alice")[1]), s.names(s.walk()[1])],
+     [(0, [b"a", b"b"]), (0, [b"v1"]), (0, [b"alice"])])
+for ops in ([listxattrs()], [getxattr(b"user.x")], [u32(19) + u32(0)], [setmode(0o777)]):
+    want("nothing is read of the directory above", s.run([putfh(way)] + ops)[0] != 0, True)
+want("ACCESS tells that it is for going through", (s.run([putfh(way), access(63)])[0], s.reply.results[-4:]), (0, u32(3)))
+for path in ((b"carol",), (b"alice", b"v1@s"), (b"alice", b"v1", b"a", b".snapshots")):
+    want("not there: %r" % (path,), s.walk(*path)[0], NOENT)
+want("SECINFO of another user", s.run([putrootfh(), secinfo(b"carol")])[0], NOENT)
+want("PUTPUBFH is no other root", s.run([u32(23), lookup(b"carol")])[0], NOENT)
+want("no way up", (s.run([putfh(a), lookupp()])[0], s.run([putfh(a), u32(52) + u32(1)])[0]), (NOENT, NOENT))
+tid, t = cli.token("alice/v1", "--subpath", "a")
+x = At(addr, "127.41.0.1")
+top = x.walk(b"token", t)[1]
+want("nor with a token", (x.run([putfh(top), lookupp()])[0], x.run([putfh(top), u32(52) + u32(1)])[0]), (NOENT, NOENT))
+cases.group("two folders of one volume", 22)
+
+# --- the control socket: rubbish, and peers that do not read or write ---
+path = os.path.join(sys.argv[3], "control.sock")
+
+
+def control(raw):
+    """What came back: the bytes of a reply, or b"" when the connection was closed."""
+    k = socket.socket(socket.AF_UNIX)
+    k.settimeout(60)
+    try:
+        k.connect(path)
+        k.sendall(raw)
+        mark = k.recv(4, socket.MSG_WAITALL)
+        return k.recv(struct.unpack(">I", mark)[0] & 0x7fffffff, socket.MSG_WAITALL) if len(mark) == 4 else b""
+    except ConnectionError:
+        return b""
+    finally:
+        k.close()
+
+
+def call(proc, args):
+    return record(u32(7) + u32(0) + u32(2) + u32(0x20566e66) + u32(1) + u32(proc) + bytes(16) + args)
+
+
+want("nobody else gets at the store's folder", os.stat(sys.argv[3]).st_mode & 0o77, 0)
+for proc in list(range(60)) + [0xffffffff]:
+    for args in (b"", b"\xff" * 4, u32(0xffffffff) + b"x" * 64, u32(1 << 20) + bytes(1 << 20), opaque(b"../../../x"),
+                 opaque(b"a" * 5000), os.urandom(1000)):
+        want("procedure %d is answered" % proc, len(control(call(proc, args))) >= 24, True)
+want("a record without end", control(struct.pack(">I", 0xffffffff) + b"x" * 100), b"")
+held = []
+for i in range(600):
+    k = socket.socket(socket.AF_UNIX)
+    k.settimeout(10)
+    try:
+        k.connect(path)
+        k.send(call(30, u32(127)) * 20 if i % 10 == 0 else struct.pack(">I", 0x80000000 | 100000) + b"x" * 50)
+    except OSError:
+        pass
+    held.append(k)
+want("the administrator is served beside them", cli("status", "-j", check=False).returncode, 0)
+want("and clients are", admin.run([putfh(v1), getattr_(16)])[0], 0)
+for k in held:
+    k.close()
+cases.group("the control socket", 400)

@@ -14,6 +14,6 @@ while read -r line; do
     *) echo "$line" ;;
     esac
 done <"$T/cases"
-is "groups" "$(grep -c '^ok' "$T/cases")" "3"
+is "groups" "$(grep -c '^ok' "$T/cases")" "5"
 ok "the server ends" server_stop
 done_testing
