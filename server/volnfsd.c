@@ -39,6 +39,7 @@
 #define DRAIN_MS     5000 /* what requests in flight get to finish at the end */
 #define TICK_MS      1000u
 #define FORGET_TICKS 60u
+#define TRIM_BYTES   (UINT64_C(8) << 20)
 
 struct daemon {
     struct options opt;
@@ -516,6 +517,17 @@ static void forget_gone(struct daemon *d)
     free(ids.id);
 }
 
+/* What many clients held leaves holes in the heap when they go: their pages are given back once they are more than half
+ * of what is in use, not sooner, for touching fresh pages is what costs. */
+static void trim_heap(void)
+{
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+    struct mallinfo2 mi = mallinfo2();
+    if (mi.fordblks >= TRIM_BYTES && mi.fordblks > mi.uordblks / 2)
+        malloc_trim(0);
+#endif
+}
+
 /* Until a signal says stop; state and metrics are ticked each second. */
 static void run(struct daemon *d)
 {
@@ -535,8 +547,10 @@ static void run(struct daemon *d)
         grants_tick(d->grants);
         state_tick(d->state);
         metrics_tick(d->metrics);
-        if (ticks % FORGET_TICKS == 0)
+        if (ticks % FORGET_TICKS == 0) {
             forget_gone(d);
+            trim_heap();
+        }
         now = clock_mono_ms();
         next = next + TICK_MS > now ? next + TICK_MS : now + TICK_MS;
     }
