@@ -166,7 +166,7 @@ unsigned char *scratch_get(void)
     pthread_once(&scratch_once, scratch_init);
     p = pthread_getspecific(scratch_key);
     if (!p) {
-        p = aligned_alloc(STORE_PAGE, ((CHUNK_BOUND + 4095u) & ~4095u) + SLOT_SIZE);
+        p = aligned_alloc(STORE_PAGE, PACK_WINDOW + SLOT_SIZE);
         if (!p)
             abort();
         pthread_setspecific(scratch_key, p);

@@ -15,6 +15,7 @@
 #include "server/store/gc.h"
 #include "server/store/journal.h"
 
+#define WORKERS_WAITING 2u /* workers more than cores, because some wait for the disk */
 #define QUEUE_MAX 512u /* read-ahead beyond this is dropped */
 
 static void *worker_main(void *arg)
@@ -128,7 +129,7 @@ int engine_new(const struct engine_conf *conf, struct engine **out)
     if (e->journal_size < JOURNAL_SIZE_MIN)
         e->journal_size = JOURNAL_SIZE_MIN;
     e->epoch = conf->epoch ? conf->epoch : 1;
-    want = conf->workers ? conf->workers : (unsigned)(cores > 0 ? cores : 1);
+    want = conf->workers ? conf->workers : (unsigned)(cores > 0 ? cores : 1) + WORKERS_WAITING;
     e->inode_limit = e->cache_size / 8192;
     e->dent_limit = e->cache_size / 4096;
     pthread_mutex_init(&e->lock, NULL);

@@ -436,7 +436,7 @@ void slot_work(struct volume *v, uint64_t ino, uint64_t idx, enum work_kind kind
         if (in && !in->loading && !in->dead && !s && idx * SLOT_SIZE < in->data_end)
             s = slot_get(in, idx);
         if (s && s->busy == SLOT_IDLE && ~(s->valid | s->bad) && in->punch_txg <= v->committed)
-            (void)slot_load(s);
+            (void)slot_load(s, true);
     } else if (s) {
         s->queued = false;
         if (s->dirty && !s->prep && s->busy == SLOT_IDLE && !v->failed) {

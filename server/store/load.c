@@ -75,16 +75,20 @@ struct decoded {
     int err;
 };
 
-static int read_chunk(struct volume *v, const struct chunk *c, struct decoded *d)
+/* into: where it is decoded to. past: the page cache is not to keep it. */
+static int read_chunk(struct volume *v, const struct chunk *c, struct decoded *d, unsigned char *into, bool past)
 {
     unsigned char *scratch = scratch_get();
+    const void *payload = scratch;
     int r;
 
     if (d->id == c->id)
         return d->err;
-    r = c->pack ? packset_read(v->ps, c, scratch) : index_read_blob(v->ix, c, scratch);
+    r = !c->pack ? index_read_blob(v->ix, c, scratch)
+        : past   ? packset_read_past(v->ps, c, scratch, &payload)
+                 : packset_read(v->ps, c, scratch);
     if (r >= 0)
-        r = fault_point("slot.decode") ? -EUCLEAN : chunk_decode(c, scratch, SCRATCH_DECODED(scratch));
+        r = fault_point("slot.decode") ? -EUCLEAN : chunk_decode(c, payload, into);
     if (r == -EUCLEAN)
         log_error("%s: chunk %llu in pack %u at %llu is damaged", v->label, (unsigned long long)c->id,
                   c->pack, (unsigned long long)c->pack_off);
@@ -95,11 +99,18 @@ static int read_chunk(struct volume *v, const struct chunk *c, struct decoded *d
     return d->err;
 }
 
+/* One chunk is all of the slot, and nothing of it is known. */
+static bool all_in_one(const struct index_extent *x, int n, uint32_t need)
+{
+    return n == 1 && need == UINT32_MAX && x->len == SLOT_SIZE && x->chunk.len == SLOT_SIZE;
+}
+
 /* Reads the extents into buf; *bad gets pages of damaged ones. -ENOENT: look them up again; with last set, what
  * is not there is damaged. */
 static int read_extents(struct volume *v, uint64_t start, const struct index_extent *x, int n,
-                        unsigned char *buf, uint32_t need, bool last, uint32_t *bad)
+                        unsigned char *buf, uint32_t need, bool last, bool past, uint32_t *bad)
 {
+    unsigned char *into = all_in_one(x, n, need) ? buf : SCRATCH_DECODED(scratch_get());
     struct decoded d = {0, 0};
 
     *bad = 0;
@@ -109,7 +120,7 @@ static int read_extents(struct volume *v, uint64_t start, const struct index_ext
         int r;
         if (!pages)
             continue;
-        r = read_chunk(v, &x[i].chunk, &d);
+        r = read_chunk(v, &x[i].chunk, &d, into, past);
         if (r == -ENOENT && last) {
             log_error("%s: chunk %llu: pack %u is missing", v->label, (unsigned long long)x[i].chunk.id,
                       x[i].chunk.pack);
@@ -119,13 +130,13 @@ static int read_extents(struct volume *v, uint64_t start, const struct index_ext
             *bad |= pages;
         else if (r < 0)
             return r;
-        else
-            copy_pages(buf, SCRATCH_DECODED(scratch_get()) + x[i].chunk_off, off, x[i].len, need);
+        else if (into != buf)
+            copy_pages(buf, into + x[i].chunk_off, off, x[i].len, need);
     }
     return 0;
 }
 
-int slot_load(struct slot *s)
+int slot_load(struct slot *s, bool past)
 {
     struct inode *in = s->in;
     struct volume *v = in->vol;
@@ -151,16 +162,11 @@ int slot_load(struct slot *s)
         slot_grow(s, (end + STORE_PAGE - 1) / STORE_PAGE, 0);
         pthread_mutex_unlock(&v->lock);
         r = 0;
-        if (n && s->buf) {
-            for (uint32_t p = 0; p < s->buf->pages; p++)
-                if (need & 1u << p)
-                    memset(s->buf->data + p * STORE_PAGE, 0, STORE_PAGE);
-            r = read_extents(v, start, x, n, s->buf->data, need, i >= LOOKUP_TRIES, &bad);
-        } else if (s->buf) {
-            for (uint32_t p = 0; p < s->buf->pages; p++)
-                if (need & 1u << p)
-                    memset(s->buf->data + p * STORE_PAGE, 0, STORE_PAGE);
-        }
+        for (uint32_t p = 0; s->buf && !all_in_one(x, n, need) && p < s->buf->pages; p++)
+            if (need & 1u << p)
+                memset(s->buf->data + p * STORE_PAGE, 0, STORE_PAGE);
+        if (n && s->buf)
+            r = read_extents(v, start, x, n, s->buf->data, need, i >= LOOKUP_TRIES, past, &bad);
         pthread_mutex_lock(&v->lock);
         if (r != -ENOENT)
             break;

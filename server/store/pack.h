@@ -35,7 +35,12 @@ int packset_sync(struct packset *ps);
 /* Reads a record's payload (c->stored_len bytes) into buf and checks the record header against c.
  * -EUCLEAN (logged with pack and offset), -ENOENT if the pack was deleted (look the chunk up again). */
 int packset_read(struct packset *ps, const struct chunk *c, void *buf);
-/* The same, with the record's hints, and the payload's checksum verified as well. */
+/* The same past the page cache, for what is read once: window is PACK_WINDOW bytes at a multiple of PACK_BLOCK, *payload
+ * then points into it. Where that does not work, or anything is wrong, it is packset_read. */
+int packset_read_past(struct packset *ps, const struct chunk *c, void *window, const void **payload);
+#define PACK_BLOCK  4096u
+#define PACK_WINDOW ((CHUNK_BOUND + 3 * PACK_BLOCK) & ~(PACK_BLOCK - 1))
+/* The same as packset_read, with the record's hints, and the payload's checksum verified as well. */
 int packset_read_record(struct packset *ps, const struct chunk *c, void *buf, uint64_t *ino, uint64_t *off);
 /* Removes a pack's file, if it is there; readers inside keep their descriptor. Never a pack being
  * appended to or not yet synced: -EBUSY. */

@@ -18,6 +18,7 @@
 
 struct pack_fd {
     uint32_t pack; /* 0 = free */
+    bool direct;
     int fd;
     unsigned refs;
     bool doomed;   /* the pack was deleted: the last reader closes */
@@ -37,7 +38,6 @@ struct pack_reader {
 };
 
 /* A window of a pack whose bytes gather in memory (pack_stage.c). */
-#define PACK_BLOCK 4096u
 #define STAGE_SIZE (512u << 10)
 
 struct pack_stage {

@@ -24,10 +24,10 @@ void pack_reader_release(struct pack_reader *r)
     pthread_mutex_destroy(&r->lock);
 }
 
-static struct pack_fd *find_locked(struct pack_reader *r, uint32_t pack)
+static struct pack_fd *find_locked(struct pack_reader *r, uint32_t pack, bool direct)
 {
     for (unsigned i = 0; i < PACK_FDS; i++)
-        if (r->fds[i].pack == pack && !r->fds[i].doomed)
+        if (r->fds[i].pack == pack && r->fds[i].direct == direct && !r->fds[i].doomed)
             return &r->fds[i];
     return NULL;
 }
@@ -52,13 +52,13 @@ static struct pack_fd *slot_locked(struct pack_reader *r)
 }
 
 /* A descriptor of the pack. *entry is the cache's entry to give back, NULL: close the descriptor. */
-static int fd_get(struct packset *ps, uint32_t pack, struct pack_fd **entry)
+static int fd_get(struct packset *ps, uint32_t pack, bool direct, struct pack_fd **entry)
 {
     struct pack_reader *r = &ps->reader;
     char path[PACK_PATH_MAX];
 
     pthread_mutex_lock(&r->lock);
-    struct pack_fd *f = find_locked(r, pack);
+    struct pack_fd *f = find_locked(r, pack, direct);
     uint64_t deletes = r->deletes;
     if (f) {
         f->refs++;
@@ -70,13 +70,13 @@ static int fd_get(struct packset *ps, uint32_t pack, struct pack_fd **entry)
         return f->fd;
 
     pack_path(path, pack);
-    int fd = openat(ps->dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(ps->dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | (direct ? O_DIRECT : 0));
     if (fd < 0)
         return -errno;
     pthread_mutex_lock(&r->lock);
-    f = find_locked(r, pack) || deletes != r->deletes ? NULL : slot_locked(r);
+    f = find_locked(r, pack, direct) || deletes != r->deletes ? NULL : slot_locked(r);
     if (f)
-        *f = (struct pack_fd){.pack = pack, .fd = fd, .refs = 1, .used = ++r->stamp};
+        *f = (struct pack_fd){.pack = pack, .direct = direct, .fd = fd, .refs = 1, .used = ++r->stamp};
     pthread_mutex_unlock(&r->lock);
     *entry = f;
     return fd;
@@ -100,12 +100,14 @@ void pack_reader_forget(struct pack_reader *r, uint32_t pack)
 {
     pthread_mutex_lock(&r->lock);
     r->deletes++;
-    struct pack_fd *f = find_locked(r, pack);
-    if (f && f->refs) {
-        f->doomed = true;
-    } else if (f) {
-        close(f->fd);
-        *f = (struct pack_fd){0};
+    for (int direct = 0; direct < 2; direct++) {
+        struct pack_fd *f = find_locked(r, pack, direct);
+        if (f && f->refs) {
+            f->doomed = true;
+        } else if (f) {
+            close(f->fd);
+            *f = (struct pack_fd){0};
+        }
     }
     pthread_mutex_unlock(&r->lock);
 }
@@ -162,17 +164,22 @@ static ssize_t read_record(int fd, const struct chunk *c, uint8_t *header, void 
     return (ssize_t)got;
 }
 
+static bool possible(const struct chunk *c)
+{
+    return c->pack != 0 && c->pack_off >= PACK_HEADER && c->pack_off <= PACK_FILE_MAX && c->stored_len != 0 &&
+           c->stored_len <= CHUNK_BOUND;
+}
+
 /* Reads and checks all but the payload's checksum. */
 static int read_checked(struct packset *ps, const struct chunk *c, void *buf, struct pack_record *rec)
 {
     uint8_t header[PACK_HEADER];
     struct pack_fd *entry;
 
-    if (c->pack == 0 || c->pack_off < PACK_HEADER || c->pack_off > PACK_FILE_MAX ||
-        c->stored_len == 0 || c->stored_len > CHUNK_BOUND)
+    if (!possible(c))
         return damaged(ps, c, "impossible place or length");
     pack_settle(ps, c);
-    int fd = fd_get(ps, c->pack, &entry);
+    int fd = fd_get(ps, c->pack, false, &entry);
     if (fd < 0) {
         if (fd != -ENOENT)
             log_error("%s: pack %u: open: %s", ps->label, c->pack, strerror(-fd));
@@ -199,6 +206,32 @@ int packset_read(struct packset *ps, const struct chunk *c, void *buf)
     struct pack_record r;
 
     return read_checked(ps, c, buf, &r);
+}
+
+int packset_read_past(struct packset *ps, const struct chunk *c, void *window, const void **payload)
+{
+    uint64_t from = c->pack_off & ~(uint64_t)(PACK_BLOCK - 1);
+    size_t skip = (size_t)(c->pack_off - from), want = skip + PACK_HEADER + c->stored_len;
+    uint8_t *header = (uint8_t *)window + skip;
+    struct pack_fd *entry;
+    struct pack_record r;
+    ssize_t n = -1;
+    int fd;
+
+    if (possible(c)) {
+        pack_settle(ps, c);
+        fd = fd_get(ps, c->pack, true, &entry);
+        if (fd >= 0) {
+            n = pread(fd, window, (want + PACK_BLOCK - 1) & ~(size_t)(PACK_BLOCK - 1), (off_t)from);
+            fd_put(ps, fd, entry);
+        }
+    }
+    if (n >= (ssize_t)want && pack_get_record(header, &r) && same_chunk(&r.chunk, c)) {
+        *payload = header + PACK_HEADER;
+        return 0;
+    }
+    *payload = window;
+    return packset_read(ps, c, window);
 }
 
 int packset_read_record(struct packset *ps, const struct chunk *c, void *buf, uint64_t *ino, uint64_t *off)

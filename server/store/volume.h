@@ -30,7 +30,7 @@ struct engine;
 struct engine_conf {
     uint64_t cache_size; /* bytes for cached and dirty slots; at least 16 MiB */
     uint32_t journal_size; /* bytes of a volume's journal at most; 0 = 64 MiB */
-    unsigned workers;    /* threads for compression and flushing; 0 = number of cores */
+    unsigned workers;    /* threads for compression and flushing; 0 = two more than cores */
     uint64_t pack_size;  /* packs are full at this size; 0 = 64 MiB, which is the most */
     uint64_t epoch;      /* boot count of the store, > 0: enters change attributes and verifiers */
 };

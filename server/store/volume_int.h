@@ -43,7 +43,7 @@ struct journal;
 #define PREP_MAX          (32u << 20)  /* bytes in packs that no txg names yet */
 #define SMALL_FILE        (1u << 20)   /* freed within the txg that unlinks it */
 #define REAP_EXTENTS      4000u        /* of a large one, per txg */
-#define READAHEAD         (4u << 20)
+#define READAHEAD         (8u << 20)   /* or an eighth of the cache */
 #define SPACE_RESERVE     (64u << 20)  /* free bytes on the disk that data never uses: for the index; */
 #define SPACE_RESERVE_MIN (8u << 20)   /* on a small disk an eighth, but this; names leave a quarter */
 #define BLOB_MOVE_BYTES   (16u << 20)  /* blobs beyond this move to packs soon, */
@@ -131,9 +131,9 @@ void engine_checkpoint_cancel(struct engine *e, struct volume *v);
 struct buf *buf_get(struct engine *e, uint32_t pages);
 void buf_unref(struct buf *b);
 void buf_release_all(struct engine *e); /* at the engine's end */
-/* This thread's scratch: CHUNK_BOUND + SLOT_SIZE bytes (payload, then decoded). */
+/* This thread's scratch: PACK_WINDOW + SLOT_SIZE bytes (payload, then decoded). */
 unsigned char *scratch_get(void);
-#define SCRATCH_DECODED(s) ((s) + ((CHUNK_BOUND + 4095u) & ~4095u))
+#define SCRATCH_DECODED(s) ((s) + PACK_WINDOW)
 
 struct slot;
 /* Enters a new slot into the LRU; updates its cost; takes it out. Volume lock held. */
@@ -406,8 +406,9 @@ int slots_idle_in(struct volume *v, const struct store_call *call, struct inode 
 /* Throws everything away that is not busy. */
 void slots_discard(struct inode *in);
 
-/* Reads the slot's missing pages; drops the lock. RETRY when done; or an error. The slot is idle. */
-int slot_load(struct slot *s);
+/* Reads the slot's missing pages; drops the lock. RETRY when done; or an error. The slot is idle. past: the page cache is
+ * not to keep what is read. */
+int slot_load(struct slot *s, bool past);
 
 struct same; /* dedup.h */
 /* Encodes what is dirty of a slot that the caller made busy; drops the lock meanwhile. On success

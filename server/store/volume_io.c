@@ -10,6 +10,8 @@
 #include "server/store/dedup.h"
 
 #define IO_MAX     (2u << 20)
+#define RA_HITS    2u
+#define RA_NEAR    16u /* times the length of a read */
 #define SLOTS_MAX  (IO_MAX / SLOT_SIZE + 1)
 
 static int get_file(struct volume *v, const struct store_call *call, uint64_t ino, struct inode **in)
@@ -100,26 +102,32 @@ static int read_prepare(struct volume *v, const struct store_call *call, struct 
     }
     if (!load)
         return 0;
-    return load->busy == SLOT_IDLE ? slot_load(load) : slot_wait(v, call);
+    return load->busy == SLOT_IDLE ? slot_load(load, in->ra_hits >= RA_HITS) : slot_wait(v, call);
 }
 
-/* Two reads in order start it; slots up to READAHEAD beyond are read by the workers. */
+/* RA_HITS reads in order start it; their slots and those up to READAHEAD beyond are read by the workers. A client that
+ * has several reads under way does not send them quite in order, and each may come here twice: what is near counts as
+ * in order, and only what is new as progress. */
 static void read_ahead(struct volume *v, struct inode *in, uint64_t off, uint64_t end)
 {
-    uint64_t to, i;
+    uint64_t most = v->e->cache_size / 8 < READAHEAD ? v->e->cache_size / 8 : READAHEAD;
+    uint64_t near = RA_NEAR * (end - off), to, i;
 
-    if (off == in->ra_next && off != end) {
-        in->ra_hits++;
-    } else if (off != 0) {
-        in->ra_hits = 0;
+    if (off > in->ra_next + near || off + near < in->ra_next) {
+        in->ra_hits = off == 0;
         in->ra_done = 0;
-    }
-    in->ra_next = end;
-    if (in->ra_hits < 2 || in->punch_txg > v->committed)
+        in->ra_next = end;
         return;
-    to = end + READAHEAD < in->data_end ? end + READAHEAD : in->data_end;
-    i = (end > in->ra_done ? end : in->ra_done) / SLOT_SIZE;
-    if (to <= i * SLOT_SIZE || (to < in->data_end && to - i * SLOT_SIZE < READAHEAD / 4))
+    }
+    if (end <= in->ra_next)
+        return;
+    in->ra_hits++;
+    in->ra_next = end;
+    if (in->ra_hits < RA_HITS || in->punch_txg > v->committed)
+        return;
+    to = end + most < in->data_end ? end + most : in->data_end;
+    i = (off > in->ra_done ? off : in->ra_done) / SLOT_SIZE;
+    if (to <= i * SLOT_SIZE || (to < in->data_end && to - i * SLOT_SIZE < most / 4))
         return;
     for (; i * SLOT_SIZE < to; i++)
         if (!slot_find(in, i))
@@ -142,10 +150,11 @@ static int read_locked(struct volume *v, struct store_call *call, uint64_t ino, 
     }
     if (len > in->a.size - off)
         len = in->a.size - off;
+    end = off + len;
+    read_ahead(v, in, off, end);
     r = read_prepare(v, call, in, off, len);
     if (r)
         return r;
-    end = off + len;
     atomic_fetch_add_explicit(&v->e->slot_reads, (end - 1) / SLOT_SIZE - off / SLOT_SIZE + 1,
                               memory_order_relaxed);
     for (uint64_t at = off; at < end;) {
@@ -162,7 +171,6 @@ static int read_locked(struct volume *v, struct store_call *call, uint64_t ino, 
     if (out->len == 0)
         return -EUCLEAN;
     out->eof = off + out->len >= in->a.size;
-    read_ahead(v, in, off, off + out->len);
     return 0;
 }
 
@@ -255,7 +263,7 @@ static int write_prepare(struct volume *v, const struct store_call *call, struct
                 return -EAGAIN;
             if (in->punch_txg > v->committed)
                 return txg_wait_locked(v, call, in->punch_txg);
-            return slot_load(s);
+            return slot_load(s, false);
         }
         w->s[w->n] = s;
         w->a[w->n] = a;

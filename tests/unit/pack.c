@@ -12,6 +12,7 @@
 #include "tests/unit/storetest.h"
 
 static uint8_t big[SLOT_SIZE], back[CHUNK_BOUND];
+static uint8_t window[PACK_WINDOW] __attribute__((aligned(PACK_BLOCK)));
 
 static int setup(void **state)
 {
@@ -53,10 +54,14 @@ static int check_read(struct packset *ps, const struct chunk *c)
 {
     struct chunk same;
     int rc = packset_read(ps, c, back);
+    const void *payload;
 
     if (rc == 0) {
         make(&same, c->id, c->len, big);
         assert_memory_equal(back, big, c->len);
+        assert_int_equal(packset_read_past(ps, c, window, &payload), 0);
+        assert_memory_equal(payload, big, c->len);
+        assert_true((const uint8_t *)payload + c->len <= window + PACK_WINDOW);
     }
     return rc;
 }
@@ -90,6 +95,7 @@ static void read_refuses_damage(void **state)
 {
     struct packset *ps = set_open(*state, 1);
     struct chunk c[3], bad;
+    const void *payload;
     char file[512];
 
     snprintf(file, sizeof(file), "%s/packs/01/00000001.pack", (char *)*state);
@@ -102,6 +108,7 @@ static void read_refuses_damage(void **state)
     for (int i = 0; i < 64; i++) {
         st_flip(file, (off_t)c[1].pack_off + i);
         assert_int_equal(packset_read(ps, &c[1], back), -EUCLEAN);
+        assert_int_equal(packset_read_past(ps, &c[1], window, &payload), -EUCLEAN);
         st_flip(file, (off_t)c[1].pack_off + i);
     }
     /* a payload byte: chunk_decode sees it, the walk tells it */
@@ -132,9 +139,13 @@ static void read_refuses_damage(void **state)
     assert_int_equal(packset_read(ps, &bad, back), -EUCLEAN);
     bad.pack = 99;
     assert_int_equal(packset_read(ps, &bad, back), -ENOENT);
+    assert_int_equal(packset_read_past(ps, &bad, window, &payload), -ENOENT);
+    bad.pack_off = 1ULL << 62;
+    assert_int_equal(packset_read_past(ps, &bad, window, &payload), -EUCLEAN);
     /* a truncated file */
     assert_int_equal(truncate(file, (off_t)c[2].pack_off + 64 + 4999), 0);
     assert_int_equal(packset_read(ps, &c[2], back), -EUCLEAN);
+    assert_int_equal(packset_read_past(ps, &c[2], window, &payload), -EUCLEAN);
     assert_int_equal(check_read(ps, &c[1]), 0);
     packset_close(ps);
 }
