@@ -503,6 +503,7 @@ struct volume {
     bool journal_tried;           /* commit thread */
     int flush_err;
     uint64_t flush_retry_ms;
+    uint64_t relief_ms; /* write_throttle: not before */
     struct volume_waiter *waiters;
     unsigned nwaiters, group; /* waiters now; enough of them for a commit, judged by the last one */
     uint64_t commit_sleep;    /* ms until which the commit thread sleeps by itself; 0: it does not */

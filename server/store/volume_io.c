@@ -10,6 +10,8 @@
 #include "server/store/dedup.h"
 
 #define IO_MAX     (2u << 20)
+#define RELIEF_MS       5u
+#define RELIEF_EARLY_MS 100u
 #define RA_HITS    2u
 #define RA_NEAR    16u /* times the length of a read */
 #define SLOTS_MAX  (IO_MAX / SLOT_SIZE + 1)
@@ -203,16 +205,26 @@ void volume_read_release(struct volume_read *r)
 
 /* --- writing --- */
 
-/* Memory for dirty data is bounded: over half of the cache, writers wait for the flushers. */
+/* Memory for dirty data is bounded: over a quarter of the cache, all is made to go to the disk and into the index; over
+ * half of it, writers wait for that. */
 static int write_throttle(struct volume *v, const struct store_call *call)
 {
-    if (v->e->pinned <= v->e->cache_size / 2 || v->pinned <= (1u << 20))
+    uint64_t now;
+    bool wait = v->e->pinned > v->e->cache_size / 2;
+
+    if (v->e->pinned <= v->e->cache_size / 4 || v->pinned <= (1u << 20))
         return 0;
-    if (v->flush_err)
+    if (wait && v->flush_err)
         return v->flush_err;
-    volume_flush_old(v, UINT64_MAX);
-    volume_publish_preps(v, UINT64_MAX);
-    txg_want_committed(v, txg_last(v));
+    now = clock_mono_ms();
+    if (now >= v->relief_ms) { /* looks at all that is dirty: not for each write */
+        v->relief_ms = now + (wait ? RELIEF_MS : RELIEF_EARLY_MS);
+        volume_flush_old(v, UINT64_MAX);
+        volume_publish_preps(v, UINT64_MAX);
+        txg_want_committed(v, txg_last(v));
+    }
+    if (!wait)
+        return 0;
     if (!call->may_block)
         return -EAGAIN;
     vol_wait(v, 20);
