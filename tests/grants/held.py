@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What clients hold when their grants go, and what others may do to it.
 
-    held.py PORT VOLNFS STORE
+    held.py PORT VOLNFS STORE HANDLES          leaves handles there for
+    held.py PORT VOLNFS STORE HANDLES again    after a restart of the server
 """
+import json
 import os
 import socket
 import sys
@@ -14,6 +16,32 @@ addr = ("127.0.0.1", int(sys.argv[1]))
 cli = Cli(sys.argv[2], sys.argv[3])
 cases = Cases()
 want = cases.want
+
+
+def again():
+    """Handles are good as long as their grants are, and no grant takes the place of one that is gone."""
+    with open(sys.argv[4]) as f:
+        live, gone, whole, tid = json.load(f)
+    live, gone, whole = map(bytes.fromhex, (live, gone, whole))
+    s = At(addr, "127.41.0.1")
+    want("a handle of a token", s.run([putfh(live), getattr_(16)])[0], 0)
+    want("no way above it", s.run([putfh(live), lookupp()])[0], NOENT)
+    want("one of a token that was taken back", s.run([putfh(gone), getattr_(16)])[0], ACCESS)
+    want("one of the volume, with nothing but the token", s.run([putfh(whole), getattr_(16)])[0], ACCESS)
+    made = [cli.token("alice/v1", "--subpath", "a")[0] for _ in range(3)]
+    want("new tokens have new numbers", [n for n in made if int(n) <= int(tid)], [])
+    want("what was taken back stays so", s.run([putfh(gone), getattr_(16)])[0], ACCESS)
+    for fh in (live, gone, whole):
+        for bit in range(len(fh) * 8):
+            bad = bytearray(fh)
+            bad[bit // 8] ^= 1 << bit % 8
+            want("a forged handle", s.run([putfh(bytes(bad)), getattr_(16)])[0], 10001)
+    cases.group("handles after a restart", 700)
+
+
+if sys.argv[5:] == ["again"]:
+    again()
+    sys.exit()
 
 cli("grant", "127.0.0.1", "/", "--create")
 cli("revoke", "127.0.0.0/8", "/")
@@ -285,6 +313,12 @@ x = At(addr, "127.41.0.1")
 top = x.walk(b"token", t)[1]
 want("nor with a token", (x.run([putfh(top), lookupp()])[0], x.run([putfh(top), u32(52) + u32(1)])[0]), (NOENT, NOENT))
 cases.group("two folders of one volume", 22)
+
+gone_id, t = cli.token("alice/v1", "--subpath", "a")
+gone = x.walk(b"token", t)[1]
+cli("revoke", gone_id)
+with open(sys.argv[4], "w") as f:
+    json.dump([top.hex(), gone.hex(), v1.hex(), gone_id], f)
 
 # --- the control socket: rubbish, and peers that do not read or write ---
 path = os.path.join(sys.argv[3], "control.sock")
