@@ -3,8 +3,8 @@
  *
  *   R1 A full stream makes the volume; one with a base wants a volume that is, by its names and attributes, what base
  *      was, and has it as a snapshot of the same name.
- *   R2 Before the first step the directory DUMP_MARK is made in the root; it goes after the last one was done and
- *      the end record was seen. In it, under the number it has in the stream, is kept what has no name meanwhile.
+ *   R2 Before the first step the directory DUMP_MARK is made in the root; it goes after the end record was seen and all
+ *      is durable. In it, under the number it has in the stream, is kept what has no name meanwhile.
  *   R3 After a failure the volume is destroyed (full) or rolled back to base. If that fails too, the message says
  *      what to do; the mark keeps it from being used as a base or dumped.
  */
@@ -252,12 +252,20 @@ static bool make_mark(struct restore *r)
     return call_step(r, &ch, &r->mark);
 }
 
-/* Takes the mark away: it is all there, and durable. */
+/* Makes durable what was done until now. */
+static bool settle(struct restore *r)
+{
+    control_name_args args = {.name = r->name};
+    control_settled res;
+    bool ok = !control_ask(r->c, CONTROL_SETTLE, &args, &res);
+    control_free(CONTROL_SETTLE, &res);
+    return ok;
+}
+
+/* Takes the mark away, after all the rest is durable: a server that dies must not lose bytes, but not the mark. */
 static bool finish(struct restore *r)
 {
     control_change ch = {.step = STEP_AWAY};
-    control_name_args args = {.name = r->name};
-    control_settled res;
     char held[24];
     bool ok = true;
     for (size_t i = 0; ok && i < r->room; i++)
@@ -269,6 +277,7 @@ static bool finish(struct restore *r)
             ch.name.name_len = (u_int)strlen(held);
             ok = call_step(r, &ch, NULL);
         }
+    ok = ok && settle(r);
     ch = (control_change){.step = STEP_AWAY, .dir = DUMP_ROOT, .ino = r->mark};
     ch.name.name_val = (char *)DUMP_MARK;
     ch.name.name_len = (u_int)strlen(DUMP_MARK);
@@ -277,11 +286,7 @@ static bool finish(struct restore *r)
         ch = (control_change){.step = STEP_SET, .ino = DUMP_ROOT, .inode = &r->root};
         ok = call_step(r, &ch, NULL);
     }
-    if (!ok)
-        return false;
-    ok = !control_ask(r->c, CONTROL_SETTLE, &args, &res);
-    control_free(CONTROL_SETTLE, &res);
-    return ok;
+    return ok && settle(r);
 }
 
 /* R3. */
