@@ -125,6 +125,8 @@ int index_put_dedup(struct index *ix, uint64_t hash, uint64_t ino, uint64_t off,
 /* Deletes a pack's row if it has no live bytes; unlink its file after the commit, and only if no transaction that is
  * not committed yet may refer to it. */
 int index_del_pack(struct index *ix, uint32_t pack);
+/* The highest pack that has a row; 0: none has. */
+int64_t index_last_pack(struct index *ix);
 /* Up to max blobs, lowest chunk id first, committed state, any thread: fn gets the chunk and its payload; it stops when
  * fn returns non-zero (returned). Total bytes of blobs (any thread). */
 int index_walk_blobs(struct index *ix, unsigned max,

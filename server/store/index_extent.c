@@ -359,6 +359,14 @@ int index_del_pack(struct index *ix, uint32_t pack)
     return writer_run_keys(ix, SQL_DEL_PACK, pack, 0, 1, "delete pack");
 }
 
+int64_t index_last_pack(struct index *ix)
+{
+    int64_t last = 0;
+    int rc = index_query_int(ix, ix->writer.db, "SELECT coalesce(max(id), 0) FROM pack", &last);
+
+    return rc ? rc : last;
+}
+
 /* One blob at a time and into a copy, so that no read transaction stays open while fn works. */
 int index_walk_blobs(struct index *ix, unsigned max,
                      int (*fn)(void *arg, const struct chunk *c, const void *blob), void *arg)

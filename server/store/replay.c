@@ -97,6 +97,7 @@ static int apply_record(void *arg, uint64_t lsn, const void *payload, size_t len
 struct pack_scan {
     struct volume *vol;
     uint32_t next;
+    int64_t named; /* the last pack with a row in the index; -1: not known yet */
 };
 
 /* A pack from `next` on was begun after the last durable txg: no row can name it (I3, I7). */
@@ -107,6 +108,13 @@ static int drop_unknown_pack(void *arg, uint32_t pack, uint64_t size)
 
     if (pack < s->next)
         return 0;
+    if (s->named < 0 && (s->named = index_last_pack(s->vol->ix)) < 0)
+        return (int)s->named;
+    if (s->named >= s->next) { /* then next_pack is what is wrong */
+        log_error("%s: packs from %u on are not in use by the index's counter, but pack %lld is by its rows; nothing is"
+                  " removed, 'volnfs check --repair' sets it right", s->vol->label, s->next, (long long)s->named);
+        return -EUCLEAN;
+    }
     log_info("%s: removing pack %u (%llu bytes), begun and not committed", s->vol->label, pack,
              (unsigned long long)size);
     if (asprintf(&path, "%s/packs/%02x/%08x.pack", s->vol->dir, pack & 0xff, pack) < 0)
@@ -119,7 +127,7 @@ static int drop_unknown_pack(void *arg, uint32_t pack, uint64_t size)
 
 static int open_packs(struct volume *v, const char *packs, uint32_t next)
 {
-    struct pack_scan scan = {.vol = v, .next = next};
+    struct pack_scan scan = {.vol = v, .next = next, .named = -1};
     int r = pack_list(packs, drop_unknown_pack, &scan);
 
     return r == 0 ? packset_open(packs, v->label, next, &v->ps) : r;

@@ -324,6 +324,26 @@ static void lost_data(void **state)
     assert_int_equal(count_intact(f), FILES - 1);
 }
 
+/* A counter of packs that is too low: what is in use is not taken for what was begun in vain, and stays. */
+static void low_counter(void **state)
+{
+    struct fix *f = *state;
+    struct engine_conf conf = {.cache_size = 16u << 20, .workers = 1, .epoch = 9};
+    struct repair_report rep;
+    struct engine *e;
+    struct volume *v;
+    char pack[300];
+
+    sql(f, "UPDATE meta SET next_pack = 1");
+    pack_name(f, pack, sizeof(pack));
+    assert_int_equal(engine_new(&conf, &e), 0);
+    assert_int_equal(volume_open(e, f->t.dir, "test/vol", 7, &v), -EUCLEAN);
+    engine_free(e);
+    assert_int_equal(access(pack, F_OK), 0);
+    assert_int_equal(repair(f, (struct repair_options){.data = true}, &rep), 0);
+    assert_int_equal(count_intact(f), FILES);
+}
+
 /* --- rebuilding --- */
 
 static void lose_index(struct fix *f, bool garbage)
@@ -530,7 +550,7 @@ static void torn_pages(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(clean),         T(rows),         T(lost_data), T(from_packs),
+    const struct CMUnitTest tests[] = {T(clean),         T(rows),         T(lost_data), T(low_counter), T(from_packs),
                                        T(from_snapshot), T(from_journal), T(flips),
                                        T(torn_pages)};
 
