@@ -2,7 +2,8 @@
  * namespace: the users and volumes of a server in memory, and the life of volumes.
  *
  * Locks, in their order:
- *   admin     one change of users and volumes at a time, also while it waits on the disk
+ *   admin     one change of users and volumes at a time, also while it waits on the disk; not while a new volume's
+ *             folder is filled, which may take long
  *   nvol.life one open, close or removal of this volume at a time, also while it waits on the disk
  *   roots     shared by what adds a name to the root of a volume; exclusive while RMDIR finds out that a
  *             volume is empty and shuts it

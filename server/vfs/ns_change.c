@@ -122,6 +122,45 @@ out:
 
 /* --- volumes --- */
 
+/* May user get a volume of that name? `admin` is held. -ESTALE: there is no such user; -EEXIST: *there is the one with
+ * that name, with a reference. */
+static int may_add(struct vfs *v, uint64_t user, const char *name, size_t len, struct nvol **there,
+                   struct dir_change *dc)
+{
+    struct nuser *u;
+    struct nvol *n;
+    int err = 0;
+    pthread_rwlock_rdlock(&v->lock);
+    u = ns_user_locked(v, user);
+    if (!u) {
+        err = -ESTALE;
+    } else if ((n = ns_vol_by_name_locked(v, user, name, len))) {
+        *there = ns_vol_ref(n);
+        ns_dir_same(&u->dir, dc);
+        err = -EEXIST;
+    }
+    pthread_rwlock_unlock(&v->lock);
+    return err;
+}
+
+/* A new volume's id and its folder, which make() makes: without a lock, since it may take long. *id is not 0 as soon as
+ * something may be there. */
+static int make_folder(struct vfs *v, int (*make)(const void *arg, const char *path), const void *arg, uint64_t *id)
+{
+    int err;
+    do {
+        /* A folder that is there already belongs to a state.db that is lost (trash.c): step over it. */
+        char *path;
+        *id = 0;
+        if ((err = statedb_next_volume_id(v->db, id)))
+            return err;
+        path = trash_volume_path(v->store, *id);
+        err = path ? make(arg, path) : -ENOMEM;
+        free(path);
+    } while (err == -EEXIST);
+    return err;
+}
+
 /* Enters a new volume, whose folder make() makes. */
 static int add_volume(struct vfs *v, uint64_t user, const char *name, size_t len,
                       int (*make)(const void *arg, const char *path), const void *arg, struct nvol **out,
@@ -131,42 +170,20 @@ static int add_volume(struct vfs *v, uint64_t user, const char *name, size_t len
     struct volume_row row = {.user = user};
     struct nuser *u;
     struct nvol *n = NULL;
-    char *path = NULL;
-    bool made = false;
     *out = NULL;
     if (err)
         return err;
     memcpy(row.name, name, len);
     pthread_mutex_lock(&v->admin);
-    pthread_rwlock_rdlock(&v->lock);
-    u = ns_user_locked(v, user);
-    if (!u) {
-        err = -ESTALE;
-    } else if ((n = ns_vol_by_name_locked(v, user, name, len))) {
-        *out = ns_vol_ref(n);
-        n = NULL;
-        ns_dir_same(&u->dir, dc);
-        err = -EEXIST;
-    }
-    pthread_rwlock_unlock(&v->lock);
+    err = may_add(v, user, name, len, out, dc);
+    pthread_mutex_unlock(&v->admin);
     if (err)
-        goto out;
-
+        return err;
     row.created = clock_wall().tv_sec;
-    do {
-        /* A folder that is there already belongs to a state.db that is lost (trash.c): step over it. */
-        free(path);
-        path = NULL;
-        if ((err = statedb_next_volume_id(v->db, &row.id)))
-            goto out;
-        path = trash_volume_path(v->store, row.id);
-        if (!path) {
-            err = -ENOMEM;
-            goto out;
-        }
-        err = make(arg, path);
-    } while (err == -EEXIST);
-    made = true; /* maybe in part */
+    err = make_folder(v, make, arg, &row.id);
+    pthread_mutex_lock(&v->admin);
+    if (!err) /* once more: somebody may have been faster */
+        err = may_add(v, user, name, len, out, dc);
     if (err || (err = fault_point("namespace.row")))
         goto out;
     n = ns_vol_new(&row);
@@ -176,9 +193,9 @@ static int add_volume(struct vfs *v, uint64_t user, const char *name, size_t len
     }
     if ((err = statedb_add_volume(v->db, &row)))
         goto out;
-    made = false;
     *out = ns_vol_ref(n);
     pthread_rwlock_wrlock(&v->lock);
+    u = ns_user_locked(v, user);
     ns_vol_insert(v, u, n);
     ns_dir_changed(v, &u->dir, dc);
     pthread_rwlock_unlock(&v->lock);
@@ -186,12 +203,11 @@ static int add_volume(struct vfs *v, uint64_t user, const char *name, size_t len
     n = NULL;
 out:
     pthread_mutex_unlock(&v->admin);
-    if (made)
+    if (err && row.id)
         (void)trash_remove_volume(v->store, row.id);
     if (!err)
         names_changed(v);
     ns_vol_put(n);
-    free(path);
     return err;
 }
 

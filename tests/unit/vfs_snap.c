@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Tests of snapshots in the tree: by name, in .snapshots, read-only, across restarts.
  */
+#include "common/fault.h"
 #include "server/store/check.h"
+#include "server/vfs/namespace.h"
 #include "tests/unit/vfstest.h"
 
 static void start(struct env *e)
@@ -307,11 +309,43 @@ static void clone_and_roll_back(void **state)
     vobj_release(&g);
 }
 
+static struct vfs *cloning;
+static int others_may;
+
+/* In the middle of a clone. */
+static void look(const char *name, int hit)
+{
+    if (hit && pthread_mutex_trylock(&cloning->admin) == 0) {
+        others_may = 1;
+        pthread_mutex_unlock(&cloning->admin);
+    }
+}
+
+/* A clone may take long: others make and remove volumes meanwhile. */
+static void clone_locks_nobody_out(void **state)
+{
+    struct env *e = *state;
+
+    put(e, "f", "one");
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@a"), 0);
+    cloning = e->v;
+    fault_watch(look);
+    fault_arm("clone.done", 1, FAULT_FAIL);
+    assert_int_equal(vfs_snap_clone(e->v, "alice/v@a", "alice/w"), -EIO);
+    fault_disarm();
+    fault_watch(NULL);
+    assert_true(others_may);
+    assert_int_equal(vfs_volume_count(e->v), 1);
+    assert_int_equal(vfs_snap_clone(e->v, "alice/v@a", "alice/w"), 0);
+    assert_int_equal(vfs_snap_clone(e->v, "alice/v@a", "alice/w"), -EEXIST);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, vt_teardown)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(found_by_name), T(listed), T(read_only), T(handles_last), T(clone_and_roll_back)};
+    const struct CMUnitTest tests[] = {T(found_by_name), T(listed), T(read_only), T(handles_last), T(clone_and_roll_back),
+                                       T(clone_locks_nobody_out)};
 
     return cmocka_run_group_tests_name("vfs_snap", tests, NULL, NULL);
 }
