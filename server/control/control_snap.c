@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "server/control/control_impl.h"
+#include "server/state/deleg.h"
 #include "server/store/snap.h"
 
 /* What an errno means for a snapshot, for people. */
@@ -78,12 +79,31 @@ static bool do_clone(struct proc_call *pc, void *args)
     return xdr_control_result(pc->out, &r);
 }
 
+/* Whoever has a file of the volume for himself gives it back: with a delegation he would not ask, and go on with what he
+ * has. -EBUSY: somebody does not. */
+static int recall(struct control *c, const char *name)
+{
+    struct volume *snap;
+    int err = vfs_volume_get(c->vfs, name, false, &snap);
+    if (err)
+        return err;
+    if (!deleg_recall_wait(c->state, snap_base_id(volume_id(snap)), snap_base_id(UINT64_MAX)))
+        err = -EBUSY;
+    volume_unref(snap);
+    return err;
+}
+
 static bool do_rollback(struct proc_call *pc, void *args)
 {
     const control_pair_args *a = args;
     control_result r;
-    int err = vfs_snap_rollback(pc->c->vfs, a->name, a->flags);
-    if (err == -EEXIST)
+    int err = strchr(a->name, '@') ? recall(pc->c, a->name) : -EINVAL; /* what they wrote comes before it, */
+    bool kept = err == -EBUSY;
+    if (!err && !(err = vfs_snap_rollback(pc->c->vfs, a->name, a->flags)))
+        (void)recall(pc->c, a->name); /* and what was given out meanwhile is not kept */
+    if (kept)
+        say(&r, pc->text, err, "a client does not give back a file of '%s' that it has for itself; try again", a->name);
+    else if (err == -EEXIST)
         say(&r, pc->text, err, "there are younger snapshots than '%s': --destroy-younger removes them, --keep-younger "
             "keeps them", a->name);
     else

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -66,20 +67,45 @@ static void recall_locked(struct state *s, struct deleg *d)
     cb_pump_locked(s, cl);
 }
 
-void deleg_recall(struct state *s, uint64_t volume, uint64_t mask)
+/* How many there are. */
+static unsigned recall_all(struct state *s, uint64_t volume, uint64_t mask)
 {
+    unsigned out = 0;
+
     if (!__atomic_load_n(&s->ndelegs, __ATOMIC_RELAXED))
-        return;
+        return 0;
     st_lock(s);
     list_for_each (it, &s->all) {
         struct client *cl = list_entry(it, struct client, in_all);
 
-        list_for_each (d, &cl->delegs)
-            if ((list_entry(d, struct deleg, in_holder)->key.volume & mask) == (volume & mask) &&
-                !list_entry(d, struct deleg, in_holder)->revoked)
-                recall_locked(s, list_entry(d, struct deleg, in_holder));
+        list_for_each (l, &cl->delegs) {
+            struct deleg *d = list_entry(l, struct deleg, in_holder);
+
+            if ((d->key.volume & mask) != (volume & mask) || d->revoked)
+                continue;
+            recall_locked(s, d);
+            out++;
+        }
     }
     st_unlock(s);
+    return out;
+}
+
+void deleg_recall(struct state *s, uint64_t volume, uint64_t mask)
+{
+    (void)recall_all(s, volume, mask);
+}
+
+bool deleg_recall_wait(struct state *s, uint64_t volume, uint64_t mask)
+{
+    uint64_t until = clock_mono_ms() + 2000 * (uint64_t)state_lease_seconds(s);
+
+    while (recall_all(s, volume, mask)) {
+        if (clock_mono_ms() > until)
+            return false;
+        usleep(5000);
+    }
+    return true;
 }
 
 bool deleg_conflict_locked(struct state *s, struct sfile *f, const struct client *cl, bool write)

@@ -21,6 +21,8 @@ nfsstat4 deleg_return(struct state *s, uint32_t minor, uint64_t client, const st
 
 /* Recalls all delegations of files whose volume is `volume` in the bits of mask (mask 0: of all files). */
 void deleg_recall(struct state *s, uint64_t volume, uint64_t mask);
+/* As deleg_recall, and waits until they came back or were revoked, at most two lease times. False: some did not. Blocks. */
+bool deleg_recall_wait(struct state *s, uint64_t volume, uint64_t mask);
 
 /* What the holder of a write delegation says of the file. */
 struct deleg_attrs {

@@ -14,7 +14,7 @@ server/vfs ^(common/|server/store/(types|volume|snap|statedb)\.h$|server/grant/g
 server/state ^(common/|proto/|server/state/|server/store/statedb\.h$|server/rpc/request\.h$|config\.h$)
 server/nfs4 ^(common/|proto/|server/nfs4/|server/state/|server/grant/grant\.h$|server/vfs/vfs\.h$|server/store/(types|volume|snap|statedb)\.h$|server/rpc/(request|rpcserver)\.h$|server/metrics/metrics\.h$|config\.h$)
 server/rpc ^(common/|proto/|server/rpc/|config\.h$)
-server/control ^(common/|proto/|server/control/|server/grant/grant(_text)?\.h$|server/rpc/|server/vfs/vfs\.h$|server/state/(state|client|report|user)\.h$|server/metrics/metrics\.h$|server/nfs4/server\.h$|server/store/(types|volume|snap|statedb)\.h$|config\.h$)'
+server/control ^(common/|proto/|server/control/|server/grant/grant(_text)?\.h$|server/rpc/|server/vfs/vfs\.h$|server/state/(state|client|deleg|report|user)\.h$|server/metrics/metrics\.h$|server/nfs4/server\.h$|server/store/(types|volume|snap|statedb)\.h$|config\.h$)'
 
 n=0
 failed=0

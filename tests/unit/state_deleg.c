@@ -204,6 +204,41 @@ static void test_none(void **unused)
     end(s);
 }
 
+static void *wait_for_all(void *arg)
+{
+    return deleg_recall_wait(arg, 1, UINT64_MAX) ? arg : NULL;
+}
+
+/* All of a volume are recalled, and waited for; those of others stay. */
+static void test_recall_volume(void **unused)
+{
+    struct state_counts n;
+    struct state *s;
+    pthread_t th;
+    void *back;
+    stateid4 d;
+    struct cl a;
+
+    forget_rows();
+    s = boot_deleg();
+    assert_true(deleg_recall_wait(s, 1, UINT64_MAX));
+    a = client_with_back(s, "a", true, 1);
+    d = get_deleg(s, &a, 7, 1);
+    assert_true(deleg_recall_wait(s, 2, UINT64_MAX));
+    assert_int_equal(ncalls, 0);
+    assert_int_equal(pthread_create(&th, NULL, wait_for_all, s), 0);
+    while (!__atomic_load_n(&ncalls, __ATOMIC_ACQUIRE))
+        usleep(1000);
+    assert_int_equal(calls[0]->kind, CALLBACK_RECALL);
+    answer(s, 0, NFS4_OK, NFS4_OK);
+    state_count(s, &n);
+    assert_int_equal(n.delegs, 1);
+    assert_int_equal(give_back(s, &a, 7, &d), NFS4_OK);
+    assert_int_equal(pthread_join(th, &back), 0);
+    assert_ptr_equal(back, s);
+    state_free(s);
+}
+
 static void test_recall(void **unused)
 {
     struct state_counts n;
@@ -658,7 +693,7 @@ static void test_lock_turns(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_none),      cmocka_unit_test(test_recall),
+        cmocka_unit_test(test_none),      cmocka_unit_test(test_recall), cmocka_unit_test(test_recall_volume),
         cmocka_unit_test(test_kinds_of_conflict), cmocka_unit_test(test_io),
         cmocka_unit_test(test_claims),    cmocka_unit_test(test_revoked),
         cmocka_unit_test(test_slow_and_silent), cmocka_unit_test(test_ways),

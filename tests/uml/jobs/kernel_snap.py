@@ -121,9 +121,12 @@ def rolled_back(vers):
     d = "%s/%s" % (v, name)
     write_file(d + "/young", b"x", sync=True)
     was = os.stat(d).st_mtime_ns
+    for _ in range(3):
+        read_file(d + "/big")  # gets a delegation
     with open(d + "/big", "rb") as f, open(d + "/young", "rb") as g:
         assert f.read() != DATA and g.read() == b"x"
         ctl("volnfs snapshot rollback alice/mydata@" + name)
+        assert read_file(d + "/big") == DATA, "a delegation was not taken back"
         sh("echo 3 >/proc/sys/vm/drop_caches")
         f.seek(0)
         assert f.read() == DATA, "an open file goes on with what the snapshot has"
