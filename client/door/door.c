@@ -10,6 +10,7 @@
 #include "client/door/door.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <link.h>
 #include <sched.h>
 #include <string.h>
@@ -20,7 +21,8 @@
 #include "client/door/sites.h"
 
 #define LIBS_MAX   6
-#define STUB_MAX   320 /* bytes of one stub */
+#define STUB_MAX   512 /* bytes of one stub, a multiple of STUB_ALIGN */
+#define STUB_ALIGN 64  /* what runs straight through lies in as few lines of the cache as can be */
 #define STUB_HEAD  4096 /* bytes before the first stub: pointers, in a page that stays writable */
 #define PAGE       4096ul
 #define NEAR       (1ul << 30)
@@ -146,6 +148,7 @@ enum cell {
     CELL_MISSED,
     CELL_PATH0,
     CELL_PATH1,
+    CELL_PLAIN,
     CELL_OPEN,
     CELL_OPENAT,
     CELL_POLL,
@@ -182,6 +185,15 @@ static void jumps_land(struct jumps *j, const uint8_t *target)
         memcpy(j->at[i], &rel, 4);
     }
     j->n = 0;
+}
+
+/* The same of the end of a lea, or NULL. */
+static void lea_land(uint8_t *end, const uint8_t *target)
+{
+    int32_t rel = (int32_t)(target - end);
+
+    if (end)
+        memcpy(end - 4, &rel, 4);
 }
 
 /* Compares what is known of the descriptor in argument n with DOOR_FOREIGN; away when its number is too high. Leaves
@@ -222,18 +234,23 @@ static uint8_t *put_near(uint8_t *p, unsigned points, const uint8_t *cells, stru
     return p;
 }
 
-/* To raw when the descriptor in argument n is foreign and no argument is near; else falls through or goes away. */
-static uint8_t *put_foreign(uint8_t *p, unsigned n, unsigned points, const uint8_t *cells, struct jumps *raw,
+/* Falls through when the descriptor in argument n is foreign and, while some memory is near, goes to put_near. */
+static uint8_t *put_foreign(uint8_t *p, unsigned n, unsigned points, const uint8_t *cells, struct jumps *near,
                             struct jumps *away)
 {
     p = put_fd(p, n, points == 0 ? CELL_NOTE : CELL_FDS, cells, away);
-    p = put_jump(p, JE, raw);
-    return points == 0 || (points & DOOR_DEEP) ? p : put_near(p, points, cells, raw, away);
+    return put_jump(p, JNE, points == 0 || (points & DOOR_DEEP) ? away : near);
 }
 
-/* What a stub decides by itself: goes to raw when the call is the kernel's, falls through when the filter must be
- * asked, away when that is known early. *lea: the end of an instruction whose displacement is to be that of raw. */
-static uint8_t *put_own(uint8_t *p, uint8_t how, unsigned points, const uint8_t *cells, struct jumps *raw,
+/* Does a stub of this kind decide something by itself? */
+static bool decides(uint8_t how)
+{
+    return how == DOOR_FD2 || how == DOOR_CLOSE || how == DOOR_AT || (how >= DOOR_FD && how <= DOOR_FD + 4);
+}
+
+/* It falls through when the call is the kernel's; goes away when the filter must be asked, near when put_near is to
+ * say. *lea: the end of an instruction whose displacement is to be that of raw. */
+static uint8_t *put_own(uint8_t *p, uint8_t how, unsigned points, const uint8_t *cells, struct jumps *near,
                         struct jumps *away, uint8_t **lea)
 {
     switch (how) {
@@ -241,26 +258,19 @@ static uint8_t *put_own(uint8_t *p, uint8_t how, unsigned points, const uint8_t 
         p = put_fd(p, 0, CELL_NOTE, cells, away);
         p = put_jump(p, JNE, away);
         p = put_fd(p, 1, CELL_NOTE, cells, away);
-        return put_jump(p, JE, raw);
+        return put_jump(p, JNE, away);
     case DOOR_CLOSE:
         p = put_fd(p, 0, CELL_NOTE, cells, away);
         p = put_jump(p, JNE, away);
-        p = put(p, "\x42\xc6\x04\x19\x00", 5); /* movb $0, (%rcx,%r11) */
-        return put_jump(p, JE, raw);
+        return put(p, "\x42\xc6\x04\x19\x00", 5); /* movb $0, (%rcx,%r11) */
     case DOOR_AT:
         p = put(p, "\x48\x8d\x0d\0\0\0\0", 7); /* lea raw(%rip), %rcx: for door_fixup */
         *lea = p;
         p = put(p, "\x80\x3e\x00", 3); /* cmpb $0, (%rsi) */
         p = put_jump(p, JNE, away);
-        return put_foreign(p, 0, points, cells, raw, away);
-    case DOOR_FD:
-    case DOOR_FD + 1:
-    case DOOR_FD + 2:
-    case DOOR_FD + 3:
-    case DOOR_FD + 4:
-        return put_foreign(p, how - DOOR_FD, points, cells, raw, away);
+        return put_foreign(p, 0, points, cells, near, away);
     default:
-        return p;
+        return put_foreign(p, how - DOOR_FD, points, cells, near, away);
     }
 }
 
@@ -342,50 +352,123 @@ static uint8_t *put_clone(uint8_t *p, struct jumps *behind)
     return p;
 }
 
-/* Writes the stub of a site at p; returns its end. *raw_at: its own syscall instruction, and what followed it. */
+/* Asks; the call is made at once, or as DOOR_LOOK has it, or was made. */
+static uint8_t *put_asked(uint8_t *p, const struct site *s, uint8_t how, const uint8_t *cells, struct jumps *raw,
+                          struct jumps *look, struct jumps *behind)
+{
+    p = put_ask(p, entry_of(s, how), cells);
+    p = put_jump(p, JC, behind);
+    if (how == DOOR_PATH || how == DOOR_PATH0 || how == DOOR_OPEN || how == DOOR_AT) {
+        p = put_jump(p, JE, raw);
+        jumps_land(look, p);
+        return put_look(p, s, how, cells, behind);
+    }
+    return p;
+}
+
+/* Is a path looked at by the stub itself? */
+static bool looks(const struct site *s, uint8_t how, const struct door_conf *conf)
+{
+    return !conf->scan && !(conf->points[s->nr] & DOOR_MAKES) &&
+           (how == DOOR_PATH0 || how == DOOR_AT || (how == DOOR_OPEN && (s->nr == SYS_open || s->nr == SYS_openat)));
+}
+
+/*
+ * To look when the path is plain and no memory is near, else falls through, to ask. What the entries do in more places of
+ * memory: after a system call each of them has to come from farther than the nearest cache. door_fixup knows the
+ * instructions that read the path; rcx is where to go on then.
+ */
+static uint8_t *put_plain(uint8_t *p, const struct site *s, uint8_t how, const uint8_t *cells, struct jumps *look,
+                          struct jumps *ask, uint8_t **lea)
+{
+    bool first = how == DOOR_PATH0 || s->nr == SYS_open;
+    uint32_t flags = O_PATH | O_CREAT;
+    int32_t seen = (int32_t)((intptr_t)&door_seen - (intptr_t)__builtin_thread_pointer());
+
+    if (how == DOOR_OPEN) {
+        p = put(put(p, s->nr == SYS_open ? "\xf7\xc6" : "\xf7\xc2", 2), &flags, 4); /* test $flags, %esi or %edx */
+        p = put_jump(p, JNE, ask);
+        p = put_rel(p, "\x48\x8b\x0d", 3, cell_at(cells, CELL_MADE)); /* mov made(%rip), %rcx */
+        p = put(p, "\x44\x8b\x19", 3);                           /* mov (%rcx), %r11d */
+        p = put(put(p, "\x64\x44\x3b\x1c\x25", 5), &seen, 4);     /* cmp %fs:seen, %r11d */
+        p = put_jump(p, JNE, ask);
+    }
+    p = put_rel(p, "\x48\x8b\x0d", 3, cell_at(cells, CELL_SPAN)); /* mov span(%rip), %rcx */
+    p = put(p, "\x48\x85\xc9", 3);                           /* test %rcx, %rcx */
+    p = put_jump(p, JNE, ask);
+    p = put(p, "\x48\x8d\x0d\0\0\0\0", 7); /* lea ask(%rip), %rcx */
+    *lea = p;
+    p = put(p, first ? "\x80\x3f\x2f" : "\x80\x3e\x2f", 3); /* cmpb $'/', (%rdi) or (%rsi) */
+    p = put_jump(p, JNE, ask);
+    p = put(p, first ? "\x44\x0f\xb6\x5f\x01" : "\x44\x0f\xb6\x5e\x01", 5); /* movzbl 1(%rdi), %r11d */
+    p = put_rel(p, "\x48\x8b\x0d", 3, cell_at(cells, CELL_PLAIN)); /* mov plain(%rip), %rcx */
+    p = put(p, "\x42\x80\x3c\x19\x00", 5);                    /* cmpb $0, (%rcx,%r11) */
+    return put_jump(p, JNE, look);
+}
+
+/* The site's syscall and what followed it, and back. */
+static uint8_t *put_raw(uint8_t *p, const uint8_t *site_addr, const struct site *s, uint8_t **raw_at)
+{
+    *raw_at = p;
+    p = put(p, site_addr, 2u + s->after);
+    return put_rel(p, "\xe9", 1, site_addr + 2 + s->after);
+}
+
+/* Writes the stub of a site at p; returns its end. *raw_at: its own syscall instruction, and what followed it. What is the
+ * kernel's runs straight through. */
 static uint8_t *build_stub(uint8_t *p, const uint8_t *site_addr, const struct site *s, const struct door_conf *conf,
                            const uint8_t *cells, uint8_t **raw_at)
 {
     uint8_t how = s->nr < 0 ? DOOR_ASK : conf->serve[s->nr];
-    struct jumps raw = {.n = 0}, away = {.n = 0}, behind = {.n = 0};
-    uint8_t *lea = NULL;
+    unsigned points = s->nr < 0 ? 0 : conf->points[s->nr] & ~(unsigned)DOOR_MAKES;
+    struct jumps raw = {.n = 0}, near = {.n = 0}, away = {.n = 0}, look = {.n = 0}, behind = {.n = 0};
+    uint8_t *to_raw = NULL, *to_ask = NULL;
 
     p = put(p, site_addr - s->before, s->before);
-    if (s->nr < 0) {
-        uint32_t max = DOOR_NR_MAX;
-
-        p = put(put(p, "\x48\x3d", 2), &max, 4);               /* cmp $max, %rax */
-        p = put_jump(p, JAE, &raw);
-        p = put_rel(p, "\x4c\x8b\x1d", 3, cell_at(cells, CELL_SERVE)); /* mov serve(%rip), %r11 */
-        p = put(p, "\x41\x80\x3c\x03\x00", 5);                 /* cmpb $0, (%r11,%rax) */
-        p = put_jump(p, JE, &raw);
-        p = put_ask(p, CELL_ANY, cells);
-        p = put_jump(p, JC, &behind);
-    } else if (how == DOOR_COUNT) {
-        if (s->nr == SYS_clone)
-            p = put_clone(p, &behind);
-        p = put_rel(p, "\x4c\x8b\x1d", 3, cell_at(cells, CELL_MADE)); /* mov made(%rip), %r11 */
-        p = put(p, "\xf0\x41\xff\x03", 4);                    /* lock incl (%r11) */
-    } else {
-        p = put_own(p, how, conf->points[s->nr], cells, &raw, &away, &lea);
-        jumps_land(&away, p);
-        p = put_ask(p, entry_of(s, how), cells);
-        p = put_jump(p, JC, &behind);
-        if (how == DOOR_PATH || how == DOOR_PATH0 || how == DOOR_OPEN || how == DOOR_AT) {
-            p = put_jump(p, JE, &raw);
-            p = put_look(p, s, how, cells, &behind);
+    if (decides(how)) {
+        p = put_own(p, how, points, cells, &near, &away, &to_raw);
+        p = put_raw(p, site_addr, s, raw_at);
+        if (near.n > 0) {
+            jumps_land(&near, p);
+            p = put_near(p, points, cells, &raw, &away);
         }
-    }
-    jumps_land(&raw, p);
-    jumps_land(&behind, p + 2);
-    *raw_at = p;
-    if (lea) {
-        int32_t rel = (int32_t)(p - lea);
+        jumps_land(&away, p);
+        if (looks(s, how, conf))
+            p = put_plain(p, s, how, cells, &look, &away, &to_ask);
+        jumps_land(&away, p);
+        lea_land(to_ask, p);
+        p = put_asked(p, s, how, cells, &raw, &look, &behind);
+        if (how != DOOR_AT)
+            p = put_rel(p, "\xe9", 1, *raw_at);
+    } else {
+        if (s->nr < 0) {
+            uint32_t max = DOOR_NR_MAX;
 
-        memcpy(lea - 4, &rel, 4);
+            p = put(put(p, "\x48\x3d", 2), &max, 4);               /* cmp $max, %rax */
+            p = put_jump(p, JAE, &raw);
+            p = put_rel(p, "\x4c\x8b\x1d", 3, cell_at(cells, CELL_SERVE)); /* mov serve(%rip), %r11 */
+            p = put(p, "\x41\x80\x3c\x03\x00", 5);                 /* cmpb $0, (%r11,%rax) */
+            p = put_jump(p, JE, &raw);
+            p = put_ask(p, CELL_ANY, cells);
+            p = put_jump(p, JC, &behind);
+        } else if (how == DOOR_COUNT) {
+            if (s->nr == SYS_clone)
+                p = put_clone(p, &behind);
+            p = put_rel(p, "\x4c\x8b\x1d", 3, cell_at(cells, CELL_MADE)); /* mov made(%rip), %r11 */
+            p = put(p, "\xf0\x41\xff\x03", 4);                    /* lock incl (%r11) */
+        } else {
+            if (looks(s, how, conf))
+                p = put_plain(p, s, how, cells, &look, &away, &to_ask);
+            jumps_land(&away, p);
+            lea_land(to_ask, p);
+            p = put_asked(p, s, how, cells, &raw, &look, &behind);
+        }
+        p = put_raw(p, site_addr, s, raw_at);
     }
-    p = put(p, site_addr, 2u + s->after); /* raw: syscall, and what followed it */
-    return put_rel(p, "\xe9", 1, site_addr + 2 + s->after);
+    jumps_land(&raw, *raw_at);
+    jumps_land(&behind, *raw_at + 2);
+    lea_land(to_raw, *raw_at);
+    return p;
 }
 
 static int build_stubs(struct door *d, struct lib *l)
@@ -394,14 +477,14 @@ static int build_stubs(struct door *d, struct lib *l)
 
     for (unsigned i = 0; i < l->sites.n; i++)
         n += serves(d->conf, &l->sites.v[i]);
-    l->stubs_len = (STUB_HEAD + n * STUB_MAX + l->sites.n * sizeof(*l->stub_at) + PAGE - 1) & ~(PAGE - 1);
+    l->stubs_len = (STUB_HEAD + STUB_ALIGN + n * STUB_MAX + l->sites.n * sizeof(*l->stub_at) + PAGE - 1) & ~(PAGE - 1);
     l->stubs = map_near(l, l->stubs_len);
     if (!l->stubs)
         return -ENOMEM;
     const void *cells[CELLS] = {d->conf->serve,    d->conf->fds,      d->conf->fds,     NULL,
                                 NULL,              &door_made,        door_entry,       door_entry_any,
-                                door_entry_missed, door_entry_path0,  door_entry_path1, door_entry_open,
-                                door_entry_openat, door_entry_poll,   door_entry_select};
+                                door_entry_missed, door_entry_path0,  door_entry_path1, d->conf->plain,
+                                door_entry_open,   door_entry_openat, door_entry_poll,  door_entry_select};
     memcpy(l->stubs, cells, sizeof(cells));
     l->stub_at = (struct stub *)(void *)(l->stubs + STUB_HEAD);
 
@@ -422,9 +505,12 @@ static int build_stubs(struct door *d, struct lib *l)
             d->stat.uncounted += s->nr >= 0 && d->conf->serve[s->nr] == DOOR_COUNT;
             continue;
         }
+        p = (uint8_t *)(((uintptr_t)p + STUB_ALIGN - 1) & ~(uintptr_t)(STUB_ALIGN - 1));
         l->stub_at[i].at = (uint32_t)(p - l->stubs);
         p = build_stub(p, at, s, d->conf, l->stubs, &raw);
         l->stub_at[i].raw = (uint32_t)(raw - l->stubs);
+        if (p - (l->stubs + l->stub_at[i].at) > STUB_MAX)
+            return -E2BIG;
         d->stat.patched++;
     }
     return (int)door_call(SYS_mprotect, l->stubs + STUB_HEAD, l->stubs_len - STUB_HEAD, PROT_READ | PROT_EXEC);
@@ -550,6 +636,13 @@ void door_near(uintptr_t low, uintptr_t high)
             door_put(&opened.libs[i], CELL_FDS, table);
 }
 
+/* An instruction by which put_own or put_plain read a path. */
+static bool reads_path(const uint8_t *ip)
+{
+    return !memcmp(ip, "\x80\x3e\x00", 3) || ((ip[1] == 0x3e || ip[1] == 0x3f) && ip[0] == 0x80 && ip[2] == '/') ||
+           (!memcmp(ip, "\x44\x0f\xb6", 3) && (ip[3] == 0x5e || ip[3] == 0x5f) && ip[4] == 1);
+}
+
 uintptr_t door_fixup(uintptr_t ip, uintptr_t rcx)
 {
     uintptr_t ask = door_entry_fixup(ip);
@@ -562,7 +655,8 @@ uintptr_t door_fixup(uintptr_t ip, uintptr_t rcx)
 
         if (!l->patched || ip < from || ip >= from + l->stubs_len || rcx <= ip || rcx - ip >= STUB_MAX)
             continue;
-        if (!memcmp((const void *)ip, "\x80\x3e\x00", 3) && !memcmp((const void *)rcx, "\x0f\x05", 2))
+        if (reads_path((const uint8_t *)ip) &&
+            (!memcmp((const void *)rcx, "\x0f\x05", 2) || !memcmp((const void *)rcx, "\x48\x8d\x64\x24\x80", 5)))
             return rcx;
     }
     return 0;

@@ -56,6 +56,7 @@ enum door_serve {
 };
 
 #define DOOR_DEEP 128
+#define DOOR_MAKES 64
 
 struct door_conf {
     /* serve[nr]: enum door_serve. Borrowed, read for ever. */
@@ -63,11 +64,12 @@ struct door_conf {
     /* DOOR_FDS bytes, zero at first; the stubs look for DOOR_FOREIGN. Borrowed. */
     uint8_t *fds;
     /* points[nr]: which arguments (bit n) may be the address of memory that the call looks at; DOOR_DEEP: and that may hold
-     * more addresses. Only of calls that are served. Borrowed, read by door_open. */
+     * more addresses. DOOR_MAKES: the call may make the name it is given. Only of calls that are served. Borrowed, read by door_open. */
     const uint8_t *points;
     /* 256 bytes: plain[c] is not 0 when no path that begins with a slash and c is of interest. Paths with two dots in a
-     * row are never plain. Borrowed. */
+     * row are never plain for calls that may make a name, nor for any with `scan`. Borrowed. */
     const uint8_t *plain;
+    bool scan; /* the kernel may find something where a path with two dots is of interest; without: ENOENT */
     /* Folder with cached site tables (sites.h), or NULL. */
     const char *cache_dir;
 };

@@ -19,8 +19,8 @@ extern const char door_entry_missed[] HIDDEN;
 
 /* As door_entry, after a quick look: a path as first or second argument; open and openat; poll and ppoll; select and
  * pselect6. */
-extern const char door_entry_path0[] HIDDEN, door_entry_path1[] HIDDEN, door_entry_open[] HIDDEN,
-    door_entry_openat[] HIDDEN, door_entry_poll[] HIDDEN, door_entry_select[] HIDDEN;
+extern const char door_entry_path0[] HIDDEN, door_entry_path1[] HIDDEN,
+    door_entry_open[] HIDDEN, door_entry_openat[] HIDDEN, door_entry_poll[] HIDDEN, door_entry_select[] HIDDEN;
 /* Where to go on when such a look faulted at ip; 0: it was none. */
 uintptr_t door_entry_fixup(uintptr_t ip) HIDDEN;
 

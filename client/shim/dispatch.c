@@ -406,7 +406,7 @@ static uint8_t dispatch_how(const struct call_row *row)
     }
 }
 
-/* Bit n: argument n may be an address. */
+/* As in door_conf. */
 static uint8_t dispatch_points(unsigned nr)
 {
     if (call_table[nr].kind & ARG_LAZY)
@@ -440,6 +440,11 @@ static uint8_t dispatch_points(unsigned nr)
     case SYS_fcntl:
     case SYS_ioctl:
         return 1u << 2;
+    case SYS_mkdir:
+    case SYS_mkdirat:
+    case SYS_mknod:
+    case SYS_mknodat:
+        return 0x3f | DOOR_MAKES;
     default:
         return 0x3f;
     }

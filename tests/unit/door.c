@@ -289,7 +289,8 @@ static void looked_at(void)
     DIR *dir = opendir("/nonexistent/link");
     CHECK(dir == NULL && errno == EDOM);
 
-    /* Plain paths are not asked about, wherever they lie in their words; what has two dots in a row is. */
+    /* Plain paths are not asked about, wherever they lie in their words; what has two dots in a row is where a name may be
+     * made, and else looked at when the kernel found nothing. */
     memset(plain, 1, sizeof(plain));
     plain[0] = plain['v'] = plain['n'] = 0;
     struct pollfd p[2] = {{.fd = 3}, {.fd = 4}};
@@ -300,16 +301,21 @@ static void looked_at(void)
 
             memset(room, '.', sizeof(room));
             memset(path, 'a', 32);
-            path[0] = '/';
+            path[0] = path[2] = '/'; /* in a folder that is not there */
             path[32] = 0;
             path[dots] = '.';
             before = asked;
             CHECK(stat(path, &st) == -1 && errno == ENOENT && asked == before);
             fd = open(path, O_RDONLY);
             CHECK(fd == -1 && errno == ENOENT && asked == before);
+            CHECK(mkdir(path, 0700) == -1 && errno == ENOENT && asked == before);
+            CHECK(open(path, O_RDWR | O_CREAT, 0600) == -1 && errno == ENOENT && asked == before);
             path[dots + 1] = '.';
-            CHECK(stat(path, &st) == -1 && errno == ENOENT && asked == before + 1);
-            CHECK(open(path, O_RDONLY) == -1 && errno == ENOENT && asked == before + 2);
+            unsigned was = missed;
+            CHECK(stat(path, &st) == -1 && errno == ENOENT && asked == before && missed == was + 1);
+            CHECK(open(path, O_RDONLY) == -1 && errno == ENOENT && asked == before && missed == was + 2);
+            CHECK(mkdir(path, 0700) == -1 && errno == ENOENT && asked == before + 1);
+            CHECK(open(path, O_RDWR | O_CREAT, 0600) == -1 && errno == ENOENT && asked == before + 2);
         }
     before = asked;
     CHECK(stat("/vx", &st) == -1 && asked == before + 1);
@@ -414,6 +420,8 @@ static void patched_child(void)
     points[SYS_newfstatat] = 1 << 2;
     points[SYS_readv] = DOOR_DEEP;
     serve[SYS_poll] = DOOR_POLL;
+    serve[SYS_mkdir] = DOOR_PATH0;
+    points[SYS_mkdir] = DOOR_MAKES;
     serve[SYS_select] = serve[SYS_pselect6] = DOOR_SELECT;
     serve[SYS_dup2] = DOOR_FD2;
     serve[SYS_close] = DOOR_CLOSE;
