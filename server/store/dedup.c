@@ -113,17 +113,17 @@ static bool equal_stored(struct volume *v, const struct same *m, const void *dat
 /* Has the candidate these bytes? Lock held, dropped meanwhile. */
 static bool equal(struct volume *v, const struct same *m, const void *data, uint32_t len)
 {
-    const struct slot *s = m->src;
+    struct slot *s = m->src;
     uint32_t at = (uint32_t)(m->off - slot_start(s)), pages = pages_touched(at, at + len);
     struct buf *b = s->buf;
     bool same;
 
     if (b && b->pages * STORE_PAGE >= at + len && (s->valid & pages) == pages) {
-        atomic_fetch_add(&b->refs, 1);
+        s->busy = SLOT_LOADING; /* writers wait for these microseconds */
         pthread_mutex_unlock(&v->lock);
-        same = memcmp(b->data + at, data, len) == 0; /* while it is written to, perhaps: same_holds tells */
-        buf_unref(b);
+        same = memcmp(b->data + at, data, len) == 0;
         pthread_mutex_lock(&v->lock);
+        slot_idle(s);
         return same;
     }
     if (s->txg > v->committed || s->in->punch_txg > v->committed)
