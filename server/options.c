@@ -212,7 +212,7 @@ static const char *set_debug(unsigned *to, const char *value)
 enum key_kind {
     KEY_STORE, KEY_LISTEN, KEY_GRANT, KEY_METRICS, KEY_LEASE, KEY_GRACE, KEY_CACHE, KEY_JOURNAL, KEY_DELEGATIONS,
     KEY_USER, KEY_SANDBOX, KEY_CONNS, KEY_CLIENT_CONNS, KEY_CLIENT_REQUESTS, KEY_CLIENT_OPENS, KEY_CLIENT_LOCKS,
-    KEY_USER_REQUESTS, KEY_USER_OPENS, KEY_USER_LOCKS, KEY_USER_CONNS, KEY_USER_BYTES, KEY_SLOW,
+    KEY_USER_REQUESTS, KEY_USER_OPENS, KEY_USER_LOCKS, KEY_USER_CONNS, KEY_USER_BYTES, KEY_SLOW, KEY_IDLE, KEY_OPEN_VOLUMES,
     KEY_LOG_FORMAT,
     KEY_DEBUG,
 };
@@ -242,6 +242,8 @@ static const struct key {
     {"max-user-connections", KEY_USER_CONNS},
     {"max-user-buffers", KEY_USER_BYTES},
     {"slow-time", KEY_SLOW},
+    {"idle-time", KEY_IDLE},
+    {"max-open-volumes", KEY_OPEN_VOLUMES},
     {"log-format", KEY_LOG_FORMAT},
     {"debug", KEY_DEBUG},
 };
@@ -301,6 +303,10 @@ static const char *set_key(struct options *o, const char *name, const char *valu
         return set_buffers(&o->max.user[USER_BYTES], value);
     case KEY_SLOW:
         return set_seconds(&o->slow_time, value);
+    case KEY_IDLE:
+        return set_seconds(&o->idle_time, value);
+    case KEY_OPEN_VOLUMES:
+        return set_count(&o->max_open_volumes, value);
     case KEY_LOG_FORMAT:
         return set_format(&o->log_json, value);
     case KEY_DEBUG:
@@ -419,6 +425,8 @@ static void print_help(FILE *to)
           "      --max-user-connections N, --max-user-buffers BYTES\n"
           "                            likewise: connections, and memory for requests and replies (no limit)\n"
           "      --slow-time SECONDS   what a client gets to send a request, or take a reply (60)\n"
+          "      --idle-time SECONDS   after which a volume that nobody uses is closed (300)\n"
+          "      --max-open-volumes N  more are closed as soon as nobody uses them (128)\n"
           "      --log-format FORMAT   lines of text or of json (text)\n"
           "      --debug[=TOPICS]      log much; TOPICS: some of rpc,ops,state,store\n"
           "      --version\n"
@@ -447,6 +455,8 @@ static const struct option longs[] = {{"store", required_argument, NULL, 'k'},
                                       {"max-user-connections", required_argument, NULL, 'k'},
                                       {"max-user-buffers", required_argument, NULL, 'k'},
                                       {"slow-time", required_argument, NULL, 'k'},
+                                      {"idle-time", required_argument, NULL, 'k'},
+                                      {"max-open-volumes", required_argument, NULL, 'k'},
                                       {"log-format", required_argument, NULL, 'k'},
                                       {"config", required_argument, NULL, 'c'},
                                       {"check-config", no_argument, NULL, 'C'},
@@ -523,6 +533,8 @@ int options_parse(struct options *o, int argc, char **argv)
     o->cache_size = default_cache();
     o->journal_size = JOURNAL_DEFAULT;
     o->slow_time = 60;
+    o->idle_time = 300;
+    o->max_open_volumes = 128;
     o->sandbox = SANDBOX_DEFAULT;
     if ((status = parse_pass(o, argc, argv, false)) != -1 ||
         (status = parse_pass(o, argc, argv, true)) != -1)
@@ -593,6 +605,12 @@ static bool take_over(struct options *o, const struct options *n, enum key_kind 
         return true;
     case KEY_SLOW:
         o->slow_time = n->slow_time;
+        return true;
+    case KEY_IDLE:
+        o->idle_time = n->idle_time;
+        return true;
+    case KEY_OPEN_VOLUMES:
+        o->max_open_volumes = n->max_open_volumes;
         return true;
     case KEY_LOG_FORMAT:
         o->log_json = n->log_json;

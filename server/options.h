@@ -39,6 +39,8 @@ struct options {
         uint64_t user[5]; /* by enum user_kind */
     } max;
     uint32_t slow_time; /* seconds */
+    uint32_t idle_time; /* seconds, of volumes */
+    uint32_t max_open_volumes;
     bool check_config;
 };
 

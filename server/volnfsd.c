@@ -222,6 +222,8 @@ static void engine_fini(struct daemon *d)
 static int vfs_init(struct daemon *d)
 {
     int err = vfs_new(d->store, d->db, d->engine, &d->vfs);
+    if (!err)
+        vfs_set_idle(d->vfs, d->opt.idle_time, d->opt.max_open_volumes);
     if (!err && (err = vfs_set_grants(d->vfs, d->grants)))
         vfs_free(d->vfs);
     if (err)
@@ -472,6 +474,7 @@ static void reload(struct daemon *d)
     limits = limits_of(&d->opt);
     rpcserver_set_limits(d->rpc, &limits);
     state_set_limits(d->state, d->opt.max.client_opens, d->opt.max.client_locks);
+    vfs_set_idle(d->vfs, d->opt.idle_time, d->opt.max_open_volumes);
     users_set_limits(state_users(d->state), d->opt.max.user);
     if (fix_grants(d) || vfs_set_grants(d->vfs, d->grants))
         log_error("out of memory: not all grants of the configuration hold");

@@ -67,6 +67,7 @@ struct gc {
     uint64_t cache_ms;    /* when the index's caches were looked after */
     bool freed_pages;     /* since the volume is idle */
     atomic_bool active;   /* changed in the last FREE_MS */
+    atomic_uint_fast64_t rest; /* 1 + what was committed when a step of the quiet volume found nothing to do */
     uint64_t look_ms;     /* not before */
     uint64_t shrunk;      /* the same, when the index had no pages to give back */
     uint64_t live, size;  /* of settled packs at the last look */
@@ -515,6 +516,7 @@ static int step(struct gc *g, bool hard, bool all, bool *idle)
     int r;
 
     *idle = false;
+    g->rest = 0;
     pthread_mutex_lock(&v->lock);
     quiet = is_quiet(g, v->committed) || hard;
     failed = v->failed;
@@ -546,6 +548,7 @@ static int step(struct gc *g, bool hard, bool all, bool *idle)
         if (r == 0)
             g->shrunk = g->done;
         *idle = r == 0 && !more_due(g, quiet, all);
+        g->rest = *idle && quiet && !repack_later(g->repack) && !scrub_running(g->scrub) ? g->done + 1 : 0;
         return r < 0 ? r : *idle ? (int)IDLE_MS : 1;
     }
     if (!g->victim && !hard && clock_mono_ms() < g->look_ms) {
@@ -811,6 +814,18 @@ void gc_wake(struct volume *v)
         v->gc->due = 0;
     pthread_cond_signal(&v->e->gc_cond);
     pthread_mutex_unlock(&v->e->qlock);
+}
+
+bool gc_at_rest(struct volume *v)
+{
+    return v->gc && v->gc->rest == v->committed + 1;
+}
+
+void gc_rested(struct volume *v)
+{
+    pthread_mutex_lock(&v->gc->lock);
+    repack_rested(v->gc->repack);
+    pthread_mutex_unlock(&v->gc->lock);
 }
 
 void gc_free(struct gc *g)

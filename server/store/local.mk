@@ -46,6 +46,7 @@ libstore_a_SOURCES = \
     server/store/statedb.c server/store/statedb.h server/store/statedb_grant.c server/store/statedb_int.h \
     server/store/tend.c server/store/txg.c \
     server/store/types.h \
+    server/store/volume_idle.c \
     server/store/volume.c server/store/volume.h server/store/volume_int.h \
     server/store/volume_attr.c server/store/volume_clone.c server/store/volume_io.c server/store/volume_names.c \
     server/store/volume_readdir.c

@@ -92,6 +92,16 @@ uint64_t repack_sweeps(const struct repack *rp)
     return rp->sweeps;
 }
 
+bool repack_later(const struct repack *rp)
+{
+    return rp->ino || rp->again;
+}
+
+void repack_rested(struct repack *rp)
+{
+    rp->again = false;
+}
+
 uint64_t repack_txg(const struct repack *rp)
 {
     return rp->txg;

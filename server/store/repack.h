@@ -13,6 +13,9 @@ struct repack *repack_new(struct volume *v);
 void repack_free(struct repack *rp);
 /* Is there something to sweep for? quiet: nobody changes the volume at the moment. all: without waiting for age. */
 bool repack_due(struct repack *rp, bool quiet, bool all);
+/* Is something left for a sweep when it is cold? And: nothing is, as the last one to have the volume open knows. */
+bool repack_later(const struct repack *rp);
+void repack_rested(struct repack *rp);
 /* Looks at the next piece of the index and repacks at most about 1 MiB. Bytes written, or -errno. */
 int repack_step(struct repack *rp, bool all);
 /* Whole sweeps so far, and the last txg that has an op of ours. */

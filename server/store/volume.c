@@ -120,6 +120,13 @@ void vol_wait(struct volume *v, unsigned ms)
     v->waiting--;
 }
 
+uint64_t vol_reserve(uint64_t total)
+{
+    uint64_t part = total / 8 > SPACE_RESERVE_MIN ? total / 8 : SPACE_RESERVE_MIN;
+
+    return part < SPACE_RESERVE ? part : SPACE_RESERVE;
+}
+
 uint64_t vol_space(struct volume *v, bool fresh)
 {
     struct statvfs st;
@@ -128,10 +135,8 @@ uint64_t vol_space(struct volume *v, bool fresh)
     if (v->free_ms == 0 || v->free_bytes < SPACE_PLENTY ||
         (fresh && now >= v->free_ms + SPACE_FRESH_MS)) {
         if (fstatvfs(v->dirfd, &st) == 0) {
-            uint64_t part = (uint64_t)st.f_blocks * st.f_frsize / 8;
             v->free_bytes = (uint64_t)st.f_bavail * st.f_frsize;
-            part = part > SPACE_RESERVE_MIN ? part : SPACE_RESERVE_MIN;
-            v->reserve = part < SPACE_RESERVE ? part : SPACE_RESERVE;
+            v->reserve = vol_reserve((uint64_t)st.f_blocks * st.f_frsize);
         }
         v->free_ms = now ? now : 1;
     }
@@ -579,9 +584,26 @@ static void journal_stat(struct volume *v, struct volume_stat *st)
         st->journal_ms = now > oldest->t0 ? now - oldest->t0 : 0;
 }
 
+void vol_stat_space(struct volume_stat *st, const struct volume_props *p, uint64_t space)
+{
+    uint64_t left;
+
+    if (p->quota_bytes) {
+        left = p->quota_bytes > st->logical ? p->quota_bytes - st->logical : 0;
+        space = left < space ? left : space;
+    }
+    st->avail_bytes = space;
+    st->total_bytes = st->logical + space;
+    left = space / 512;
+    if (p->quota_files)
+        left = p->quota_files > st->files ? p->quota_files - st->files : 0;
+    st->avail_files = left;
+    st->total_files = st->files + left;
+}
+
 void volume_stat(struct volume *v, struct volume_stat *st)
 {
-    uint64_t space, left;
+    uint64_t space;
     int64_t logical;
 
     memset(st, 0, sizeof(*st));
@@ -600,18 +622,7 @@ void volume_stat(struct volume *v, struct volume_stat *st)
     st->pack_bytes = packset_bytes(v->ps);
     st->index_bytes = index_bytes(v->ix);
     space = vol_space(v, true);
-    space = space > v->reserve ? space - v->reserve : 0;
-    if (v->props.quota_bytes) {
-        left = v->props.quota_bytes > st->logical ? v->props.quota_bytes - st->logical : 0;
-        space = left < space ? left : space;
-    }
-    st->avail_bytes = space;
-    st->total_bytes = st->logical + space;
-    left = space / 512;
-    if (v->props.quota_files)
-        left = v->props.quota_files > v->files ? v->props.quota_files - v->files : 0;
-    st->avail_files = left;
-    st->total_files = v->files + left;
+    vol_stat_space(st, &v->props, space > v->reserve ? space - v->reserve : 0);
     gc_stat(v, st);
     journal_stat(v, st);
     vol_leave(v);

@@ -104,6 +104,37 @@ struct volume_stat {
     uint64_t journal_ms;   /* how long the oldest change waits to go from the journal into the index; 0: none does */
 };
 void volume_stat(struct volume *v, struct volume_stat *st);
+/* What is known of a volume that is not open. */
+struct volume_peek {
+    struct vattr root;
+    struct volume_props props;
+    struct volume_stat stat; /* without avail_*, total_* */
+};
+/* Reads it from the folder, which nobody opens meanwhile. Changes nothing. -EAGAIN: there are changes that only opening
+ * brings into the index. Others as volume_open. Blocks. */
+int volume_peek(const char *dir, const char *label, struct volume_peek *out);
+/* The same of an open volume whose changes are all in the index (volume_settle). May block. */
+int volume_peek_open(struct volume *v, struct volume_peek *out);
+/* Sets avail_* and total_* of st to what the disk of the folder dir and the quotas leave. */
+void volume_stat_space(struct volume_stat *st, const struct volume_props *p, const char *dir);
+
+/* --- closing a volume that nobody uses, to open it again when somebody does --- */
+
+/* Does nobody but the caller, with one reference, have a reference to v or to one of its snapshots? Not so either after a
+ * failure: what is in memory may be all there is. Does not wait; false when in doubt. */
+bool volume_unused(struct volume *v);
+/* Is there nothing left to do for the background: compaction, regrouping of small files, a scrub? */
+bool volume_at_rest(struct volume *v);
+/* What a volume that was closed without an error gives to its successor: nothing was lost, so the write verifier need not
+ * change; and what the background has seen to. */
+struct volume_carry {
+    uint64_t verifier; /* 0: nothing to carry */
+    bool rested;
+};
+void volume_carry(struct volume *v, struct volume_carry *out);
+/* Right after volume_open, before anybody has used it. */
+void volume_take_over(struct volume *v, const struct volume_carry *c);
+
 /* Compacts packs until nothing is left that is worth it, without the pauses that are made in the background. Blocks.
  * -ESTALE, -EIO, -ENOSPC; -EROFS: a snapshot. */
 int volume_gc(struct volume *v);

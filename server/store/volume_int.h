@@ -577,6 +577,10 @@ int vol_admit(struct volume *v, const struct store_call *call, enum vol_change k
 /* A quota seems to be used up: waits, once in a while, for what is freed and not in the index yet. RETRY, -EAGAIN, or -EDQUOT. */
 int vol_over_quota(struct volume *v, const struct store_call *call);
 uint64_t vol_space(struct volume *v, bool fresh);
+/* The reserve on a disk of so many bytes. */
+uint64_t vol_reserve(uint64_t total);
+/* avail_* and total_* of st, with so much to write beyond the reserve. */
+void vol_stat_space(struct volume_stat *st, const struct volume_props *p, uint64_t space);
 uint64_t vol_space_now(struct volume *v); /* free bytes beyond the reserve; lock not held */
 struct journal;
 

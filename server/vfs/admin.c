@@ -8,7 +8,7 @@
 
 #include "common/log.h"
 #include "server/grant/grant_text.h"
-#include "server/vfs/namespace.h"
+#include "server/vfs/keeper.h"
 
 /* Splits "alice/mydata" and checks both parts. */
 static int split_name(const char *name, size_t *user_len, const char **vol)
@@ -80,16 +80,25 @@ int vfs_volume_destroy(struct vfs *v, const char *name)
 static void fill_info(struct vfs *v, struct nvol *n, bool may_block, struct vfs_volume_info *info)
 {
     struct volume *vol = NULL;
+    struct volume_peek peek;
     info->id = n->id;
     info->created = n->created;
-    info->err = ns_vol_open(v, n, may_block, &vol);
+    info->err = keeper_look(v, n, may_block, &vol, &peek);
+    if (info->err && info->err != -ESTALE && may_block)
+        info->err = ns_vol_open(v, n, true, &vol);
     if (info->err)
         return;
-    volume_get_props(vol, &info->props);
-    if (may_block)
-        volume_stat_settle(vol);
-    volume_stat(vol, &info->stat);
-    volume_unref(vol);
+    if (vol) {
+        volume_get_props(vol, &info->props);
+        if (may_block)
+            volume_stat_settle(vol);
+        volume_stat(vol, &info->stat);
+        volume_unref(vol);
+    } else {
+        info->props = peek.props;
+        info->stat = peek.stat;
+    }
+    keeper_add_counters(&info->stat, &n->past); /* figures for people: no lock */
 }
 
 static void copy_names(const struct nvol *n, struct vfs_volume_info *info)
@@ -213,6 +222,15 @@ unsigned vfs_volume_count(struct vfs *v)
     unsigned n;
     pthread_rwlock_rdlock(&v->lock);
     n = v->vols_by_id.count;
+    pthread_rwlock_unlock(&v->lock);
+    return n;
+}
+
+unsigned vfs_open_volumes(struct vfs *v)
+{
+    unsigned n;
+    pthread_rwlock_rdlock(&v->lock);
+    n = v->nopen;
     pthread_rwlock_unlock(&v->lock);
     return n;
 }

@@ -5,6 +5,7 @@ libvfs_a_SOURCES = \
     server/vfs/dir.c \
     server/vfs/file.c \
     server/vfs/inode.c \
+    server/vfs/keeper.c server/vfs/keeper.h \
     server/vfs/namespace.c server/vfs/namespace.h server/vfs/ns_change.c \
     server/vfs/perm.c server/vfs/perm.h \
     server/vfs/pseudo.c server/vfs/pseudo.h \

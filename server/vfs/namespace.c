@@ -5,6 +5,7 @@
 #include "server/vfs/namespace.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "server/vfs/keeper.h"
 #include "server/vfs/trash.h"
 
 /* --- tables --- */
@@ -71,6 +73,7 @@ void ns_vol_put(struct nvol *n)
     if (!n || __atomic_sub_fetch(&n->refs, 1, __ATOMIC_ACQ_REL))
         return;
     pthread_mutex_destroy(&n->life);
+    free(n->peek);
     free(n);
 }
 
@@ -155,6 +158,7 @@ struct nvol *ns_vol_new(const struct volume_row *row)
     n->created = row->created;
     memcpy(n->name, row->name, sizeof(n->name));
     list_init(&n->link);
+    list_init(&n->open_link);
     return n;
 }
 
@@ -196,6 +200,11 @@ static bool vol_known(void *arg, uint64_t id)
     return vol_locked(arg, id) != NULL;
 }
 
+static void left_over(void *arg, uint64_t id)
+{
+    keeper_remove(arg, id);
+}
+
 static int make_volumes_dir(const char *store)
 {
     char *path = NULL;
@@ -214,9 +223,18 @@ int vfs_new(const char *store, struct statedb *db, struct engine *engine, struct
 {
     int err = 0;
     struct vfs *v = calloc(1, sizeof(*v));
+    pthread_condattr_t ca;
     if (!v)
         return -ENOMEM;
     list_init(&v->users);
+    list_init(&v->open_vols);
+    list_init(&v->removals);
+    v->max_open = UINT_MAX;
+    pthread_mutex_init(&v->keeper_lock, NULL);
+    pthread_condattr_init(&ca);
+    pthread_condattr_setclock(&ca, CLOCK_MONOTONIC);
+    pthread_cond_init(&v->keeper_cond, &ca);
+    pthread_condattr_destroy(&ca);
     pthread_mutex_init(&v->admin, NULL);
     pthread_rwlock_init(&v->roots, NULL);
     pthread_rwlock_init(&v->lock, NULL);
@@ -239,7 +257,7 @@ int vfs_new(const char *store, struct statedb *db, struct engine *engine, struct
     if ((err = statedb_list_users(db, load_user, v)) ||
         (err = statedb_list_volumes(db, load_volume, v)))
         goto out;
-    if ((err = trash_clean(store, db, vol_known, v)))
+    if ((err = trash_clean(store, db, vol_known, left_over, v)) || (err = keeper_start(v)))
         goto out;
     *out = v;
     v = NULL;
@@ -249,12 +267,21 @@ out:
     return err;
 }
 
+void vfs_set_idle(struct vfs *v, unsigned idle_seconds, unsigned max_open)
+{
+    pthread_rwlock_wrlock(&v->lock);
+    v->idle_ms = (uint64_t)idle_seconds * 1000;
+    v->max_open = max_open;
+    pthread_rwlock_unlock(&v->lock);
+}
+
 static int close_vol(struct nvol *n)
 {
     int err = 0;
     pthread_mutex_lock(&n->life);
     if (n->vol)
         err = volume_close(n->vol);
+    list_del(&n->open_link);
     if (err)
         log_error("volume %s/%s: the last changes could not be written: %s",
                   n->owner ? n->owner->name : "?", n->name, strerror(-err));
@@ -269,6 +296,11 @@ int vfs_free(struct vfs *v)
     int err = 0;
     if (!v)
         return 0;
+    keeper_stop(v);
+    list_for_each_safe(it, &v->removals) {
+        list_del(it);
+        free(it); /* link is first */
+    }
     list_for_each_safe(it, &v->users) {
         struct nuser *u = list_entry(it, struct nuser, link);
         list_for_each_safe(jt, &u->vols) {
@@ -288,6 +320,8 @@ int vfs_free(struct vfs *v)
     pthread_rwlock_destroy(&v->lock);
     pthread_rwlock_destroy(&v->roots);
     pthread_mutex_destroy(&v->admin);
+    pthread_mutex_destroy(&v->keeper_lock);
+    pthread_cond_destroy(&v->keeper_cond);
     free(v->store);
     free(v);
     return err;
@@ -301,9 +335,32 @@ static struct volume *open_now(struct vfs *v, struct nvol *n, bool *dead)
     struct volume *vol = NULL;
     pthread_rwlock_rdlock(&v->lock);
     *dead = n->dead;
-    if (!n->dead && n->vol)
+    if (!n->dead && n->vol) {
         vol = volume_ref(n->vol);
+        if (!atomic_load_explicit(&n->used, memory_order_relaxed))
+            n->used = true;
+    }
     pthread_rwlock_unlock(&v->lock);
+    return vol;
+}
+
+struct volume *ns_vol_open_now(struct vfs *v, struct nvol *n)
+{
+    struct volume *vol;
+    pthread_rwlock_rdlock(&v->lock);
+    vol = !n->dead && n->vol ? volume_ref(n->vol) : NULL;
+    pthread_rwlock_unlock(&v->lock);
+    return vol;
+}
+
+struct volume *ns_vol_take_locked(struct vfs *v, struct nvol *n)
+{
+    struct volume *vol = n->vol;
+    if (!vol)
+        return NULL;
+    n->vol = NULL;
+    list_del(&n->open_link);
+    v->nopen--;
     return vol;
 }
 
@@ -318,9 +375,15 @@ int ns_vol_open_cold(struct vfs *v, struct nvol *n)
     pthread_rwlock_rdlock(&v->lock);
     snprintf(label, sizeof(label), "%s/%s", n->owner->name, n->name);
     pthread_rwlock_unlock(&v->lock);
+    keeper_make_room(v);
     err = volume_open(v->engine, path, label, n->id, &vol);
-    if (!err)
+    if (!err) {
         volume_set_user(vol, n->user);
+        volume_take_over(vol, &n->carry);
+    }
+    free(n->peek);
+    n->peek = NULL;
+    n->carry = (struct volume_carry){0};
     if (err) {
         log_error("cannot open volume %s: %s", label, strerror(-err));
         /* The names are there; it is the disk's part that is not. */
@@ -330,6 +393,10 @@ int ns_vol_open_cold(struct vfs *v, struct nvol *n)
     }
     pthread_rwlock_wrlock(&v->lock);
     n->vol = vol;
+    list_add_tail(&v->open_vols, &n->open_link);
+    v->nopen++;
+    n->used = true;
+    n->used_ms = clock_mono_ms();
     bool purge = v->purge;
     pthread_rwlock_unlock(&v->lock);
     if (purge)

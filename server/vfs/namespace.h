@@ -14,6 +14,7 @@
 #define VOLNFS_VFS_NAMESPACE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "common/htab.h"
@@ -44,10 +45,17 @@ struct nvol {
     uint64_t id, user;
     int64_t created;
     pthread_mutex_t life;
+    /* guarded by life */
+    struct volume_peek *peek; /* while not open; NULL: not known (keeper_look) */
+    struct volume_carry carry;
+    struct volume_stat past; /* what counts from an opening on, of earlier times that it was open */
     /* guarded by vfs.lock */
     char name[VOLUME_NAME_MAX + 1];
     struct nuser *owner;
-    struct volume *vol; /* referenced; NULL while not open */
+    struct volume *vol; /* referenced; NULL while not open; changes under life only */
+    struct list open_link; /* vfs.open_vols */
+    atomic_bool used;      /* asked for since the keeper looked */
+    uint64_t used_ms;      /* when it was asked for, about */
     bool dead;          /* out of the tables */
 };
 
@@ -64,6 +72,16 @@ struct vfs {
     struct pseudo_dir root;
     uint64_t change;   /* the last change attribute given to a pseudo directory */
     bool purge;        /* grace is over: volumes opened from now on free their orphans at once */
+    struct list open_vols; /* nvol.open_link; with lock */
+    unsigned nopen, max_open;
+    uint64_t idle_ms;      /* 0: volumes stay open */
+
+    pthread_mutex_t keeper_lock; /* taken last */
+    pthread_cond_t keeper_cond;
+    struct list removals;
+    pthread_t keeper;
+    bool has_keeper;
+    atomic_bool keeper_stop;
 };
 
 /* --- finding; `lock` held shared by the caller where it says _locked --- */
@@ -82,6 +100,10 @@ int ns_vol_find(struct vfs *v, const char *name, struct nvol **out);
 /* The open volume, with a reference. -EAGAIN: it has to be opened first and may_block is false. -ESTALE: it
  * has been removed. */
 int ns_vol_open(struct vfs *v, struct nvol *n, bool may_block, struct volume **out);
+/* The same if it is open already, else NULL; does not count as use. */
+struct volume *ns_vol_open_now(struct vfs *v, struct nvol *n);
+/* Takes the volume out of n, which is not open then: the reference is the caller's. life and lock (exclusively) held. */
+struct volume *ns_vol_take_locked(struct vfs *v, struct nvol *n);
 
 /* --- changing (ns_change.c); all block. dc (may be NULL): the change attributes of the directory. --- */
 

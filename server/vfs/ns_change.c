@@ -4,7 +4,7 @@
  * A volume's life on disk, so that a crash at any point leaves either a whole volume or a folder
  * without a row (trash.h):
  *   create:  reserve an id; make the folder; add the row.
- *   destroy: delete the row; stop the volume; remove the folder.
+ *   destroy: delete the row; stop the volume; move the folder aside; remove it in the background (keeper.h).
  *   remove an empty one (RMDIR): with `roots` held exclusively see that it is empty and close it, so
  *   that no acknowledged file can appear in between; then as destroy. If the row cannot be deleted the
  *   volume is simply opened again by the next user.
@@ -19,6 +19,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "server/vfs/keeper.h"
 #include "server/vfs/perm.h"
 #include "server/vfs/trash.h"
 
@@ -203,8 +204,8 @@ static int add_volume(struct vfs *v, uint64_t user, const char *name, size_t len
     n = NULL;
 out:
     pthread_mutex_unlock(&v->admin);
-    if (err && row.id)
-        (void)trash_remove_volume(v->store, row.id);
+    if (err && row.id && !trash_put_aside(v->store, row.id))
+        keeper_remove(v, row.id);
     if (!err)
         names_changed(v);
     ns_vol_put(n);
@@ -285,8 +286,7 @@ int ns_vol_rollback(struct vfs *v, struct nvol *n, const char *snap, unsigned fl
         goto out;
     pthread_rwlock_wrlock(&v->lock);
     snprintf(label, sizeof(label), "%s/%s", n->owner ? n->owner->name : "?", n->name);
-    vol = n->vol;
-    n->vol = NULL;
+    vol = ns_vol_take_locked(v, n);
     pthread_rwlock_unlock(&v->lock);
     volume_comes_back(vol);
     err = volume_close(vol);
@@ -319,9 +319,9 @@ static int shut_if_empty(struct vfs *v, struct nvol *n, const struct vcred *c)
     if (!err && !empty)
         err = -ENOTEMPTY;
     if (!err) {
-        struct volume *vol = n->vol;
+        struct volume *vol;
         pthread_rwlock_wrlock(&v->lock);
-        n->vol = NULL;
+        vol = ns_vol_take_locked(v, n);
         pthread_rwlock_unlock(&v->lock);
         (void)volume_close(vol); /* empty: nothing can be lost */
     }
@@ -354,8 +354,7 @@ int ns_vol_destroy(struct vfs *v, struct nvol *n, bool only_empty, const struct 
     ns_dir_changed(v, &n->owner->dir, dc);
     n->owner = NULL;
     n->dead = true;
-    vol = n->vol;
-    n->vol = NULL;
+    vol = ns_vol_take_locked(v, n);
     pthread_rwlock_unlock(&v->lock);
 out:
     pthread_mutex_unlock(&n->life);
@@ -367,8 +366,9 @@ out:
     if (v->grants)
         grants_object_gone(v->grants, 0, n->id);
     log_info("volume %s destroyed", label);
-    (void)trash_remove_volume(v->store, n->id); /* it is gone for everybody; the next start retries */
-    ns_vol_put(n);                              /* the table's */
+    if (!trash_put_aside(v->store, n->id)) /* it is gone for everybody; the next start retries */
+        keeper_remove(v, n->id);
+    ns_vol_put(n); /* the table's */
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/vfs/keeper.h"
 #include "server/vfs/perm.h"
 #include "server/vfs/snapdir.h"
 
@@ -369,6 +370,23 @@ out:
     return err;
 }
 
+/* As pseudo_volume_root, but opens nothing if it can be helped; then out has no volume. */
+static int look_at_root(struct vfs *v, struct store_call *call, struct nvol *n, struct vobj *out, struct vfs_attr *attr)
+{
+    struct volume_peek peek;
+    struct volume *vol = NULL;
+    int err = keeper_look(v, n, call->may_block, &vol, &peek);
+    if (!err && vol)
+        err = volume_getattr(vol, call, STORE_ROOT_INO, 0, &peek.root);
+    if (err) {
+        volume_unref(vol);
+        return err == -ESTALE && n->dead ? err : pseudo_volume_root(v, call, n, out, attr);
+    }
+    *attr = (struct vfs_attr){.a = peek.root, .fsid = n->id, .mounted_on_fileid = pseudo_volume_fileid(n->id)};
+    *out = (struct vobj){.kind = VOBJ_FILE, .vol = vol, .ino = STORE_ROOT_INO, .gen = peek.root.gen};
+    return 0;
+}
+
 /* Gives one entry to fn; false when it wants no more. */
 static bool give_entry(struct vfs *v, struct store_call *call, const struct entry *e,
                        bool (*fn)(void *arg, const struct vfs_dirent *de), void *arg)
@@ -379,7 +397,7 @@ static bool give_entry(struct vfs *v, struct store_call *call, const struct entr
                             .len = strlen(e->name),
                             .attr = e->attr};
     if (e->vol) {
-        de.err = pseudo_volume_root(v, call, e->vol, &de.obj, &de.attr);
+        de.err = look_at_root(v, call, e->vol, &de.obj, &de.attr);
         if (de.err == -ESTALE)
             goto out; /* removed meanwhile */
         if (de.err) {

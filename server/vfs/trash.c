@@ -2,8 +2,8 @@
  * trash: removes folders of volumes (see trash.h).
  *
  * A destroyed volume goes in three steps: its row in state.db (from here on it does not exist), its
- * folder's name (to trash-<id>), the folder's contents. A crash after any of them leaves a folder
- * without a row, which trash_clean finds at the next start.
+ * folder's name (to trash-<id>), the folder's contents, which may take long and happens in the background. A crash after
+ * any of them leaves a folder without a row, which trash_clean finds at the next start.
  */
 #include "server/vfs/trash.h"
 
@@ -21,6 +21,7 @@
 #include "common/log.h"
 
 #define TRASH_PREFIX "trash-"
+#define NAME_BYTES   32
 #define TRASH_DEPTH  16 /* a volume's folder is three deep; more is not ours */
 
 char *trash_volume_path(const char *store, uint64_t id)
@@ -32,11 +33,13 @@ char *trash_volume_path(const char *store, uint64_t id)
 }
 
 /* Removes name below the open folder, whatever it is. Links are removed, never followed. */
-static int remove_tree(int parent, const char *name, int depth)
+static int remove_tree(int parent, const char *name, int depth, const atomic_bool *stop)
 {
     int err = 0;
     int fd = -1;
     DIR *d = NULL;
+    if (*stop)
+        return -EINTR;
     if (unlinkat(parent, name, 0) == 0 || errno == ENOENT)
         return 0;
     if (errno != EISDIR && errno != EPERM)
@@ -64,9 +67,11 @@ static int remove_tree(int parent, const char *name, int depth)
         }
         if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
             continue;
-        r = remove_tree(dirfd(d), e->d_name, depth + 1);
+        r = remove_tree(dirfd(d), e->d_name, depth + 1, stop);
         if (r && !err)
             err = r;
+        if (r == -EINTR)
+            break;
     }
     closedir(d);
     if (!err && unlinkat(parent, name, AT_REMOVEDIR) && errno != ENOENT)
@@ -87,28 +92,42 @@ static int open_volumes(const char *store)
     return fd;
 }
 
-int trash_remove_volume(const char *store, uint64_t id)
+static void name_of(uint64_t id, char *name, char *aside)
 {
-    char name[32], aside[TRASH_PATH_EXTRA];
-    int err = 0;
+    snprintf(name, NAME_BYTES, "%016" PRIx64, id);
+    snprintf(aside, NAME_BYTES, TRASH_PREFIX "%016" PRIx64, id);
+}
+
+int trash_put_aside(const char *store, uint64_t id)
+{
+    char name[NAME_BYTES], aside[NAME_BYTES];
+    int err = fault_point("trash.rename");
     int dir = open_volumes(store);
     if (dir < 0)
         return dir;
-    snprintf(name, sizeof(name), "%016" PRIx64, id);
-    snprintf(aside, sizeof(aside), TRASH_PREFIX "%s", name);
-    if ((err = fault_point("trash.rename")))
-        goto out;
-    if (renameat(dir, name, dir, aside) && errno != ENOENT) {
+    name_of(id, name, aside);
+    if (!err && renameat(dir, name, dir, aside) && errno != ENOENT)
         err = -errno;
-        goto out;
-    }
-    if ((err = fault_point("trash.remove")))
-        goto out;
-    err = remove_tree(dir, aside, 0);
-out:
     if (err)
-        log_warn("cannot remove the folder %s/volumes/%s of a destroyed volume: %s; the next start tries "
-                 "again", store, name, strerror(-err));
+        log_warn("cannot put aside the folder %s/volumes/%s of a destroyed volume: %s; the next start tries again", store,
+                 name, strerror(-err));
+    close(dir);
+    return err;
+}
+
+int trash_empty(const char *store, uint64_t id, const atomic_bool *stop)
+{
+    char name[NAME_BYTES], aside[NAME_BYTES];
+    int err = fault_point("trash.remove");
+    int dir = open_volumes(store);
+    if (dir < 0)
+        return dir;
+    name_of(id, name, aside);
+    if (!err)
+        err = remove_tree(dir, aside, 0, stop);
+    if (err && err != -EINTR)
+        log_warn("cannot remove the folder %s/volumes/%s of a destroyed volume: %s; the next start tries again", store,
+                 aside, strerror(-err));
     close(dir);
     return err;
 }
@@ -127,7 +146,7 @@ static uint64_t folder_id(const char *name)
 }
 
 int trash_clean(const char *store, struct statedb *db, bool (*known)(void *arg, uint64_t id),
-                void *arg)
+                void (*found)(void *arg, uint64_t id), void *arg)
 {
     int err = 0;
     uint64_t next = 0;
@@ -144,7 +163,6 @@ int trash_clean(const char *store, struct statedb *db, bool (*known)(void *arg, 
     for (;;) {
         struct dirent *e;
         uint64_t id;
-        int r;
         errno = 0;
         e = readdir(d);
         if (!e) {
@@ -162,9 +180,8 @@ int trash_clean(const char *store, struct statedb *db, bool (*known)(void *arg, 
             continue;
         }
         log_info("removing %s/volumes/%s, left by an interrupted create or destroy", store, e->d_name);
-        r = remove_tree(dirfd(d), e->d_name, 0);
-        if (r)
-            log_warn("cannot remove %s/volumes/%s: %s", store, e->d_name, strerror(-r));
+        if (e->d_name[0] == 't' || !trash_put_aside(store, id))
+            found(arg, id);
     }
     closedir(d);
     return err;

@@ -45,6 +45,9 @@ struct vfs;
 int vfs_new(const char *store, struct statedb *db, struct engine *engine, struct vfs **out);
 /* The grants that are to hear of users and volumes that come and go (borrowed; NULL: none). Before anything is served. */
 int vfs_set_grants(struct vfs *v, struct grants *g);
+/* Volumes that nobody asked for in idle_seconds are closed until somebody does (0: never), and the ones that were not
+ * asked for longest while max_open are open. Volumes with files that are held stay open, also beyond that. */
+void vfs_set_idle(struct vfs *v, unsigned idle_seconds, unsigned max_open);
 /* Closes all volumes (everything durable). Returns the first error. */
 int vfs_free(struct vfs *v);
 
@@ -173,7 +176,8 @@ struct vfs_volume_info {
 /* name: "alice/mydata"; makes the user if missing. -EEXIST, -EINVAL. */
 int vfs_volume_create(struct vfs *v, const char *name, const struct volume_props *props, uint32_t uid,
                       uint32_t gid, uint32_t mode);
-/* Destroys also a volume with files in it; clients get NFS4ERR_STALE. */
+/* Destroys also a volume with files in it; clients get NFS4ERR_STALE. Its space comes back in the background, after a crash
+ * too. */
 int vfs_volume_destroy(struct vfs *v, const char *name);
 int vfs_volume_info(struct vfs *v, const char *name, struct vfs_volume_info *out);
 /* The users in the order of their ids. fn must not call the vfs; what it returns but 0 ends it. */
@@ -181,9 +185,10 @@ int vfs_user_list(struct vfs *v, int (*fn)(void *arg, uint64_t id, const char *n
 /* user NULL = all. Sorted by name. */
 int vfs_volume_list(struct vfs *v, const char *user,
                     int (*fn)(void *arg, const struct vfs_volume_info *info), void *arg);
-/* As vfs_volume_list of all, but opens nothing: those that are not open have err -EAGAIN. */
+/* As vfs_volume_list of all, but opens nothing and waits for nothing: those of which nothing is known have err -EAGAIN. */
 int vfs_volume_peek(struct vfs *v, int (*fn)(void *arg, const struct vfs_volume_info *info), void *arg);
 unsigned vfs_volume_count(struct vfs *v);
+unsigned vfs_open_volumes(struct vfs *v);
 int vfs_volume_set_props(struct vfs *v, const char *name, const struct volume_props *p);
 /* Scrub of one volume (volume.h); vfs_scrub_stat calls fn with what is damaged. */
 int vfs_scrub_start(struct vfs *v, const char *name);

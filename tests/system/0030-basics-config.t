@@ -57,7 +57,7 @@ like "log-format" "$(summary log-format)" "^text or json ; text\. "
 for value in text json; do with "log-format = $value"; ok "log-format $value" check; done
 for value in xml JSON; do with "log-format = $value"; not_ok "no log-format $value" check; done
 for key in max-connections max-client-connections max-client-requests max-client-opens max-client-locks \
-           max-user-requests max-user-opens max-user-locks max-user-connections; do
+           max-user-requests max-user-opens max-user-locks max-user-connections max-open-volumes; do
     like "$key" "$(summary $key)" "^1 to 1000000; "
     for value in 1 1000000; do with "$key = $value"; ok "$key $value" check; done
     for value in 0 1000001 -1 1K x; do with "$key = $value"; not_ok "no $key $value" check; done
@@ -67,6 +67,8 @@ for value in 4M 1G; do with "max-user-buffers = $value"; ok "max-user-buffers $v
 for value in 0 3M 4095K x; do with "max-user-buffers = $value"; not_ok "no max-user-buffers $value" check; done
 like "slow-time" "$(summary slow-time)" "^1 to 3600 seconds; 60\. "
 for value in 0 3601 1s; do with "slow-time = $value"; not_ok "no slow-time $value" check; done
+like "idle-time" "$(summary idle-time)" "^1 to 3600 seconds; 300\. "
+for value in 0 3601 1s; do with "idle-time = $value"; not_ok "no idle-time $value" check; done
 like "metrics" "$(summary metrics)" "^PORT or ADDRESS : PORT ; none\. "
 for value in 9049 :9049 127.0.0.1:0 '[::1]:9049'; do with "metrics = $value"; ok "metrics $value" check; done
 for value in 65536 127.0.0.1: : x; do with "metrics = $value"; not_ok "no metrics $value" check; done

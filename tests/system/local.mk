@@ -7,6 +7,7 @@ SYSTEM_TESTS = \
     tests/system/0100-rpc-hostile.t \
     tests/system/0110-rpc-attack.t \
     tests/system/0200-session-exclusive.t \
+    tests/system/0685-store-idle.t \
     tests/system/0700-shim-programs.t \
     tests/system/0701-shim-run.t \
     tests/system/0702-shim-calls.t \

@@ -1,4 +1,4 @@
-UNIT_TESTS_vfs = tests/unit/fault_walk.t tests/unit/perm.t tests/unit/props.t tests/unit/vfs.t tests/unit/vfs_snap.t
+UNIT_TESTS_vfs = tests/unit/fault_walk.t tests/unit/perm.t tests/unit/props.t tests/unit/vfs.t tests/unit/vfs_idle.t tests/unit/vfs_snap.t
 tests_unit_fault_walk_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(XXHASH_CFLAGS)
 tests_unit_fault_walk_t_SOURCES = tests/unit/fault_walk.c tests/unit/faultwalk.c tests/unit/faultwalk.h \
     tests/unit/snapmodel.h tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h \
@@ -11,6 +11,8 @@ tests_unit_props_t_SOURCES = tests/unit/props.c
 tests_unit_props_t_LDADD = $(UNIT_LIBS_PROTO)
 tests_unit_vfs_t_SOURCES = tests/unit/vfs.c tests/unit/storetest.h tests/unit/vfstest.h
 tests_unit_vfs_t_LDADD = $(UNIT_LIBS_VFS)
+tests_unit_vfs_idle_t_SOURCES = tests/unit/vfs_idle.c tests/unit/storetest.h tests/unit/vfstest.h
+tests_unit_vfs_idle_t_LDADD = $(UNIT_LIBS_VFS)
 tests_unit_vfs_snap_t_SOURCES = tests/unit/vfs_snap.c tests/unit/storetest.h tests/unit/vfstest.h
 tests_unit_vfs_snap_t_LDADD = $(UNIT_LIBS_VFS)
 check_PROGRAMS += $(UNIT_TESTS_vfs)

@@ -249,6 +249,23 @@ static unsigned check_folders(struct tree *t)
     return n;
 }
 
+/* What is destroyed goes in the background. */
+static bool has_trash(struct tree *t)
+{
+    char path[256];
+    struct dirent *e;
+    bool found = false;
+    DIR *d;
+
+    snprintf(path, sizeof(path), "%s/volumes", t->store);
+    d = opendir(path);
+    assert_non_null(d);
+    while ((e = readdir(d)))
+        found |= !strncmp(e->d_name, "trash-", 6);
+    closedir(d);
+    return found;
+}
+
 static void verify(const struct fault_story *s, const char *dir, unsigned acked, bool done)
 {
     struct tree t;
@@ -264,6 +281,8 @@ static void verify(const struct fault_story *s, const char *dir, unsigned acked,
     volumes = vfs_volume_count(t.v);
     assert_int_equal(make(&t, "carol/new"), 0);
     assert_int_equal(put(&t, "carol", "new", "x"), 0);
+    for (unsigned i = 0; i < 6000 && has_trash(&t); i++)
+        usleep(10000);
     assert_int_equal(end(&t), 0);
     assert_int_equal(check_folders(&t), volumes + 1);
 }
