@@ -122,6 +122,23 @@ static int rename_volume(struct tree *t, const char *user, const char *from, con
     return r;
 }
 
+/* What is destroyed goes in the background. */
+static bool has_trash(struct tree *t)
+{
+    char path[256];
+    struct dirent *e;
+    bool found = false;
+    DIR *d;
+
+    snprintf(path, sizeof(path), "%s/volumes", t->store);
+    d = opendir(path);
+    assert_non_null(d);
+    while ((e = readdir(d)))
+        found |= !strncmp(e->d_name, "trash-", 6);
+    closedir(d);
+    return found;
+}
+
 static int remove_user(struct tree *t, const char *user)
 {
     struct vobj top = {0};
@@ -162,7 +179,14 @@ static int s_client(struct tree *t)
 }
 static int s_rename(struct tree *t) { return rename_volume(t, "alice", "v", "w"); }
 static int s_forget(struct tree *t) { return statedb_del_client(t->db, 1, "me", 2); }
-static int s_destroy(struct tree *t) { return vfs_volume_destroy(t->v, "alice/w"); }
+static int s_destroy(struct tree *t)
+{
+    int r = vfs_volume_destroy(t->v, "alice/w");
+
+    for (unsigned i = 0; i < 6000 && r == 0 && has_trash(t) && !fault_came(); i++)
+        usleep(10000);
+    return r;
+}
 static int s_user(struct tree *t) { return remove_user(t, "alice"); }
 
 static const struct {
@@ -247,23 +271,6 @@ static unsigned check_folders(struct tree *t)
     }
     closedir(d);
     return n;
-}
-
-/* What is destroyed goes in the background. */
-static bool has_trash(struct tree *t)
-{
-    char path[256];
-    struct dirent *e;
-    bool found = false;
-    DIR *d;
-
-    snprintf(path, sizeof(path), "%s/volumes", t->store);
-    d = opendir(path);
-    assert_non_null(d);
-    while ((e = readdir(d)))
-        found |= !strncmp(e->d_name, "trash-", 6);
-    closedir(d);
-    return found;
 }
 
 static void verify(const struct fault_story *s, const char *dir, unsigned acked, bool done)
