@@ -117,6 +117,12 @@ static void do_lseek(void)
 
 static void do_access(void)
 {
+    if (access(name, R_OK) != 0)
+        fail("access");
+}
+
+static void do_access_missing(void)
+{
     if (access("/nonexistent", R_OK) == 0)
         fail("access");
 }
@@ -127,7 +133,7 @@ static const struct {
 } calls[] = {
     {"read", do_read},     {"write", do_write},   {"stat", do_stat},   {"fstat", do_fstat},
     {"open+close", do_open_close}, {"open+read+close", do_open_read_close}, {"poll", do_poll}, {"select", do_select}, {"dup2", do_dup2},
-    {"mmap+munmap", do_mmap_munmap}, {"lseek", do_lseek}, {"access", do_access},
+    {"mmap+munmap", do_mmap_munmap}, {"lseek", do_lseek}, {"access", do_access}, {"access, missing", do_access_missing},
 };
 
 static double now_ns(void)
