@@ -99,6 +99,7 @@ static int pack_create_locked(struct packset *ps, struct pack_out **out)
     }
     pack_put_file_header(header, p->pack);
     rc = pack_write_all(p->fd, &(struct iovec){header, sizeof(header)}, 1, 0);
+    p->most = ps->size;
     if (!rc)
         rc = pack_stages_init(p, header, sizeof(header));
     if (rc) {

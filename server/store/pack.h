@@ -52,7 +52,7 @@ void packset_retire(struct packset *ps, uint32_t pack);
 /* Bytes in that pack, 0 if it is not `pack`. */
 uint64_t packset_open_bytes(struct packset *ps, uint32_t pack);
 uint32_t packset_next(struct packset *ps);
-/* Total bytes of pack files; of open ones, those of their records. */
+/* Total bytes of pack files; of open ones, those of their records, without what is reserved behind them. */
 uint64_t packset_bytes(struct packset *ps);
 /* Packs are full at this size instead of PACK_SIZE; between 1 and PACK_SIZE. Before the first append. */
 void packset_set_size(struct packset *ps, uint64_t size);

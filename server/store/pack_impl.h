@@ -69,7 +69,8 @@ struct pack_out {
     int err;           /* of writing a stage */
     struct list stages;
     unsigned copying;  /* reservations whose bytes are not all in their stages */
-    uint64_t space;    /* the file system has room for the file up to here */
+    uint64_t space;    /* the file reaches up to here, zeros behind the tail; */
+    uint64_t most;     /* not further than this without need */
     uint8_t *edge;     /* the block at the end of the last flush, with the bytes before that */
     bool named;        /* the directories that lead to it are synced */
     uint8_t *dir;      /* directory entries of completed records */

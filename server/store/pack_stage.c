@@ -87,9 +87,10 @@ void pack_cached(struct pack_out *p)
 
 /* --- reserving --- */
 
+/* The file's length grows with it, not with each write: writes that make a file longer take turns. */
 static int make_space(struct pack_out *p, uint64_t end)
 {
-    uint64_t to = p->space + SPACE_STEP;
+    uint64_t to = p->space + SPACE_STEP < p->most ? p->space + SPACE_STEP : p->most;
     int rc;
 
     if (end <= p->space)
@@ -97,9 +98,9 @@ static int make_space(struct pack_out *p, uint64_t end)
     rc = fault_point("pack.space");
     if (rc)
         return rc;
-    if (to < end || fallocate(p->fd, FALLOC_FL_KEEP_SIZE, (off_t)p->space, (off_t)(to - p->space))) {
+    if (to < end || fallocate(p->fd, 0, (off_t)p->space, (off_t)(to - p->space))) {
         to = (end + PACK_BLOCK - 1) & ~(uint64_t)(PACK_BLOCK - 1);
-        if (fallocate(p->fd, FALLOC_FL_KEEP_SIZE, (off_t)p->space, (off_t)(to - p->space)))
+        if (fallocate(p->fd, 0, (off_t)p->space, (off_t)(to - p->space)))
             return -errno;
     }
     p->space = to;
