@@ -74,7 +74,7 @@ struct vfs {
     bool purge;        /* grace is over: volumes opened from now on free their orphans at once */
     struct list open_vols; /* nvol.open_link; with lock */
     unsigned nopen, max_open;
-    uint64_t idle_ms;      /* 0: volumes stay open */
+    atomic_uint_fast64_t idle_ms; /* 0: volumes stay open */
 
     pthread_mutex_t keeper_lock; /* taken last */
     pthread_cond_t keeper_cond;
