@@ -99,6 +99,8 @@ void grant_address(const struct sockaddr_storage *ss, uint8_t out[16]);
 /* Brings *view (NULL at first) up to date for the peer: the only call a request makes that may take a lock, and only
  * after a change of the rules or the end of one. One thread at a time per *view. -ENOMEM: *view is NULL. */
 int grant_view_renew(struct grants *g, const struct sockaddr_storage *peer, struct grant_view **view);
+/* Does any grant fit the view's address? */
+bool grant_view_any(const struct grant_view *v);
 struct grant_view *grant_view_ref(struct grant_view *v);
 void grant_view_unref(struct grant_view *v); /* NULL is fine */
 

@@ -236,6 +236,11 @@ int view_new(struct ruleset *set, const uint8_t address[16], int64_t now, struct
     return 0;
 }
 
+bool grant_view_any(const struct grant_view *v)
+{
+    return v->entries != NULL;
+}
+
 struct grant_view *grant_view_ref(struct grant_view *v)
 {
     __atomic_add_fetch(&v->refs, 1, __ATOMIC_RELAXED);

@@ -41,6 +41,7 @@ nfsstat4 op_setclientid(struct compound *c, SETCLIENTID4args *args, SETCLIENTID4
 
     request_peer(c->req, &peer);
     ident_from(c->req, a.from);
+    a.granted = !c->view || grant_view_any(c->view);
     callback_address(a.netid, a.netid_len, a.addr, a.addr_len, &peer, &a.cb_addr);
     ident_principal(c->req, who);
     status = client_set40(c->srv->state, who, &a, c->call.may_block);

@@ -69,6 +69,7 @@ nfsstat4 op_exchange_id(struct compound *c, EXCHANGE_ID4args *args, EXCHANGE_ID4
         return NFS4ERR_DELAY;
     ident_principal(c->req, who);
     ident_from(c->req, a.from);
+    a.granted = !c->view || grant_view_any(c->view);
     status = client_exchange(c->srv->state, who, &a, c->call.may_block);
     if (status)
         return status;
@@ -142,6 +143,7 @@ nfsstat4 op_create_session(struct compound *c, CREATE_SESSION4args *args, CREATE
     callback_cred(&args->csa_sec_parms, &a.cb_uid, &a.cb_gid);
     ident_principal(c->req, who);
     ident_from(c->req, a.from);
+    a.granted = !c->view || grant_view_any(c->view);
     ident_conn(c->req, args->csa_flags & CREATE_SESSION4_FLAG_CONN_BACK_CHAN, &conn);
     status = session_create(c->srv->state, who, &a, &conn, &made);
     if (!made && conn.put)

@@ -5,7 +5,8 @@
  * 2. A client id is { boot epoch, number }: one of an earlier boot is never found.
  * 3. A client is known by its principal and its name, which others may guess (AUTH_SYS proves nothing, Linux takes the
  *    host's name). So what it has ends for its next incarnation only if that comes from an address that the client came
- *    from, or once the lease is over; until then it waits (NFS4ERR_DELAY). Who knows the verifier is the same incarnation.
+ *    from, or from where something is granted while nothing is where the client is, or once the lease is over; until then
+ *    it waits (NFS4ERR_DELAY). Who knows the verifier is the same incarnation.
  * 4. A client is recorded before its first open (client_record), and its record goes before what it
  *    held is given to others (client_evict_locked). A rebooted client takes its old record over.
  */
@@ -77,11 +78,11 @@ static void add_from_locked(struct client *cl, const uint8_t from[CLIENT_FROM])
         memcpy(cl->from[cl->nfrom++ % CLIENT_FROMS_MAX], from, CLIENT_FROM);
 }
 
-bool client_restarts_locked(struct state *s, struct client *cl, const uint8_t from[CLIENT_FROM])
+bool client_restarts_locked(struct state *s, struct client *cl, const uint8_t from[CLIENT_FROM], bool granted)
 {
     char here[INET6_ADDRSTRLEN] = "", there[INET6_ADDRSTRLEN] = "";
 
-    if (client_from_locked(cl, from) || !client_has_state_locked(cl) || client_expired_locked(s, cl))
+    if (client_from_locked(cl, from) || (granted && !cl->granted) || !client_has_state_locked(cl) || client_expired_locked(s, cl))
         return true;
     if (!s->name_told || clock_mono_ms() > s->name_told + NAME_TOLD_MS) {
         s->name_told = clock_mono_ms();
@@ -438,7 +439,7 @@ again:
         st_unlock(s);
         goto again;
     }
-    if (conf && memcmp(conf->verifier, a->verifier, 8) && !client_restarts_locked(s, conf, a->from)) {
+    if (conf && memcmp(conf->verifier, a->verifier, 8) && !client_restarts_locked(s, conf, a->from, a->granted)) {
         status = NFS4ERR_DELAY;
         goto out;
     }
@@ -451,6 +452,7 @@ again:
         status = NFS4ERR_RESOURCE;
         goto out;
     }
+    cl->granted = a->granted;
     set_callback(cl, a);
     a->clientid = cl->id;
     memcpy(a->confirm, cl->confirm, 8);
@@ -491,6 +493,7 @@ again:
         unconf->cb.calls = conf->cb.calls;
         conf->cb = unconf->cb;
         add_from_locked(conf, unconf->from[0]);
+        conf->granted |= unconf->granted;
         memcpy(conf->confirm, unconf->confirm, 8);
         client_destroy_locked(s, unconf);
         client_renew_locked(conf);
@@ -512,7 +515,7 @@ again:
         st_unlock(s);
         goto again;
     }
-    if (old && !client_restarts_locked(s, old, unconf->from[0])) {
+    if (old && !client_restarts_locked(s, old, unconf->from[0], unconf->granted)) {
         status = NFS4ERR_DELAY;
         goto out;
     }
@@ -568,6 +571,7 @@ again:
         if (!status) {
             client_renew_locked(conf);
             add_from_locked(conf, a->from);
+            conf->granted |= a->granted;
             a->clientid = conf->id;
             a->sequence = conf->cs_sequence + 1;
             a->confirmed = true;
@@ -587,12 +591,13 @@ again:
     if (conf && same_verf) { /* case 2 */
         client_renew_locked(conf);
         add_from_locked(conf, a->from);
+        conf->granted |= a->granted;
         a->clientid = conf->id;
         a->sequence = conf->cs_sequence + 1;
         a->confirmed = true;
         goto out;
     }
-    if (conf && !client_restarts_locked(s, conf, a->from)) {
+    if (conf && !client_restarts_locked(s, conf, a->from, a->granted)) {
         status = NFS4ERR_DELAY;
         goto out;
     }
@@ -603,6 +608,7 @@ again:
         status = NFS4ERR_DELAY;
         goto out;
     }
+    cl->granted = a->granted;
     a->clientid = cl->id;
     a->sequence = cl->cs_sequence + 1;
     a->confirmed = false;

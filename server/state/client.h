@@ -20,6 +20,7 @@
 struct client_set40 {
     const uint8_t *verifier; /* 8 bytes */
     uint8_t from[CLIENT_FROM];
+    bool granted;            /* something is granted to that address */
     const void *owner;
     size_t owner_len;
     uint32_t cb_program, cb_ident;
@@ -40,6 +41,7 @@ nfsstat4 client_renew40(struct state *s, uint64_t clientid);
 struct client_exchange {
     const uint8_t *verifier;
     uint8_t from[CLIENT_FROM];
+    bool granted;      /* as above */
     const void *owner;
     size_t owner_len;
     bool update;       /* EXCHGID4_FLAG_UPD_CONFIRMED_REC_A */

@@ -131,6 +131,7 @@ struct client {
     char principal[64];
     uint8_t from[CLIENT_FROMS_MAX][CLIENT_FROM]; /* addresses it came from, the last ones */
     unsigned nfrom;
+    bool granted; /* something is granted to one of them */
     struct cb40 cb;
     uint64_t renewed;
     uint64_t recorded_ms; /* when its record was last asked for */
@@ -304,8 +305,8 @@ struct client *client_old_locked(struct state *s, const struct client *cl);
 void client_confirm_locked(struct state *s, struct client *cl);
 void client_renew_locked(struct client *cl);
 bool client_from_locked(const struct client *cl, const uint8_t from[CLIENT_FROM]);
-/* May a machine at `from` be this confirmed client after a restart, and end what it has? */
-bool client_restarts_locked(struct state *s, struct client *cl, const uint8_t from[CLIENT_FROM]);
+/* May a machine at `from` be this confirmed client after a restart, and end what it has? granted: see client.h. */
+bool client_restarts_locked(struct state *s, struct client *cl, const uint8_t from[CLIENT_FROM], bool granted);
 /* True while another thread deals with the client's record: it must not be freed. */
 bool client_pinned(const struct client *cl);
 void client_limit_log_locked(struct client *cl, const char *what);

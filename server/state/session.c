@@ -386,7 +386,7 @@ nfsstat4 session_create(struct state *s, const char *principal, struct session_c
     }
     if (!cl->confirmed)
         old = client_old_locked(s, cl);
-    if (client_pinned(old) || (old && !client_restarts_locked(s, old, a->from))) {
+    if (client_pinned(old) || (old && !client_restarts_locked(s, old, a->from, a->granted))) {
         status = NFS4ERR_DELAY;
         goto out;
     }

@@ -65,6 +65,7 @@ struct session_attrs {
 struct session_create {
     uint64_t clientid;
     uint8_t from[CLIENT_FROM]; /* as in client.h */
+    bool granted;
     uint32_t sequence, flags; /* flags: in and out */
     struct session_attrs fore, back; /* in and out */
     uint32_t minor; /* of the requests: callbacks have the same */

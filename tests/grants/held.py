@@ -160,6 +160,14 @@ want("4.0: the victim opens", st, 0)
 want("4.0: a restart of it, it seems", t40.compound(0, [setclientid(b"guessed!", b"the victim's 4.0 name")]).status, DELAY)
 want("4.0: the victim goes on", v40.compound(0, [putfh(fh), read(sid, 0, 1)]).status, 0)
 want("4.0: a restart of its own", v40.compound(0, [setclientid(b"guessed!", b"the victim's 4.0 name")]).status, 0)
+# nor may who has no grant keep a name from who has one
+squat = Conn(addr, source="127.66.0.1")
+tid, tseq = struct.unpack_from(">QI", squat.compound(2, [exchange_id(b"squatter", b"a free name")]).results, 8)
+want("a name that is free", squat.compound(2, [create_session(tid, tseq)]).status, 0)
+nid, nseq = struct.unpack_from(">QI", vc.compound(2, [exchange_id(b"rightful", b"a free name")]).results, 8)
+want("is taken by who has a grant", vc.compound(2, [create_session(nid, nseq)]).status, 0)
+Client40(t40, b"a free 4.0 name")
+want("4.0, too", v40.compound(0, [setclientid(b"rightful", b"a free 4.0 name")]).status, 0)
 # who waits until the lease is over gets the name: a machine may have got another address
 end = time.monotonic() + 60
 st = None
@@ -171,7 +179,7 @@ want("4.0: and when the lease is over", st, 0)
 k = Client40(v40, b"many opens")
 ids = [struct.unpack(">IIII", k.open(v1, b"n%d" % i)[1])[3] for i in range(20)]
 want("stateids cannot be counted up", sum(abs(x - y) < 1000 for i, x in enumerate(ids) for y in ids[:i]) < 3, True)
-cases.group("another machine's root does not get at a client by its name", 18)
+cases.group("another machine's root does not get at a client by its name", 22)
 
 # --- delegations, and opens by handle ---
 WANT_WRITE = 0x200
