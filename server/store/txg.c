@@ -44,23 +44,21 @@
 struct rowop *rowop_new(enum op_type type, uint64_t ino, const void *name, size_t nlen, const void *data,
                         size_t dlen)
 {
-    struct rowop *op = vol_alloc(sizeof(*op) + nlen + 1);
+    struct rowop *op = malloc(sizeof(*op) + nlen + 1 + dlen);
 
+    if (!op)
+        abort();
+    memset(op, 0, sizeof(*op));
     op->type = type;
     op->ino = ino;
     op->nlen = nlen;
+    op->dlen = dlen;
     op->name = (char *)op->data;
     if (nlen)
         memcpy(op->data, name, nlen);
-    if (data) {
-        op->dlen = dlen;
-        struct rowop *p = realloc(op, sizeof(*op) + nlen + 1 + dlen);
-        if (!p)
-            abort();
-        op = p;
-        op->name = (char *)op->data;
+    op->data[nlen] = 0;
+    if (dlen)
         memcpy(op->data + nlen + 1, data, dlen);
-    }
     return op;
 }
 
