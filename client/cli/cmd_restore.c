@@ -132,6 +132,7 @@ static bool do_step(struct restore *r, control_change *ch)
         return senseless(r);
     ch->ino = k ? k->here : 0;
     ch->dir = dir ? dir->here : 0;
+    ch->todir = 0; /* of no step of a stream */
     switch (ch->step) {
     case STEP_BASE:
     case STEP_NEW:
