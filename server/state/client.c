@@ -6,7 +6,9 @@
  * 3. A client is known by its principal and its name, which others may guess (AUTH_SYS proves nothing, Linux takes the
  *    host's name). So what it has ends for its next incarnation only if that comes from an address that the client came
  *    from, or from where something is granted while nothing is where the client is, or once the lease is over; until then
- *    it waits (NFS4ERR_DELAY). Who knows the verifier is the same incarnation.
+ *    it waits (NFS4ERR_DELAY). If the client is heard of while it waits, they are two machines that both live, and the
+ *    second is refused (NFS4ERR_CLID_INUSE) rather than kept waiting for ever. Who knows the verifier is the same
+ *    incarnation.
  * 4. A client is recorded before its first open (client_record), and its record goes before what it
  *    held is given to others (client_evict_locked). A rebooted client takes its old record over.
  */
@@ -78,20 +80,24 @@ static void add_from_locked(struct client *cl, const uint8_t from[CLIENT_FROM])
         memcpy(cl->from[cl->nfrom++ % CLIENT_FROMS_MAX], from, CLIENT_FROM);
 }
 
-bool client_restarts_locked(struct state *s, struct client *cl, const uint8_t from[CLIENT_FROM], bool granted)
+nfsstat4 client_restarts_locked(struct state *s, struct client *cl, const uint8_t from[CLIENT_FROM], bool granted)
 {
     char here[INET6_ADDRSTRLEN] = "", there[INET6_ADDRSTRLEN] = "";
+    uint64_t now = clock_mono_ms();
 
     if (client_from_locked(cl, from) || (granted && !cl->granted) || !client_has_state_locked(cl) || client_expired_locked(s, cl))
-        return true;
-    if (!s->name_told || clock_mono_ms() > s->name_told + NAME_TOLD_MS) {
-        s->name_told = clock_mono_ms();
+        return NFS4_OK;
+    if (!s->name_told || now > s->name_told + NAME_TOLD_MS) {
+        s->name_told = now;
         inet_ntop(AF_INET6, cl->from[0], here, sizeof here);
         inet_ntop(AF_INET6, from, there, sizeof there);
-        log_warn("a client at %s has the name of one at %s, and waits until that is silent for the lease time: each "
-                 "machine needs a name of its own", there, here);
+        log_warn("a client at %s has the name of one at %s, and is kept out until that is silent for the lease time: "
+                 "each machine needs a name of its own", there, here);
     }
-    return false;
+    if (!cl->rival_last || now > cl->rival_last + 1000ull * s->conf.lease_seconds)
+        cl->rival_first = now;
+    cl->rival_last = now;
+    return cl->renewed > cl->rival_first ? NFS4ERR_CLID_INUSE : NFS4ERR_DELAY;
 }
 
 bool client_pinned(const struct client *cl)
@@ -439,9 +445,14 @@ again:
         st_unlock(s);
         goto again;
     }
-    if (conf && memcmp(conf->verifier, a->verifier, 8) && !client_restarts_locked(s, conf, a->from, a->granted)) {
-        status = NFS4ERR_DELAY;
-        goto out;
+    if (conf && memcmp(conf->verifier, a->verifier, 8)) {
+        status = client_restarts_locked(s, conf, a->from, a->granted);
+        if (status == NFS4ERR_CLID_INUSE) {
+            memcpy(a->using_netid, conf->cb.netid, sizeof a->using_netid);
+            memcpy(a->using_addr, conf->cb.addr, sizeof a->using_addr);
+        }
+        if (status)
+            goto out;
     }
     if (unconf)
         client_destroy_locked(s, unconf);
@@ -515,11 +526,10 @@ again:
         st_unlock(s);
         goto again;
     }
-    if (old && !client_restarts_locked(s, old, unconf->from[0], unconf->granted)) {
-        status = NFS4ERR_DELAY;
-        goto out;
-    }
     if (old) {
+        status = client_restarts_locked(s, old, unconf->from[0], unconf->granted);
+        if (status)
+            goto out;
         unconf->recorded = old->recorded;
         unconf->recorded_ms = old->recorded_ms;
         client_destroy_locked(s, old);
@@ -597,9 +607,10 @@ again:
         a->confirmed = true;
         goto out;
     }
-    if (conf && !client_restarts_locked(s, conf, a->from, a->granted)) {
-        status = NFS4ERR_DELAY;
-        goto out;
+    if (conf) {
+        status = client_restarts_locked(s, conf, a->from, a->granted);
+        if (status)
+            goto out;
     }
     if (unconf) /* case 4 */
         client_destroy_locked(s, unconf);

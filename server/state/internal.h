@@ -134,6 +134,7 @@ struct client {
     bool granted; /* something is granted to one of them */
     struct cb40 cb;
     uint64_t renewed;
+    uint64_t rival_first, rival_last; /* when a machine came with its name from elsewhere: since when it tries, and last */
     uint64_t recorded_ms; /* when its record was last asked for */
     uint32_t cs_sequence; /* of the last CREATE_SESSION */
     bool cs_cached;
@@ -305,8 +306,9 @@ struct client *client_old_locked(struct state *s, const struct client *cl);
 void client_confirm_locked(struct state *s, struct client *cl);
 void client_renew_locked(struct client *cl);
 bool client_from_locked(const struct client *cl, const uint8_t from[CLIENT_FROM]);
-/* May a machine at `from` be this confirmed client after a restart, and end what it has? granted: see client.h. */
-bool client_restarts_locked(struct state *s, struct client *cl, const uint8_t from[CLIENT_FROM], bool granted);
+/* May a machine at `from` be this confirmed client after a restart, and end what it has? granted: see client.h. NFS4_OK: yes;
+ * NFS4ERR_DELAY: perhaps later; NFS4ERR_CLID_INUSE: no, the client is alive. */
+nfsstat4 client_restarts_locked(struct state *s, struct client *cl, const uint8_t from[CLIENT_FROM], bool granted);
 /* True while another thread deals with the client's record: it must not be freed. */
 bool client_pinned(const struct client *cl);
 void client_limit_log_locked(struct client *cl, const char *what);

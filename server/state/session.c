@@ -386,10 +386,11 @@ nfsstat4 session_create(struct state *s, const char *principal, struct session_c
     }
     if (!cl->confirmed)
         old = client_old_locked(s, cl);
-    if (client_pinned(old) || (old && !client_restarts_locked(s, old, a->from, a->granted))) {
-        status = NFS4ERR_DELAY;
+    status = client_pinned(old) ? NFS4ERR_DELAY : NFS4_OK;
+    if (old && !status)
+        status = client_restarts_locked(s, old, a->from, a->granted);
+    if (status)
         goto out;
-    }
     se = make_locked(s, cl, a);
     if (!se) {
         status = NFS4ERR_DELAY;

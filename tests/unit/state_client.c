@@ -113,6 +113,9 @@ static void test_exchange_elsewhere(void **unused)
     assert_true(same.confirmed && same.clientid == old);
     memcpy(cs.from, same.from, sizeof cs.from);
     assert_int_equal(create(s, ROOT, &cs), NFS4_OK);
+    clock_test_advance(60 * 1000);
+    assert_int_equal(client_exchange(s, ROOT, &same, true), NFS4_OK);
+    assert_int_equal(client_exchange(s, ROOT, &a, true), NFS4ERR_CLID_INUSE); /* two machines, both alive */
     clock_test_advance(91 * 1000);
     assert_int_equal(client_exchange(s, ROOT, &a, true), NFS4_OK); /* the lease is over */
     assert_int_equal(client_exchange(s, ROOT, &same, true), NFS4_OK); /* but it is back before the other is confirmed */
