@@ -11,7 +11,9 @@
 #define HEAP_MIN_SHIFT 5       /* 32 bytes, header included */
 #define HEAP_MAP_SHIFT 16      /* above 64 KiB: a mapping of its own */
 #define HEAP_TOP_SHIFT 22      /* mappings up to 4 MiB are kept for reuse */
-#define HEAP_KEEP 8            /* kept mappings per size */
+#define HEAP_KEEP 8            /* mappings per size that are kept for good, */
+#define HEAP_DATA_SHIFT 21     /* with room for a WRITE of RPC_MAX_IO: */
+#define HEAP_KEEP_DATA 72      /* so many are kept until heap_trim() */
 #define HEAP_SLAB (256u << 10) /* taken from the kernel at once */
 
 struct heap_block {
@@ -29,6 +31,11 @@ static struct {
     char *slab;
     size_t slab_left;
 } heap;
+
+static unsigned heap_keep(unsigned shift)
+{
+    return shift == HEAP_DATA_SHIFT ? HEAP_KEEP_DATA : HEAP_KEEP;
+}
 
 static void *heap_map(size_t size)
 {
@@ -117,7 +124,7 @@ void heap_free(void *mem)
     block->magic = 0;
     shift = block->shift;
     vlock_lock(&heap.lock);
-    if (shift > HEAP_TOP_SHIFT || (shift > HEAP_MAP_SHIFT && heap.kept[shift] >= HEAP_KEEP)) {
+    if (shift > HEAP_TOP_SHIFT || (shift > HEAP_MAP_SHIFT && heap.kept[shift] >= heap_keep(shift))) {
         unmap = true;
     } else {
         block->next = heap.free[shift];
@@ -127,6 +134,24 @@ void heap_free(void *mem)
     vlock_unlock(&heap.lock);
     if (unmap)
         sys2(SYS_munmap, block, (size_t)1 << shift);
+}
+
+void heap_trim(void)
+{
+    struct heap_block *out = NULL, *block;
+
+    vlock_lock(&heap.lock);
+    for (; heap.kept[HEAP_DATA_SHIFT] > HEAP_KEEP; heap.kept[HEAP_DATA_SHIFT]--) {
+        block = heap.free[HEAP_DATA_SHIFT];
+        heap.free[HEAP_DATA_SHIFT] = block->next;
+        block->next = out;
+        out = block;
+    }
+    vlock_unlock(&heap.lock);
+    while ((block = out) != NULL) {
+        out = block->next;
+        sys2(SYS_munmap, block, (size_t)1 << HEAP_DATA_SHIFT);
+    }
 }
 
 void *heap_realloc(void *old, size_t size)

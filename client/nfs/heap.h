@@ -4,7 +4,7 @@
  * from the loader, where the program's malloc must not be entered.
  *
  * Sizes are rounded up to a power of two and kept on one free list per size; blocks above 64 KiB are mappings of
- * their own, of which a few of the transfer size are kept for reuse.
+ * their own, which are kept for reuse: a few for good, and until heap_trim() as many as one file's unsynced writes take.
  */
 #ifndef CLIENT_NFS_HEAP_H
 #define CLIENT_NFS_HEAP_H
@@ -25,6 +25,9 @@ char *heap_strdup(const char *text);
 
 /* Gives memory back. NULL is allowed. */
 void heap_free(void *mem);
+
+/* Gives back to the kernel what is free of large blocks, but for a few. Locks the heap; any thread. */
+void heap_trim(void);
 
 /* Around fork: the heap must not be in the middle of a change in the child. */
 void heap_fork_lock(void);

@@ -419,6 +419,7 @@ int vnode_flush(const struct nfs_fh *fh, bool sync)
     v->end = 0;
     vlock_unlock(&v->lock);
     vnode_put(v);
+    heap_trim();
     return err;
 }
 
