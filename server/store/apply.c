@@ -436,11 +436,9 @@ static int apply_some(struct volume *v, struct txg **t)
     size_t n = take_batch(v, t);
     bool journalled = t[n - 1]->journalled;
     struct batch *b = NULL;
-    uint32_t low = packset_current(v->ps);
+    uint32_t low = packref_here(v);
     int r;
 
-    low = low ? low : packset_next(v->ps);
-    packref_get(v, low); /* packs from here on stay while we append */
     v->applying = true;
     for (unsigned i = 0;; i++) {
         pthread_mutex_unlock(&v->lock);

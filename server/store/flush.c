@@ -180,11 +180,8 @@ int slot_encode(struct slot *s, bool blob, struct same *same)
     if ((s->valid & all) == all && (__builtin_popcount(mask) * 2 >= __builtin_popcount(all) ||
                                     s->nfrag > (blob ? MANY_BLOBS : MANY_FRAGMENTS)))
         mask = all;
-    if (!blob) {
-        low = packset_current(v->ps);
-        low = low ? low : packset_next(v->ps);
-        packref_get(v, low); /* packs from here on stay while we append */
-    }
+    if (!blob)
+        low = packref_here(v);
     buf_end = s->buf ? s->buf->pages * STORE_PAGE : 0;
     pthread_mutex_unlock(&v->lock);
     for (uint32_t p = 0; p < SLOT_PAGES && r == 0;) {

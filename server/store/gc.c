@@ -32,6 +32,7 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "server/store/later.h"
+#include "server/store/move.h"
 #include "server/store/repack.h"
 #include "server/store/scrub.h"
 
@@ -339,109 +340,49 @@ out:
 
 /* --- copying --- */
 
-struct batch {
-    struct rowop *ops, **tail;
-    unsigned n;
-    uint64_t bytes;
-    unsigned char *out; /* CHUNK_BOUND bytes */
-};
-
-/* Compresses a payload harder, or at all if there was no time for it, if the volume wants that and 1/16 is saved: then c
- * and *payload (into out) are the new form. What cannot be decoded stays as it is. */
-void gc_recode(struct volume *v, struct chunk *c, unsigned char *buf, unsigned char *out, const void **payload)
-{
-    struct chunk n = {.id = c->id};
-    const void *p;
-    int level;
-
-    *payload = buf;
-    pthread_mutex_lock(&v->lock);
-    level = v->props.recompress > v->props.level ? v->props.recompress : c->later ? v->props.level : 0;
-    if (v->props.codec == VOLUME_RAW)
-        level = 0;
-    pthread_mutex_unlock(&v->lock);
-    if (level == 0 || chunk_decode(c, buf, SCRATCH_DECODED(buf)) < 0 ||
-        chunk_encode(SCRATCH_DECODED(buf), c->len, level, out, &n, &p) < 0 ||
-        n.stored_len > c->stored_len - c->stored_len / 16)
-        return;
-    *c = n;
-    *payload = p;
-}
-
 /* Copies one record if its chunk is in use. */
-static int copy_one(struct gc *g, const struct pack_entry *e, struct batch *b)
+static int copy_one(struct gc *g, const struct pack_entry *e, struct moves *m)
 {
     struct volume *v = g->vol;
     unsigned char *buf = scratch_get();
     const void *payload;
     uint64_t ino, off;
-    struct rowop *op;
-    struct chunk c;
-    int r = index_find_chunk(v->ix, e->id, &c);
+    struct chunk old, c;
+    int r = index_find_chunk(v->ix, e->id, &old);
 
-    if (r == -ENOENT || (r == 0 && (c.pack != g->victim || c.pack_off != e->off)))
+    if (r == -ENOENT || (r == 0 && (old.pack != g->victim || old.pack_off != e->off)))
         return 0;
     if (r < 0)
         return r;
-    if (packset_read_record(v->ps, &c, buf, &ino, &off) < 0)
+    if (packset_read_record(v->ps, &old, buf, &ino, &off) < 0)
         return 0; /* logged; G4 */
-    gc_recode(v, &c, buf, b->out, &payload);
+    c = old;
+    moves_form(m, &c, buf, &payload);
     r = fault_point("gc.copy");
-    if (r == 0)
-        r = packset_append(v->ps, &c, ino, off, payload);
-    if (r < 0)
-        return r;
-    op = rowop_new(OP_MOVE, 0, NULL, 0, NULL, 0);
-    op->chunk = c;
-    op->src = g->victim;
-    op->src_off = e->off;
-    *b->tail = op;
-    b->tail = &op->next;
-    b->n++;
-    b->bytes += c.stored_len;
-    return 0;
+    return r < 0 ? r : moves_add(m, &old, c, payload, ino, off);
 }
 
 /* Copies up to a batch and puts the moves into the open txg. Bytes copied, or -errno. */
 static int copy_batch(struct gc *g)
 {
-    struct volume *v = g->vol;
-    struct batch b = {.tail = &b.ops, .out = vol_alloc(CHUNK_BOUND)};
-    uint32_t low;
+    struct moves m;
+    uint64_t txg;
     int r = 0;
 
-    pthread_mutex_lock(&v->lock);
-    low = packset_current(v->ps);
-    low = low ? low : packset_next(v->ps);
-    packref_get(v, low); /* packs from here on stay while we append */
-    pthread_mutex_unlock(&v->lock);
-    while (r == 0 && g->pos < g->count && b.n < BATCH_CHUNKS && b.bytes < BATCH_BYTES)
-        r = copy_one(g, &g->entries[g->pos++], &b);
+    moves_begin(&m, g->vol);
+    while (r == 0 && g->pos < g->count && m.n < BATCH_CHUNKS && m.bytes < BATCH_BYTES)
+        r = copy_one(g, &g->entries[g->pos++], &m);
     if (r == 0)
         r = fault_point("gc.record");
-    pthread_mutex_lock(&v->lock);
-    for (struct rowop *op = b.ops; op; op = op->next)
-        packref_get(v, op->chunk.pack);
-    packref_put(v, low);
-    if (r < 0) {
-        rowop_drop_list(v, b.ops);
-    } else {
-        while (b.ops) {
-            struct rowop *next = b.ops->next;
-            txg_add(v, b.ops);
-            b.ops = next;
-        }
-        if (b.n && g->wait < v->open->n) {
-            g->wait = v->open->n;
-            g->own++;
-        }
+    txg = moves_end(&m, r == 0);
+    if (g->wait < txg) {
+        g->wait = txg;
+        g->own++;
     }
-    pthread_mutex_unlock(&v->lock);
-    free(b.out);
     if (r < 0)
         return r;
-    atomic_fetch_add(&g->copied, b.bytes);
-    return (int)b.bytes;
+    atomic_fetch_add(&g->copied, m.bytes);
+    return (int)m.bytes;
 }
 
 static void end_victim(struct gc *g)

@@ -18,9 +18,6 @@ void gc_attach(struct volume *v);
  * closing it. Harmless if it was never attached. */
 void gc_detach(struct volume *v);
 void gc_free(struct gc *g);
-/* Compresses a chunk's payload in buf (this thread's scratch) harder, if the volume wants that and it pays; out: CHUNK_BOUND
- * bytes. c and *payload tell the form to store. */
-void gc_recode(struct volume *v, struct chunk *c, unsigned char *buf, unsigned char *out, const void **payload);
 /* Was there nothing to do at the last step, and was nothing changed since? */
 bool gc_at_rest(struct volume *v);
 /* It was so when the volume was closed. */

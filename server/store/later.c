@@ -4,7 +4,7 @@
  * L1 Who stores a chunk raw because there is no time (flush.c) says so in its row, with the op that makes it. So what is
  *    to be done is known after a crash, and found without a look at other chunks (an index has those with the flag).
  * L2 A chunk that got smaller is moved as gc moves it: appended, and an OP_MOVE, which has an effect only if the chunk is
- *    still where it was read. The flag goes with it. Who moves it otherwise keeps the flag or compresses it (gc_recode).
+ *    still where it was read. The flag goes with it. Who moves it otherwise keeps the flag or compresses it (moves_form).
  * L3 A chunk that does not get smaller just loses the flag, in a transaction of its own: that is no change of any file, and
  *    to lose it twice does no harm.
  * L4 A chunk that cannot be read is left alone, flag and all; scrub tells of it. Then a pass ends with chunks left, and
@@ -16,7 +16,7 @@
 #include <stdlib.h>
 
 #include "common/fault.h"
-#include "server/store/gc.h"
+#include "server/store/move.h"
 
 #define BATCH      64u
 #define STEP_BYTES (1u << 20)
@@ -63,62 +63,29 @@ bool later_due(struct later *l)
     return due;
 }
 
-struct batch {
-    struct rowop *ops, **tail;
-    uint64_t plain[BATCH]; /* chunks that do not get smaller */
-    unsigned nplain;
-    unsigned char *out; /* CHUNK_BOUND bytes */
+/* Chunks that do not get smaller. */
+struct plain {
+    uint64_t id[BATCH];
+    unsigned n;
 };
 
-static int compress(struct later *l, const struct chunk *old, struct batch *b)
+static int compress(const struct chunk *old, struct moves *m, struct plain *plain)
 {
-    struct volume *v = l->vol;
     unsigned char *buf = scratch_get();
     struct chunk c = *old;
     const void *payload;
-    struct rowop *op;
     uint64_t ino, off;
     int r;
 
-    if (!old->pack || packset_read_record(v->ps, old, buf, &ino, &off) < 0)
+    if (!old->pack || packset_read_record(m->vol->ps, old, buf, &ino, &off) < 0)
         return 0; /* in the index still, its turn comes when it has moved; L4 */
-    gc_recode(v, &c, buf, b->out, &payload);
+    moves_form(m, &c, buf, &payload);
     if (c.later) { /* it is what it was */
-        b->plain[b->nplain++] = c.id;
+        plain->id[plain->n++] = c.id;
         return 0;
     }
     r = fault_point("later.append");
-    if (r == 0)
-        r = packset_append(v->ps, &c, ino, off, payload);
-    if (r < 0)
-        return r;
-    op = rowop_new(OP_MOVE, 0, NULL, 0, NULL, 0);
-    op->chunk = c;
-    op->src = old->pack;
-    op->src_off = old->pack_off;
-    *b->tail = op;
-    b->tail = &op->next;
-    return 0;
-}
-
-/* L2: the moves go into the open txg, all into one: gc tells its own txgs from others'. Or away, after an error. */
-static void record(struct later *l, struct batch *b, uint32_t low, bool keep)
-{
-    struct volume *v = l->vol;
-
-    pthread_mutex_lock(&v->lock);
-    for (struct rowop *op = b->ops; op; op = op->next)
-        packref_get(v, op->chunk.pack);
-    packref_put(v, low);
-    if (!keep)
-        rowop_drop_list(v, b->ops);
-    for (struct rowop *op = keep ? b->ops : NULL, *next; op; op = next) {
-        next = op->next;
-        txg_add(v, op);
-        l->txg = v->open->n;
-        l->did = true;
-    }
-    pthread_mutex_unlock(&v->lock);
+    return r < 0 ? r : moves_add(m, old, c, payload, ino, off);
 }
 
 /* L3. */
@@ -143,10 +110,10 @@ static int clear(struct later *l, const uint64_t *ids, unsigned n)
 int later_step(struct later *l)
 {
     struct volume *v = l->vol;
-    struct batch b = {.tail = &b.ops, .out = vol_alloc(CHUNK_BOUND)};
-    uint64_t bytes = 0;
+    struct plain plain = {.n = 0};
+    struct moves m;
+    uint64_t bytes = 0, txg;
     struct chunk c[BATCH];
-    uint32_t low;
     int n, r;
 
     pthread_mutex_lock(&v->lock);
@@ -156,27 +123,26 @@ int later_step(struct later *l)
         l->did = false;
         l->cursor = 0;
     }
-    low = packset_current(v->ps);
-    low = low ? low : packset_next(v->ps);
-    packref_get(v, low); /* packs from here on stay while we append */
     pthread_mutex_unlock(&v->lock);
+    moves_begin(&m, v);
     n = index_next_later(v->ix, l->cursor, c, BATCH);
     r = n < 0 ? n : 0;
     for (int i = 0; i < n && r == 0 && bytes < STEP_BYTES; i++) {
-        r = compress(l, &c[i], &b);
+        r = compress(&c[i], &m, &plain);
         l->cursor = c[i].id;
         bytes += c[i].len;
     }
     if (r == 0)
         r = fault_point("later.record");
-    record(l, &b, low, r == 0);
-    if (r == 0 && b.nplain)
-        r = clear(l, b.plain, b.nplain);
-    l->did = l->did || b.nplain;
+    txg = moves_end(&m, r == 0); /* L2 */
+    if (txg)
+        l->txg = txg;
+    if (r == 0 && plain.n)
+        r = clear(l, plain.id, plain.n);
+    l->did = l->did || txg || plain.n;
     if (n <= 0 || r < 0) {
         l->passing = false;
         l->look = r < 0 || l->did; /* what was moved meanwhile, or came */
     }
-    free(b.out);
     return r < 0 ? r : (int)bytes;
 }

@@ -26,6 +26,7 @@ libstore_a_SOURCES = \
     server/store/inode.c \
     server/store/journal.c server/store/journal.h \
     server/store/later.c server/store/later.h server/store/load.c \
+    server/store/move.c server/store/move.h \
     server/store/rebuild.c \
     server/store/repack.c server/store/repack.h \
     server/store/repair.c server/store/repair.h server/store/repair_data.c server/store/repair_fix.c \

@@ -192,9 +192,7 @@ static int job_run(struct repack *rp)
     level = v->props.codec == VOLUME_RAW ? 0 : v->props.level;
     if (level && v->props.recompress > level)
         level = v->props.recompress;
-    low = packset_current(v->ps);
-    low = low ? low : packset_next(v->ps);
-    packref_get(v, low); /* packs from here on stay while we append */
+    low = packref_here(v);
     pthread_mutex_unlock(&v->lock);
     r = chunk_encode(rp->buf, rp->job_bytes, level, scratch_get(), &c, &payload);
     c.id = atomic_fetch_add(&v->next_chunk, 1);

@@ -18,7 +18,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
-#include "server/store/gc.h"
+#include "server/store/move.h"
 
 #define NOTE_KEY    "scrub"
 #define NOTE_MS     5000u
@@ -124,36 +124,16 @@ bool scrub_running(struct scrub *s)
 /* Stores a chunk that was just read in a smaller form, if that pays. */
 static int recompress(struct scrub *s, const struct chunk *old, uint64_t ino, uint64_t off)
 {
-    struct volume *v = s->vol;
-    unsigned char *out = vol_alloc(CHUNK_BOUND);
     struct chunk c = *old;
     const void *payload;
-    struct rowop *op;
-    uint32_t low;
+    struct moves m;
     int r = 0;
 
-    gc_recode(v, &c, scratch_get(), out, &payload);
-    if (c.stored_len == old->stored_len)
-        goto out;
-    pthread_mutex_lock(&v->lock);
-    low = packset_current(v->ps);
-    low = low ? low : packset_next(v->ps);
-    packref_get(v, low); /* packs from here on stay while we append */
-    pthread_mutex_unlock(&v->lock);
-    r = packset_append(v->ps, &c, ino, off, payload);
-    pthread_mutex_lock(&v->lock);
-    if (r == 0) {
-        op = rowop_new(OP_MOVE, 0, NULL, 0, NULL, 0);
-        op->chunk = c;
-        op->src = old->pack;
-        op->src_off = old->pack_off;
-        packref_get(v, c.pack);
-        txg_add(v, op);
-    }
-    packref_put(v, low);
-    pthread_mutex_unlock(&v->lock);
-out:
-    free(out);
+    moves_begin(&m, s->vol);
+    moves_form(&m, &c, scratch_get(), &payload);
+    if (c.stored_len != old->stored_len)
+        r = moves_add(&m, old, c, payload, ino, off);
+    moves_end(&m, r == 0);
     return r;
 }
 

@@ -53,9 +53,7 @@ void tend_move_blobs(struct volume *v)
 
     m->vol = v;
     pthread_mutex_lock(&v->lock);
-    low = packset_current(v->ps);
-    low = low ? low : packset_next(v->ps);
-    packref_get(v, low); /* packs from here on stay until the chunks in them are committed */
+    low = packref_here(v); /* until the chunks in them are committed */
     pthread_mutex_unlock(&v->lock);
     m->nplaces = index_blob_places(v->ix, m->place, MOVE_CHUNKS);
     (void)index_walk_blobs(v->ix, MOVE_CHUNKS, move_one, m);

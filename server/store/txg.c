@@ -78,12 +78,26 @@ void packref_get(struct volume *v, uint32_t pack)
     v->packrefs[v->npackrefs++] = (struct packref){pack, 1};
 }
 
+/* The pack that the next record goes to, or a lower one. */
+static uint32_t pack_here(const struct volume *v)
+{
+    uint32_t pack = packset_current(v->ps);
+
+    return pack ? pack : packset_next(v->ps);
+}
+
+uint32_t packref_here(struct volume *v)
+{
+    uint32_t pack = pack_here(v);
+
+    packref_get(v, pack);
+    return pack;
+}
+
 uint32_t packs_settled(struct volume *v)
 {
-    uint32_t low = packset_current(v->ps);
+    uint32_t low = pack_here(v);
 
-    if (!low)
-        low = packset_next(v->ps);
     for (size_t i = 0; i < v->npackrefs; i++)
         if (v->packrefs[i].pack < low)
             low = v->packrefs[i].pack;

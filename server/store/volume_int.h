@@ -248,6 +248,9 @@ void txg_fail(struct volume *v, int err);
 /* The lowest pack that something not committed may refer to, or be appended to: those below are settled. */
 uint32_t packs_settled(struct volume *v);
 void packref_get(struct volume *v, uint32_t pack);
+/* Keeps all packs that records may be appended to from now on; before the first append. To be put when the ops that name
+ * those packs hold them. Volume lock held. */
+uint32_t packref_here(struct volume *v);
 void packref_put(struct volume *v, uint32_t pack);
 
 /* --- from txgs to the index: apply.c, replay.c --- */
