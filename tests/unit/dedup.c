@@ -4,10 +4,9 @@
 #include <pthread.h>
 #include <sys/wait.h>
 
-#include <sqlite3.h>
-
 #include "server/store/dedup.h"
 #include "server/store/snap.h"
+#include "tests/unit/indexquery.h"
 #include "tests/unit/storetest.h"
 #include "tests/unit/volumemodel.h"
 
@@ -75,32 +74,10 @@ static void expect(uint64_t ino)
     assert_memory_equal(back, data, SIZE);
 }
 
-static struct volume_stat figures(void)
-{
-    struct volume_stat st;
-
-    assert_int_equal(volume_settle(T.v), 0);
-    volume_stat_settle(T.v);
-    volume_stat(T.v, &st);
-    return st;
-}
-
 static int64_t query(const char *text)
 {
-    char path[128];
-    sqlite3 *db;
-    sqlite3_stmt *st;
-    int64_t n;
-
     assert_int_equal(volume_settle(T.v), 0);
-    snprintf(path, sizeof(path), "%s/index.db", T.dir);
-    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
-    sqlite3_busy_timeout(db, 10000);
-    assert_int_equal(sqlite3_prepare_v2(db, text, -1, &st, NULL), SQLITE_OK);
-    n = sqlite3_step(st) == SQLITE_ROW ? sqlite3_column_int64(st, 0) : -1;
-    sqlite3_finalize(st);
-    sqlite3_close(db);
-    return n;
+    return vt_query(&T, text);
 }
 
 /* Copies are stored once: at once, when nothing is in memory, and when the first one is gone. */
@@ -110,27 +87,27 @@ static void copies_cost_one(void **state)
     uint64_t b, c, d;
 
     put("a");
-    one = figures();
+    one = vt_figures(&T);
     assert_int_equal(one.deduped, 0);
     b = put("b");
-    st = figures();
+    st = vt_figures(&T);
     assert_int_equal(st.stored, one.stored);
     assert_int_equal(st.logical, 2 * one.logical);
     assert_int_equal(st.deduped, SIZE);
     assert_int_equal(query("SELECT count(*) FROM dedup"), SLOTS + 1);
     vt_reopen(&T);
     c = put("c");
-    st = figures();
+    st = vt_figures(&T);
     assert_int_equal(st.stored, one.stored);
     assert_int_equal(st.deduped, SIZE);
     assert_int_equal(vt_unlink(&T, ROOT, "a"), 0);
     assert_int_equal(vt_unlink(&T, ROOT, "b"), 0);
     vt_sync(&T);
-    (void)figures(); /* so that they are gone */
+    (void)vt_figures(&T); /* so that they are gone */
     vt_reopen(&T);
     expect(c);
     d = put("d");
-    st = figures();
+    st = vt_figures(&T);
     assert_int_equal(st.stored, one.stored);
     assert_int_equal(st.logical, 2 * one.logical);
     assert_int_equal(volume_gc(T.v), 0);
@@ -143,7 +120,7 @@ static void copies_cost_one(void **state)
     assert_int_equal(vt_unlink(&T, ROOT, "c"), 0);
     assert_int_equal(vt_unlink(&T, ROOT, "d"), 0);
     vt_sync(&T);
-    st = figures();
+    st = vt_figures(&T);
     assert_int_equal(st.stored, 0);
     assert_int_equal(st.logical, 0);
     assert_int_equal(query("SELECT count(*) FROM dedup"), 0);
@@ -157,10 +134,10 @@ static void stable_and_inside(void **state)
 
     assert_int_equal(volume_write(T.v, &T.c, a, 0, data, 4 * SLOT_SIZE, true, NULL, NULL), 0);
     vt_sync(&T);
-    one = figures();
+    one = vt_figures(&T);
     assert_int_equal(volume_write(T.v, &T.c, a, 4 * SLOT_SIZE, data, 4 * SLOT_SIZE, true, NULL, NULL), 0);
     vt_sync(&T);
-    st = figures();
+    st = vt_figures(&T);
     assert_int_equal(st.stored, one.stored);
     assert_int_equal(st.logical, 8 * SLOT_SIZE);
     assert_int_equal(st.deduped, 4 * SLOT_SIZE);
@@ -181,9 +158,9 @@ static void off_means_off(void **state)
     p.dedup = false;
     assert_int_equal(volume_set_props(T.v, &p), 0);
     put("a");
-    one = figures();
+    one = vt_figures(&T);
     expect(put("b"));
-    st = figures();
+    st = vt_figures(&T);
     assert_int_equal(st.stored, 2 * one.stored);
     assert_int_equal(st.deduped, 0);
     assert_int_equal(query("SELECT count(*) FROM dedup"), 0);
@@ -198,7 +175,7 @@ static void zeros_stay_holes(void **state)
     memset(data + 6 * SLOT_SIZE - STORE_PAGE, 0, STORE_PAGE); /* and behind one */
     put("a");
     a = put("b");
-    assert_int_equal(figures().deduped, SIZE - 3 * SLOT_SIZE - 2 * STORE_PAGE);
+    assert_int_equal(vt_figures(&T).deduped, SIZE - 3 * SLOT_SIZE - 2 * STORE_PAGE);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(volume_seek(T.v, &T.c, a, 0, true, &at), 0);
         assert_int_equal(at, 3 * SLOT_SIZE);
@@ -217,15 +194,15 @@ static void equal_hashes(void **state)
 
     dedup_hash_bits = 0;
     a = put("a");
-    one = figures();
+    one = vt_figures(&T);
     assert_int_equal(one.deduped, 0);
     vt_reopen(&T);
     for (unsigned i = 0; i < SLOTS; i++)
         data[i * SLOT_SIZE + 70000] ^= 1;
     data[SIZE - 1] ^= 1;
     b = put("b");
-    assert_int_equal(figures().deduped, 0);
-    assert_true(figures().stored > one.stored * 3 / 2);
+    assert_int_equal(vt_figures(&T).deduped, 0);
+    assert_true(vt_figures(&T).stored > one.stored * 3 / 2);
     expect(b);
     vt_reopen(&T);
     expect(b);
@@ -247,7 +224,7 @@ static void sources_change(void **state)
     assert_int_equal(vt_truncate(&T, a, 8 * SLOT_SIZE), 0);
     vt_sync(&T);
     expect(b);
-    st = figures();
+    st = vt_figures(&T);
     assert_int_equal(snap_create(T.v, "s", NULL), 0);
     assert_int_equal(vt_truncate(&T, b, 0), 0); /* the rows of the rest lead here */
     vt_sync(&T);
@@ -258,7 +235,7 @@ static void sources_change(void **state)
     assert_int_equal(vt_unlink(&T, ROOT, "a"), 0);
     assert_int_equal(vt_unlink(&T, ROOT, "c"), 0);
     vt_sync(&T);
-    assert_true(figures().held >= st.stored / 2);
+    assert_true(vt_figures(&T).held >= st.stored / 2);
     c = put("c"); /* only the snapshot has it */
     expect(c);
     assert_int_equal(snap_destroy(T.v, "s"), 0);
@@ -284,10 +261,10 @@ static void damage_is_not_shared(void **state)
         st_flip(path, (off_t)e[i].off + 64 + 77);
     vt_open(&T);
     expect(put("b"));
-    assert_int_equal(figures().deduped, 0);
+    assert_int_equal(vt_figures(&T).deduped, 0);
     assert_int_equal(vt_unlink(&T, ROOT, "a"), 0);
     vt_sync(&T);
-    (void)figures(); /* so that the chunks are gone when the rest is checked */
+    (void)vt_figures(&T); /* so that the chunks are gone when the rest is checked */
     free(e);
 }
 
@@ -297,7 +274,7 @@ static void failing_searches(void **state)
     struct volume_stat one;
 
     put("a");
-    one = figures();
+    one = vt_figures(&T);
     vt_reopen(&T);
     fault_arm("dedup.find", 1, FAULT_FAIL);
     expect(put("b"));
@@ -306,7 +283,7 @@ static void failing_searches(void **state)
     fault_arm("dedup.compare", 2, FAULT_FAIL);
     expect(put("c"));
     assert_true(fault_disarm() >= 2);
-    assert_true(figures().stored <= one.stored * (SLOTS + 4) / SLOTS);
+    assert_true(vt_figures(&T).stored <= one.stored * (SLOTS + 4) / SLOTS);
 }
 
 /* Between the comparison and the use of what was found, the source changes, in each way there is. */
@@ -373,7 +350,7 @@ static void meddled_with(void **state)
             assert_int_equal(vt_unlink(&T, ROOT, "dst"), 0);
             assert_int_equal(vt_unlink(&T, ROOT, "other"), 0);
             vt_sync(&T);
-            (void)figures(); /* what is left of the rows is from now on nobody's */
+            (void)vt_figures(&T); /* what is left of the rows is from now on nobody's */
         }
 }
 

@@ -4,10 +4,9 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include <sqlite3.h>
-
 #include "server/store/snap.h"
 #include "server/store/volume_int.h"
+#include "tests/unit/indexquery.h"
 #include "tests/unit/storetest.h"
 #include "tests/unit/volumemodel.h"
 
@@ -50,39 +49,12 @@ static void expect(const char *name)
     assert_memory_equal(back, data, SIZE);
 }
 
-static struct volume_stat figures(void)
-{
-    struct volume_stat st;
-
-    assert_int_equal(volume_settle(T.v), 0);
-    volume_stat_settle(T.v);
-    volume_stat(T.v, &st);
-    return st;
-}
-
 static const char flags[] = "SELECT count(*) FROM chunk WHERE flags <> 0";
-
-static int64_t query(const char *text)
-{
-    char path[128];
-    sqlite3 *db;
-    sqlite3_stmt *st;
-    int64_t n;
-
-    snprintf(path, sizeof(path), "%s/index.db", T.dir);
-    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
-    sqlite3_busy_timeout(db, 10000);
-    assert_int_equal(sqlite3_prepare_v2(db, text, -1, &st, NULL), SQLITE_OK);
-    n = sqlite3_step(st) == SQLITE_ROW ? sqlite3_column_int64(st, 0) : -1;
-    sqlite3_finalize(st);
-    sqlite3_close(db);
-    return n;
-}
 
 static int64_t flagged(void)
 {
     assert_int_equal(volume_settle(T.v), 0);
-    return query(flags);
+    return vt_query(&T, flags);
 }
 
 static void fill(void)
@@ -102,12 +74,12 @@ static int setup(void **state)
     if (packed)
         return 0;
     put("ref");
-    packed = figures().stored;
+    packed = vt_figures(&T).stored;
     assert_true(packed < SIZE * 7 / 10);
-    assert_int_equal(figures().hurried, 0);
+    assert_int_equal(vt_figures(&T).hurried, 0);
     assert_int_equal(vt_unlink(&T, ROOT, "ref"), 0);
     vt_sync(&T);
-    assert_int_equal(figures().stored, 0);
+    assert_int_equal(vt_figures(&T).stored, 0);
     return 0;
 }
 
@@ -151,7 +123,7 @@ static void raw_then_compressed(void **state)
     put("f");
     flush_slow_us = 0;
     hold(true);
-    st = figures();
+    st = vt_figures(&T);
     assert_true(st.hurried > 0);
     assert_true(st.hurried < SIZE); /* the first ones at least were compressed */
     assert_true(st.stored > packed);
@@ -173,17 +145,17 @@ static void calm_is_not_hurried(void **state)
 {
     flush_hurry_ms = 2000;
     put("f");
-    assert_int_equal(figures().hurried, 0);
-    assert_int_equal(figures().stored, packed);
+    assert_int_equal(vt_figures(&T).hurried, 0);
+    assert_int_equal(vt_figures(&T).stored, packed);
 }
 
 static void off_is_not_hurried(void **state)
 {
     hold(true);
     put_hurried("f");
-    assert_int_equal(figures().hurried, 0);
+    assert_int_equal(vt_figures(&T).hurried, 0);
     assert_int_equal(flagged(), 0);
-    assert_int_equal(figures().stored, SIZE);
+    assert_int_equal(vt_figures(&T).stored, SIZE);
 }
 
 /* Nothing to gain: the flags go, the data stays where it is. */
@@ -193,12 +165,12 @@ static void does_not_compress(void **state)
 
     st_fill(data, SIZE, 3);
     put_hurried("f");
-    st = figures();
+    st = vt_figures(&T);
     assert_true(st.hurried > 0 && flagged() > 0);
     hold(false);
     assert_int_equal(volume_gc(T.v), 0);
     assert_int_equal(flagged(), 0);
-    after = figures();
+    after = vt_figures(&T);
     assert_int_equal(after.stored, st.stored);
     expect("f");
 }
@@ -215,7 +187,7 @@ static void higher_and_held(void **state)
         for (const char *w = words[st_random(&rng) % 8]; *w && n < SIZE; w++)
             data[n++] = (unsigned char)*w;
     put("low");
-    low = figures().stored;
+    low = vt_figures(&T).stored;
     assert_int_equal(vt_unlink(&T, ROOT, "low"), 0);
     volume_get_props(T.v, &p);
     p.recompress = 9;
@@ -225,12 +197,12 @@ static void higher_and_held(void **state)
     assert_int_equal(snap_create(T.v, "s", NULL), 0);
     assert_int_equal(vt_unlink(&T, ROOT, "f"), 0);
     vt_sync(&T);
-    assert_int_equal(figures().stored, 0);
-    assert_true(figures().held > low);
+    assert_int_equal(vt_figures(&T).stored, 0);
+    assert_true(vt_figures(&T).held > low);
     hold(false);
     assert_int_equal(volume_gc(T.v), 0);
     assert_int_equal(flagged(), 0);
-    assert_true(figures().held < low);
+    assert_true(vt_figures(&T).held < low);
     assert_int_equal(snap_destroy(T.v, "s"), 0);
 }
 
@@ -241,11 +213,11 @@ static void damaged_ones_stay(void **state)
 
     put_hurried("f");
     assert_true(flagged() > 0);
-    id = (uint64_t)query("SELECT max(id) FROM chunk WHERE flags <> 0");
+    id = (uint64_t)vt_query(&T, "SELECT max(id) FROM chunk WHERE flags <> 0");
     snprintf(path, sizeof(path), "SELECT pack FROM chunk WHERE id = %llu", (unsigned long long)id);
-    pack = (uint64_t)query(path);
+    pack = (uint64_t)vt_query(&T, path);
     snprintf(path, sizeof(path), "SELECT pack_off FROM chunk WHERE id = %llu", (unsigned long long)id);
-    off = (uint64_t)query(path);
+    off = (uint64_t)vt_query(&T, path);
     hold(false);
     vt_close(&T);
     snprintf(path, sizeof(path), "%s/packs/%02x/%08x.pack", T.dir, (unsigned)pack & 0xff, (unsigned)pack);
@@ -256,7 +228,7 @@ static void damaged_ones_stay(void **state)
     assert_int_equal(volume_gc(T.v), 0); /* and it ends again */
     assert_int_equal(vt_unlink(&T, ROOT, "f"), 0);
     vt_sync(&T);
-    (void)figures(); /* so that the chunk is gone when the rest is checked */
+    (void)vt_figures(&T); /* so that the chunk is gone when the rest is checked */
 }
 
 /* --- crashes --- */
@@ -316,11 +288,11 @@ static bool crash_once(const char *point, unsigned nth, unsigned kill_us)
     T.epoch = 9;
     vt_open(&T);
     if (early) /* the journal knew */
-        assert_true(query(flags) > 0);
+        assert_true(vt_query(&T, flags) > 0);
     assert_int_equal(volume_gc(T.v), 0);
     assert_int_equal(flagged(), 0);
     if (acked) {
-        assert_int_equal(figures().stored, packed);
+        assert_int_equal(vt_figures(&T).stored, packed);
         expect("f");
     }
     teardown(NULL);
