@@ -1,46 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
- * gc: space in packs is reclaimed: by removing packs without live bytes and copying out those with few.
+ * gc: one thread takes the steps of compact, repack, later and scrub for all volumes, and keeps their shares of memory.
  *
- *   look (look_at_packs) --a victim--> copying (copy_batch, many) --> waiting for the commit --> look
- *
- * G1 Only settled packs are touched: those below every pack that is being appended to or that something not
- *    committed may refer to (packs_settled; appenders and uncommitted ops hold packrefs). What the index says of
- *    such a pack's live bytes, read after that, is all there is. The open pack of a quiet volume is ended when much of it
- *    is dead, so that it settles.
- * G2 A copy is a record appended to the current pack; the chunk's row moves by an OP_MOVE in the order of all other
- *    ops, and only if the chunk still is where it was copied from. Whoever freed or moved it meanwhile has won, and
- *    the copy is dead bytes. Like every op with a pack it is committed after that pack's sync (T3).
- * G3 A pack's file is unlinked after the commit that deleted its row, which is only deleted without live bytes; or,
- *    of a pack that has no row (all that was appended to it was thrown away before it was committed), after its
- *    records were looked up and none is in use. A reader that looked a chunk up before reads on from its open
- *    file, or gets -ENOENT and looks it up again.
- * G4 Payloads are verified before they are copied. What is damaged stays where it is, and so does its pack.
- * G5 Copying never takes the disk's last space: a victim's live bytes must fit into what is free beyond what
- *    names may use. Data of users stops long before (vol_admit), so there is room to copy on a full disk.
- *
- * The thread takes one step for one volume after another and then sleeps as long as the pace asks for: the more of
+ * It takes one step for one volume after another and then sleeps as long as the pace asks for: the more of
  * the packs is dead, the faster; while nobody changes the volume, at a rate of its own.
  */
 #include "server/store/gc.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "common/clock.h"
-#include "common/fault.h"
 #include "common/log.h"
+#include "server/store/compact.h"
 #include "server/store/later.h"
-#include "server/store/move.h"
 #include "server/store/repack.h"
 #include "server/store/scrub.h"
 
 #define IDLE_MS      1000u /* between looks for something to do */
-#define WAIT_MS      50u   /* for a commit */
+#define WAIT_MS      50u /* for a commit */
 #define TROUBLE_MS   10000u
-#define BATCH_BYTES  (1u << 20)
-#define BATCH_CHUNKS 256u
 #define QUIET_MS     2000u        /* without a change the volume is quiet: */
 #define QUIET_RATE   (128u << 20) /* bytes per second then */
 #define BUSY_RATE    (16u << 20)  /* else, */
@@ -56,8 +36,7 @@
 #define SHRINK_PAGES 256u
 #define TRIM_STEPS   256u
 #define TRIM_TURNS   64u
-#define SLACK        1u           /* packs full of dead bytes that nobody minds while the volume changes; */
-#define QUIET_SLACK  (1u << 20)   /* when it is quiet, so many bytes and a quarter of the live ones */
+#define SLACK        1u           /* packs full of dead bytes that nobody minds while the volume changes */
 
 struct gc {
     struct volume *vol;
@@ -65,350 +44,20 @@ struct gc {
     uint64_t due;         /* ms; with engine.qlock */
     pthread_mutex_t lock; /* one step at a time; all below */
     uint64_t done;        /* what was committed when a look at the quiet volume found nothing to do */
+    uint64_t shrunk;      /* the same, when the index had no pages to give back */
     uint64_t cache_ms;    /* when the index's caches were looked after */
     bool freed_pages;     /* since the volume is idle */
     atomic_bool active;   /* changed in the last FREE_MS */
     atomic_uint_fast64_t rest; /* 1 + what was committed when a step of the quiet volume found nothing to do */
     uint64_t look_ms;     /* not before */
-    uint64_t shrunk;      /* the same, when the index had no pages to give back */
-    uint64_t live, size;  /* of settled packs at the last look */
     uint64_t txg, own;    /* what was committed at the last step; txgs that only we made, about */
     uint64_t changed_ms;  /* when others changed something */
-    atomic_uint victim;   /* 0: none */
-    struct pack_entry *entries;
-    size_t count, pos;
-    uint64_t wait;        /* txg with the last of the victim's moves */
+    struct compact *compact;
     struct repack *repack;
     struct later *later;
     struct scrub *scrub;
     unsigned turn;        /* whose the last step was */
-    uint32_t *skip;       /* victims that could not be emptied */
-    size_t nskip;
-    atomic_uint_fast64_t copied, freed, packs;
 };
-
-/* --- looking --- */
-
-struct pack_info {
-    uint32_t pack;
-    uint64_t live, size;
-};
-struct look {
-    struct pack_info *p;
-    size_t count, cap, next;
-    uint32_t below;
-    uint64_t live, size;
-    uint32_t dead[64], rowless[64];
-    unsigned ndead, nrowless;
-};
-
-static bool note_row(void *arg, uint32_t pack, uint64_t live)
-{
-    struct look *k = arg;
-
-    if (pack >= k->below)
-        return false;
-    if (k->count == k->cap) {
-        k->cap = k->cap ? 2 * k->cap : 256;
-        k->p = realloc(k->p, k->cap * sizeof(*k->p));
-        if (!k->p)
-            abort();
-    }
-    k->p[k->count++] = (struct pack_info){pack, live, 0};
-    k->live += live;
-    if (live == 0 && k->ndead < sizeof(k->dead) / sizeof(*k->dead))
-        k->dead[k->ndead++] = pack;
-    return true;
-}
-
-/* Files come in ascending order, as the rows did. */
-static int note_file(void *arg, uint32_t pack, uint64_t size)
-{
-    struct look *k = arg;
-
-    if (pack >= k->below)
-        return 1;
-    while (k->next < k->count && k->p[k->next].pack < pack)
-        k->next++;
-    if (k->next < k->count && k->p[k->next].pack == pack)
-        k->p[k->next].size = size;
-    else if (k->nrowless < sizeof(k->rowless) / sizeof(*k->rowless))
-        k->rowless[k->nrowless++] = pack;
-    k->size += size;
-    return 0;
-}
-
-static char *packs_dir(const struct volume *v)
-{
-    char *dir;
-
-    if (asprintf(&dir, "%s/packs", v->dir) < 0)
-        abort();
-    return dir;
-}
-
-static void remove_pack(struct volume *v, uint32_t pack)
-{
-    int r = fault_point("gc.unlink");
-    uint64_t before = packset_bytes(v->ps), after;
-
-    if (r == 0)
-        r = packset_delete(v->ps, pack);
-    after = packset_bytes(v->ps);
-    if (r == 0) {
-        atomic_fetch_add(&v->gc->packs, 1);
-        atomic_fetch_add(&v->gc->freed, before > after ? before - after : 0);
-    } else if (r != -ENOENT && r != -EBUSY) { /* it has no row any more: the next look finds it */
-        log_warn("%s: cannot remove pack %u: %s", v->label, pack, strerrordesc_np(-r));
-    }
-}
-
-/* G3. */
-static int remove_dead(struct volume *v, const struct look *k)
-{
-    int r = index_begin(v->ix);
-
-    if (r < 0)
-        return r;
-    for (unsigned i = 0; i < k->ndead && r >= 0; i++)
-        r = index_del_pack(v->ix, k->dead[i]);
-    if (r < 0)
-        index_rollback(v->ix);
-    else
-        r = index_commit(v->ix);
-    for (unsigned i = 0; i < k->ndead && r >= 0; i++)
-        remove_pack(v, k->dead[i]);
-    return r;
-}
-
-/* Removes a pack that has no row, unless the index does name something in it: then its counters are wrong. */
-static void remove_rowless(struct volume *v, const char *dir, uint32_t pack)
-{
-    struct pack_entry *e = NULL;
-    int n = pack_entries(dir, pack, &e);
-    bool used = n < 0 && n != -EUCLEAN;
-
-    for (int i = 0; i < n && !used; i++) {
-        struct chunk c;
-        int r = index_find_chunk(v->ix, e[i].id, &c);
-        used = (r < 0 && r != -ENOENT) || (r == 0 && c.pack == pack);
-    }
-    free(e);
-    if (used)
-        log_warn("%s: pack %u is not in the index's table of packs, but in use", v->label, pack);
-    else
-        remove_pack(v, pack);
-}
-
-static bool skipped(const struct gc *g, uint32_t pack)
-{
-    for (size_t i = 0; i < g->nskip; i++)
-        if (g->skip[i] == pack)
-            return true;
-    return false;
-}
-
-static void skip(struct gc *g, uint32_t pack)
-{
-    g->skip = realloc(g->skip, (g->nskip + 1) * sizeof(*g->skip));
-    if (!g->skip)
-        abort();
-    g->skip[g->nskip++] = pack;
-}
-
-/* What may be copied on this disk (G5). */
-static uint64_t copy_space(struct volume *v)
-{
-    uint64_t space, keep;
-
-    pthread_mutex_lock(&v->lock);
-    space = vol_space(v, true);
-    keep = v->reserve / 4;
-    pthread_mutex_unlock(&v->lock);
-    return space > keep ? space - keep : 0;
-}
-
-/* In a quiet volume: is there more dead than is worth bearing? */
-static bool too_much(uint64_t size, uint64_t live)
-{
-    return size > live + live / 4 + QUIET_SLACK;
-}
-
-/* The pack with the smallest live part if that is worth copying: less than half; in a quiet volume of which too much is
- * dead, less than three quarters. */
-static uint32_t choose(struct gc *g, const struct look *k, bool quiet)
-{
-    struct volume *v = g->vol;
-    uint64_t space = copy_space(v);
-    bool hard = quiet && too_much(k->size, k->live);
-    const struct pack_info *best = NULL;
-
-    for (size_t i = 0; i < k->count; i++) {
-        const struct pack_info *p = &k->p[i];
-        if (!p->live || !p->size || p->live > space || skipped(g, p->pack))
-            continue;
-        if (hard ? p->live * 4 >= p->size * 3 : p->live * 2 >= p->size)
-            continue;
-        if (!best || p->live * best->size < best->live * p->size)
-            best = p;
-    }
-    return best ? best->pack : 0;
-}
-
-static bool note_pack(void *arg, uint32_t pack, uint64_t live)
-{
-    struct pack_info *p = arg;
-
-    if (pack == p->pack)
-        p->live = live;
-    return pack < p->pack;
-}
-
-/* The pack that is open for appending is nobody's victim (G1). Of a quiet volume it may hold most of what is dead: then
- * it is ended, unless something not committed refers to it. */
-static int end_open_pack(struct gc *g)
-{
-    struct volume *v = g->vol;
-    struct pack_info p = {.pack = packset_current(v->ps)};
-    bool used = false;
-    int r;
-
-    p.size = p.pack ? packset_open_bytes(v->ps, p.pack) : 0;
-    if (!p.size)
-        return 0;
-    pthread_mutex_lock(&v->lock);
-    for (size_t i = 0; i < v->npackrefs; i++)
-        used |= v->packrefs[i].pack == p.pack;
-    pthread_mutex_unlock(&v->lock);
-    r = used ? 0 : index_list_packs(v->ix, note_pack, &p);
-    if (used || r < 0 || !too_much(p.size, p.live))
-        return r;
-    packset_retire(v->ps, p.pack);
-    return packset_sync(v->ps);
-}
-
-/* Removes what is dead and chooses a victim. *idle: there was nothing to do. Milliseconds until the next step, or
- * -errno. */
-static int look_at_packs(struct gc *g, bool quiet, bool *idle)
-{
-    struct volume *v = g->vol;
-    char *dir = packs_dir(v);
-    struct look k = {0};
-    uint64_t t0 = clock_mono_ms(), seen;
-    int n, r = quiet ? end_open_pack(g) : 0;
-
-    if (r < 0)
-        goto out;
-    pthread_mutex_lock(&v->lock);
-    k.below = packs_settled(v);
-    seen = v->committed;
-    pthread_mutex_unlock(&v->lock);
-    r = index_list_packs(v->ix, note_row, &k);
-    if (r == 0)
-        r = pack_list(dir, note_file, &k);
-    if (r < 0)
-        goto out;
-    g->live = k.live;
-    g->size = k.size;
-    r = k.ndead ? remove_dead(v, &k) : 0;
-    for (unsigned i = 0; i < k.nrowless && r >= 0; i++)
-        remove_rowless(v, dir, k.rowless[i]);
-    if (r < 0)
-        goto out;
-    g->victim = choose(g, &k, quiet);
-    *idle = !g->victim && !k.ndead;
-    if (*idle) {
-        g->done = quiet ? seen : 0;
-        r = (int)(IDLE_MS + LOOK_SHARE * (clock_mono_ms() - t0));
-        g->look_ms = t0 + (uint64_t)r;
-    }
-    if (!g->victim)
-        goto out;
-    n = pack_entries(dir, g->victim, &g->entries);
-    if (n < 0) {
-        log_warn("%s: cannot compact pack %u: %s", v->label, g->victim, strerrordesc_np(-n));
-        skip(g, g->victim);
-        g->victim = 0;
-    }
-    g->count = n > 0 ? (size_t)n : 0;
-    g->pos = 0;
-out:
-    free(k.p);
-    free(dir);
-    return r;
-}
-
-/* --- copying --- */
-
-/* Copies one record if its chunk is in use. */
-static int copy_one(struct gc *g, const struct pack_entry *e, struct moves *m)
-{
-    struct volume *v = g->vol;
-    unsigned char *buf = scratch_get();
-    const void *payload;
-    uint64_t ino, off;
-    struct chunk old, c;
-    int r = index_find_chunk(v->ix, e->id, &old);
-
-    if (r == -ENOENT || (r == 0 && (old.pack != g->victim || old.pack_off != e->off)))
-        return 0;
-    if (r < 0)
-        return r;
-    if (packset_read_record(v->ps, &old, buf, &ino, &off) < 0)
-        return 0; /* logged; G4 */
-    c = old;
-    moves_form(m, &c, buf, &payload);
-    r = fault_point("gc.copy");
-    return r < 0 ? r : moves_add(m, &old, c, payload, ino, off);
-}
-
-/* Copies up to a batch and puts the moves into the open txg. Bytes copied, or -errno. */
-static int copy_batch(struct gc *g)
-{
-    struct moves m;
-    uint64_t txg;
-    int r = 0;
-
-    moves_begin(&m, g->vol);
-    while (r == 0 && g->pos < g->count && m.n < BATCH_CHUNKS && m.bytes < BATCH_BYTES)
-        r = copy_one(g, &g->entries[g->pos++], &m);
-    if (r == 0)
-        r = fault_point("gc.record");
-    txg = moves_end(&m, r == 0);
-    if (g->wait < txg) {
-        g->wait = txg;
-        g->own++;
-    }
-    if (r < 0)
-        return r;
-    atomic_fetch_add(&g->copied, m.bytes);
-    return (int)m.bytes;
-}
-
-static void end_victim(struct gc *g)
-{
-    free(g->entries);
-    g->entries = NULL;
-    g->count = g->pos = 0;
-    g->victim = 0;
-}
-
-/* All records are copied and the moves committed: is the pack empty? */
-static int finish_victim(struct gc *g)
-{
-    struct pack_info p = {.pack = g->victim};
-    int r = index_list_packs(g->vol->ix, note_pack, &p);
-
-    if (r < 0)
-        return r;
-    if (p.live) {
-        log_warn("%s: pack %u could not be emptied: %llu bytes stay in it", g->vol->label, p.pack,
-                 (unsigned long long)p.live);
-        skip(g, p.pack);
-    }
-    end_victim(g);
-    return 0;
-}
 
 /* --- steps --- */
 
@@ -416,12 +65,13 @@ static int finish_victim(struct gc *g)
  * others want. */
 static unsigned pace(const struct gc *g, bool quiet, uint64_t bytes, uint64_t t0)
 {
-    uint64_t rate = quiet ? QUIET_RATE : BUSY_RATE, slack = SLACK * g->vol->e->pack_size;
+    uint64_t rate = quiet ? QUIET_RATE : BUSY_RATE, slack = SLACK * g->vol->e->pack_size, live, size;
     uint64_t pause = (clock_mono_ns() - t0) / 1000000u * (quiet ? QUIET_PAUSE : BUSY_PAUSE);
 
-    if (g->size * 5 > g->live * 9 + slack * 5)
+    compact_size(g->compact, &live, &size);
+    if (size * 5 > live * 9 + slack * 5)
         return 0;
-    if (!quiet && g->size * 2 > g->live * 3 + slack * 2)
+    if (!quiet && size * 2 > live * 3 + slack * 2)
         rate = BUSY_RATE_2;
     return (unsigned)(bytes * 1000 / rate > pause ? bytes * 1000 / rate : pause);
 }
@@ -445,6 +95,33 @@ static bool is_quiet(struct gc *g, uint64_t committed)
 static bool more_due(struct gc *g, bool quiet, bool all)
 {
     return repack_due(g->repack, quiet, all) || (quiet && later_due(g->later));
+}
+
+/* A step with the victim: milliseconds until the next, or -errno. */
+static int step_compact(struct gc *g, bool quiet, uint64_t t0)
+{
+    uint64_t before = compact_txg(g->compact);
+    int r;
+
+    if (compact_waits(g->compact) > g->vol->committed)
+        return (int)WAIT_MS;
+    r = compact_step(g->compact);
+    g->own += compact_txg(g->compact) != before;
+    return r < 0 ? r : (int)pace(g, quiet, (uint64_t)r, t0);
+}
+
+/* Looks for a victim. 0: there was something to do; else milliseconds until the next look, or -errno. */
+static int step_look(struct gc *g, bool quiet)
+{
+    uint64_t t0 = clock_mono_ms(), seen;
+    int r = compact_look(g->compact, quiet, &seen);
+
+    if (r != 0)
+        return r < 0 ? r : 0;
+    r = (int)(IDLE_MS + LOOK_SHARE * (clock_mono_ms() - t0));
+    g->done = quiet ? seen : 0;
+    g->look_ms = t0 + (uint64_t)r;
+    return r;
 }
 
 /* One step: milliseconds until the next, or -errno. *idle: there is nothing to do. hard: as if the volume were quiet.
@@ -484,7 +161,9 @@ static int step(struct gc *g, bool hard, bool all, bool *idle)
         r = scrub_step(g->scrub);
         return r < 0 ? r : (int)((uint64_t)r * 1000 / (quiet ? QUIET_RATE : BUSY_RATE));
     }
-    if (!g->victim && g->done == v->committed) {
+    if (compact_busy(g->compact))
+        return step_compact(g, quiet, t0);
+    if (g->done == v->committed) {
         r = g->shrunk == g->done ? 0 : index_shrink(v->ix, SHRINK_PAGES);
         if (r == 0)
             g->shrunk = g->done;
@@ -492,27 +171,13 @@ static int step(struct gc *g, bool hard, bool all, bool *idle)
         g->rest = *idle && quiet && !repack_later(g->repack) && !scrub_running(g->scrub) ? g->done + 1 : 0;
         return r < 0 ? r : *idle ? (int)IDLE_MS : 1;
     }
-    if (!g->victim && !hard && clock_mono_ms() < g->look_ms) {
+    if (!hard && clock_mono_ms() < g->look_ms) {
         *idle = true;
         return more_due(g, quiet, all) ? 1 : (int)WAIT_MS;
     }
-    if (!g->victim) {
-        r = look_at_packs(g, quiet, idle);
-        if (r > 0 && more_due(g, quiet, all)) {
-            *idle = false;
-            r = 1;
-        }
-        return r;
-    }
-    if (g->pos < g->count) {
-        r = copy_batch(g);
-        if (r < 0) /* the rest stays for another time */
-            end_victim(g);
-        return r < 0 ? r : (int)pace(g, quiet, (uint64_t)r, t0);
-    }
-    if (g->wait > v->committed)
-        return (int)WAIT_MS;
-    return finish_victim(g);
+    r = step_look(g, quiet);
+    *idle = r > 0 && !more_due(g, quiet, all);
+    return r > 0 && !*idle ? 1 : r;
 }
 
 /* Inodes and names beyond the volume's share go, also if nobody uses it any more. */
@@ -611,8 +276,8 @@ int volume_gc(struct volume *v)
         pthread_mutex_lock(&v->lock);
         if (v->closing || v->failed)
             r = v->closing ? -ESTALE : -EIO;
-        else if (g->wait > v->committed && g->pos == g->count) {
-            txg_want_committed(v, g->wait);
+        else if (compact_waits(g->compact) > v->committed) {
+            txg_want_committed(v, compact_waits(g->compact));
             vol_wait(v, WAIT_MS);
         }
         while (idle && last_txg(g) > v->committed && !v->closing && !v->failed) {
@@ -718,6 +383,7 @@ void gc_attach(struct volume *v)
     g->txg = v->committed;
     g->changed_ms = clock_mono_ms();
     g->active = true;
+    g->compact = compact_new(v);
     g->repack = repack_new(v);
     g->later = later_new(v);
     g->scrub = scrub_new(v);
@@ -773,23 +439,16 @@ void gc_free(struct gc *g)
 {
     if (!g)
         return;
-    end_victim(g);
+    compact_free(g->compact);
     repack_free(g->repack);
     later_free(g->later);
     scrub_free(g->scrub);
-    free(g->skip);
     pthread_mutex_destroy(&g->lock);
     free(g);
 }
 
 void gc_stat(struct volume *v, struct volume_stat *st)
 {
-    const struct gc *g = v->gc;
-
-    if (!g) /* a snapshot */
-        return;
-    st->gc_copied = g->copied;
-    st->gc_freed = g->freed;
-    st->gc_packs = g->packs;
-    st->gc_busy = g->victim != 0;
+    if (v->gc) /* not a snapshot */
+        compact_stat(v->gc->compact, st);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * gc: what one thread per engine does behind the volumes' backs, never on a commit thread: packs without live
- * bytes are removed, packs with few are copied out. Private to the store; volume.h has volume_gc.
+ * gc: what one thread per engine does behind the volumes' backs, never on a commit thread: compact, repack, later and
+ * scrub. Private to the store; volume.h has volume_gc.
  */
 #ifndef VOLNFS_STORE_GC_H
 #define VOLNFS_STORE_GC_H
@@ -8,6 +8,7 @@
 #include "server/store/volume_int.h"
 
 struct gc; /* a volume's part: volume.gc */
+struct scrub;
 
 /* The engine's thread. 0 or -errno. */
 int gc_start(struct engine *e);
@@ -22,7 +23,11 @@ void gc_free(struct gc *g);
 bool gc_at_rest(struct volume *v);
 /* It was so when the volume was closed. */
 void gc_rested(struct volume *v);
-/* Adds what gc did since the volume was opened. */
+/* The volume's scrub; NULL: it is a snapshot. */
+struct scrub *gc_scrub(struct volume *v);
+/* The volume's next step is due at once. Harmless for a snapshot. */
+void gc_wake(struct volume *v);
+/* Fills in gc_* of st, unless it is a snapshot. */
 void gc_stat(struct volume *v, struct volume_stat *st);
 
 #endif

@@ -6,6 +6,7 @@ libstore_a_SOURCES = \
     server/store/cache.c server/store/call.c \
     server/store/check.c server/store/check.h \
     server/store/chunk.c server/store/chunk.h \
+    server/store/compact.c server/store/compact.h \
     server/store/diff.c server/store/diff.h \
     server/store/dcache.c server/store/dedup.c server/store/dedup.h server/store/engine.c \
     server/store/files.c server/store/files.h server/store/flush.c \

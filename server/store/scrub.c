@@ -18,6 +18,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "server/store/gc.h"
 #include "server/store/move.h"
 
 #define NOTE_KEY    "scrub"

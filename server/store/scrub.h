@@ -15,8 +15,5 @@ void scrub_free(struct scrub *s);
 bool scrub_running(struct scrub *s);
 /* Verifies the next chunks, about 1 MiB. Bytes read, or -errno. */
 int scrub_step(struct scrub *s);
-/* The volume's, which gc keeps; NULL: a snapshot. */
-struct scrub *gc_scrub(struct volume *v);
-void gc_wake(struct volume *v);
 
 #endif

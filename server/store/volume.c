@@ -12,7 +12,7 @@
  *   I3 A record or row that names a range of a pack is written after that range was synced (T3, A2;
  *      tend_move_blobs).
  *   I4 A pack is unlinked after the commit that removed its row, and only when nothing that could still
- *      be committed refers to it (gc.c, G1 and G3).
+ *      be committed refers to it (compact.c, G1 and G3).
  *   I5 A durable reply leaves after its txg and all before it are in the journal, or in the index (T5, J2).
  *   I6 An inode's row never has a size above what is set explicitly or covered by data in the same or
  *      earlier txgs (psize), so a lost unstable write does not leave a longer file.

@@ -538,7 +538,7 @@ struct volume {
     uint64_t blob_bytes, idle_ms, wal_debt;
     bool blob_stuck;
     struct list ckpt_link; /* engine.qlock */
-    struct gc *gc;         /* gc.c */
+    struct gc *gc;         /* gc.h */
     uint64_t pieces;       /* small maps and punches so far: what repacking may undo */
     struct dedup_recent *recent; /* dedup.c */
     uint64_t hurried;      /* bytes since then that were stored raw for lack of time */
