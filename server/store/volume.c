@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * volume: making, opening and closing a volume; its properties and figures.
+ * volume: making, opening and closing a volume.
  *
  * DIR/lock (flock while open), DIR/index.db, DIR/journal, DIR/packs/xx/NNNNNNNN.pack.
  *
@@ -32,7 +32,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -43,9 +42,6 @@
 #include "server/store/volume_int.h"
 
 #define CHUNK_ID_JUMP (1u << 20)
-#define SPACE_FRESH_MS 100u
-#define QUOTA_AGAIN_MS 100u
-#define SPACE_PLENTY   (1ull << 30) /* with less, always look: 100 ms could write it full */
 
 void *vol_alloc(size_t size)
 {
@@ -58,160 +54,7 @@ void *vol_alloc(size_t size)
     return p;
 }
 
-/* --- callers --- */
-
-int vol_enter(struct volume *v)
-{
-    pthread_mutex_lock(&v->lock);
-    if (v->closing) {
-        bool again = v->comes_back;
-        pthread_mutex_unlock(&v->lock);
-        return again ? -EBUSY : -ESTALE;
-    }
-    v->inside++;
-    return 0;
-}
-
-void vol_leave(struct volume *v)
-{
-    v->inside--;
-    if (v->closing)
-        vol_wake(v);
-    pthread_mutex_unlock(&v->lock);
-}
-
-int vol_enter_change(struct volume *v, struct store_call *call)
-{
-    bool known = false;
-
-    for (unsigned i = 0; i < call->ndeps; i++)
-        known |= call->deps[i].vol == v;
-    if (!known && call->ndeps == STORE_CALL_DEPS) {
-        int r;
-        if (volume_call_pending(call) && !call->may_block)
-            return -EAGAIN;
-        r = volume_call_wait(call);
-        if (r < 0)
-            return r;
-        store_call_release(call);
-    }
-    return vol_enter(v);
-}
-
-void vol_wake(struct volume *v)
-{
-    if (v->waiting)
-        pthread_cond_broadcast(&v->cond);
-}
-
-void vol_wait(struct volume *v, unsigned ms)
-{
-    v->waiting++;
-    if (ms) {
-        struct timespec ts;
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        ts.tv_nsec += (long)ms * 1000000;
-        ts.tv_sec += ts.tv_nsec / 1000000000;
-        ts.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&v->cond, &v->lock, &ts);
-    } else {
-        pthread_cond_wait(&v->cond, &v->lock);
-    }
-    v->waiting--;
-}
-
-uint64_t vol_reserve(uint64_t total)
-{
-    uint64_t part = total / 8 > SPACE_RESERVE_MIN ? total / 8 : SPACE_RESERVE_MIN;
-
-    return part < SPACE_RESERVE ? part : SPACE_RESERVE;
-}
-
-uint64_t vol_space(struct volume *v, bool fresh)
-{
-    struct statvfs st;
-    uint64_t now = clock_mono_ms();
-
-    if (v->free_ms == 0 || v->free_bytes < SPACE_PLENTY ||
-        (fresh && now >= v->free_ms + SPACE_FRESH_MS)) {
-        if (fstatvfs(v->dirfd, &st) == 0) {
-            v->free_bytes = (uint64_t)st.f_bavail * st.f_frsize;
-            v->reserve = vol_reserve((uint64_t)st.f_blocks * st.f_frsize);
-        }
-        v->free_ms = now ? now : 1;
-    }
-    return v->free_bytes;
-}
-
-uint64_t vol_space_now(struct volume *v)
-{
-    uint64_t n;
-
-    pthread_mutex_lock(&v->lock);
-    n = vol_space(v, true);
-    n = n > v->reserve ? n - v->reserve : 0;
-    pthread_mutex_unlock(&v->lock);
-    return n;
-}
-
-int vol_over_quota(struct volume *v, const struct store_call *call)
-{
-    uint64_t now = clock_mono_ms();
-    int r;
-
-    if (v->committed >= v->quota_txg) {
-        if (now < v->quota_ms || txg_last(v) <= v->committed)
-            return -EDQUOT;
-        v->quota_txg = txg_last(v);
-        v->quota_ms = now + QUOTA_AGAIN_MS;
-    }
-    r = txg_wait_locked(v, call, v->quota_txg);
-    return r ? r : -EDQUOT;
-}
-
-int vol_admit(struct volume *v, const struct store_call *call, enum vol_change kind)
-{
-    uint64_t need = 0;
-    unsigned part = v->committing && cache_ops_over(v->e) ? 8 : 1;
-
-    if (v->failed || v->props.readonly)
-        return -EROFS;
-    if (v->committing &&
-        (v->open->rows > TXG_ROWS_MAX / part || v->open->blob_bytes > TXG_BLOB_MAX / part)) {
-        txg_want(v, v->open->n);
-        if (!call->may_block)
-            return -EAGAIN;
-        vol_wait(v, 0);
-        return RETRY;
-    }
-    if (kind == CHANGE_FREE)
-        return 0;
-    if (v->nospace)
-        return -ENOSPC;
-    vol_space(v, false);
-    need = kind == CHANGE_DATA ? v->reserve + v->e->pinned : v->reserve / 4;
-    if (vol_space(v, false) < need && vol_space(v, true) < need)
-        return -ENOSPC;
-    return 0;
-}
-
 /* --- making --- */
-
-void volume_props_default(struct volume_props *p)
-{
-    *p = (struct volume_props){.codec = VOLUME_ZSTD, .level = 1};
-}
-
-static int check_props(const struct volume_props *p)
-{
-    if (p->codec != VOLUME_RAW && p->codec != VOLUME_ZSTD)
-        return -EINVAL;
-    if (p->codec == VOLUME_ZSTD && (p->level < 1 || p->level > 19))
-        return -EINVAL;
-    if (p->recompress < 0 || p->recompress > 19)
-        return -EINVAL;
-    return 0;
-}
 
 int volume_create(const char *dir, const struct volume_props *props, const struct vset *root)
 {
@@ -223,7 +66,7 @@ int volume_create(const char *dir, const struct volume_props *props, const struc
                       .change = 1, .atime = now, .mtime = now, .ctime = now, .btime = now};
     char *db = path_join(dir, "index.db"), *packs = path_join(dir, "packs");
     bool made = false;
-    int r = check_props(props);
+    int r = volume_props_check(props);
 
     if (r < 0)
         goto out;
@@ -569,106 +412,7 @@ void volume_abandon(struct volume *v)
     (void)volume_end(v, false);
 }
 
-/* --- properties and figures --- */
-
-static void journal_stat(struct volume *v, struct volume_stat *st)
-{
-    const struct txg *oldest = list_first(&v->queue, struct txg, link);
-    uint64_t now = clock_mono_ms();
-
-    if (!v->journal)
-        return;
-    st->journal_used = journal_used(v->journal);
-    st->journal_size = journal_size(v->journal);
-    if (oldest)
-        st->journal_ms = now > oldest->t0 ? now - oldest->t0 : 0;
-}
-
-void vol_stat_space(struct volume_stat *st, const struct volume_props *p, uint64_t space)
-{
-    uint64_t left;
-
-    if (p->quota_bytes) {
-        left = p->quota_bytes > st->logical ? p->quota_bytes - st->logical : 0;
-        space = left < space ? left : space;
-    }
-    st->avail_bytes = space;
-    st->total_bytes = st->logical + space;
-    left = space / 512;
-    if (p->quota_files)
-        left = p->quota_files > st->files ? p->quota_files - st->files : 0;
-    st->avail_files = left;
-    st->total_files = st->files + left;
-}
-
-void volume_stat(struct volume *v, struct volume_stat *st)
-{
-    uint64_t space;
-    int64_t logical;
-
-    memset(st, 0, sizeof(*st));
-    if (vol_enter(v) < 0)
-        return;
-    logical = (int64_t)v->logical + v->extra;
-    st->files = v->files;
-    st->logical = logical > 0 ? (uint64_t)logical : 0;
-    st->stored = v->stored;
-    st->held = v->held;
-    st->deduped = v->deduped;
-    st->hurried = v->hurried;
-    list_for_each(it, &v->snaps) {
-        st->snapshots += list_entry(it, struct snap, link)->row.state == SNAP_READY;
-    }
-    st->pack_bytes = packset_bytes(v->ps);
-    st->index_bytes = index_bytes(v->ix);
-    space = vol_space(v, true);
-    vol_stat_space(st, &v->props, space > v->reserve ? space - v->reserve : 0);
-    gc_stat(v, st);
-    journal_stat(v, st);
-    vol_leave(v);
-}
-
-void volume_get_props(struct volume *v, struct volume_props *p)
-{
-    pthread_mutex_lock(&v->lock);
-    *p = v->props;
-    pthread_mutex_unlock(&v->lock);
-}
-
-int volume_set_props(struct volume *v, const struct volume_props *p)
-{
-    struct store_call call;
-    int r = check_props(p);
-
-    if (r < 0)
-        return r;
-    store_call_init(&call, true);
-    r = vol_enter(v);
-    if (r < 0)
-        return r;
-    if (v->failed) {
-        r = -EROFS;
-    } else {
-        v->props = *p;
-        txg_touch(v);
-        call_note(&call, v, v->open->n);
-    }
-    vol_leave(v);
-    if (r == 0)
-        r = volume_call_wait(&call);
-    store_call_release(&call);
-    return r;
-}
-
-uint64_t volume_write_verifier(struct volume *v)
-{
-    uint64_t x;
-
-    pthread_mutex_lock(&v->lock);
-    x = v->verifier;
-    pthread_mutex_unlock(&v->lock);
-    return x;
-}
+/* --- looking after --- */
 
 int volume_is_empty(struct volume *v, struct store_call *call, bool *empty)
 {

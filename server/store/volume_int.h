@@ -461,7 +461,7 @@ int snap_load(struct volume *v);
 void snap_close_all(struct volume *v);
 void snap_release(struct volume *v);
 
-/* --- the volume: volume.c --- */
+/* --- the volume: volume.c, volume_enter.c, volume_stat.c --- */
 
 struct packref {
     uint32_t pack, count;
@@ -561,6 +561,8 @@ void *vol_alloc(size_t size); /* zeroed */
 struct volume *volume_alloc(struct engine *e, const char *dir, const char *label, uint64_t id);
 void volume_free(struct volume *v);
 void vol_take_meta(struct volume *v, const struct index_meta *m);
+/* -EINVAL: such properties cannot be set. */
+int volume_props_check(const struct volume_props *p);
 /* Throws away what is in memory; nobody is inside. */
 void vol_drop_memory(struct volume *v);
 /* Publishes what was dirty when it was called; the last error. Lock held, dropped meanwhile. */
