@@ -280,11 +280,32 @@ void st_trash(struct state *s, struct trash *t);
 
 /* client.c */
 struct client *client_find_locked(struct state *s, uint64_t id, bool confirmed);
+/* The client of an owner string; minor: 0, or 1 for 4.1 and later. */
+struct client *client_find_name_locked(struct state *s, uint32_t minor, const void *owner, size_t len, bool confirmed);
+/* An unconfirmed client of one address, with its lease begun; id: 0 for a new one. NULL: no room. */
+struct client *client_make_locked(struct state *s, uint32_t minor, const uint8_t verifier[8], const void *owner, size_t len,
+                                  const char *principal, const uint8_t from[CLIENT_FROM], uint64_t id);
 /* A confirmed client of the minor version, lease renewed; the error of an unknown one otherwise. */
 nfsstat4 client_use_locked(struct state *s, uint64_t id, uint32_t minor, struct client **out);
 bool client_expired_locked(const struct state *s, const struct client *cl);
 bool client_has_state_locked(const struct client *cl);
+/* The confirmed client of the same owner string, or NULL. */
+struct client *client_old_locked(struct state *s, const struct client *cl);
+void client_confirm_locked(struct state *s, struct client *cl);
+void client_renew_locked(struct client *cl);
+/* Did it come from there? And: it did; the last few addresses are known. */
+bool client_from_locked(const struct client *cl, const uint8_t from[CLIENT_FROM]);
+void client_add_from_locked(struct client *cl, const uint8_t from[CLIENT_FROM]);
+/* May a machine at `from` be this confirmed client after a restart, and end what it has? granted: see client.h. NFS4_OK: yes;
+ * NFS4ERR_DELAY: perhaps later; NFS4ERR_CLID_INUSE: no, the client is alive. */
+nfsstat4 client_restarts_locked(struct state *s, struct client *cl, const uint8_t from[CLIENT_FROM], bool granted);
+/* True while another thread deals with the client's record: it must not be freed. */
+bool client_pinned(const struct client *cl);
+void client_limit_log_locked(struct client *cl, const char *what);
+/* Frees a client that is not pinned, and all below it. */
 void client_destroy_locked(struct state *s, struct client *cl);
+
+/* client_record.c */
 /* Removes a client with its durable record. 1: it is gone, the lock was dropped meanwhile: look at everything
  * again. 0: nothing was done, status in *err (STATE_BLOCK, NFS4ERR_DELAY). */
 int client_evict_locked(struct state *s, struct client *cl, bool may_block, nfsstat4 *err);
@@ -301,17 +322,6 @@ bool client_forget_locked(struct state *s, struct client *cl);
  * for in the last idle_ms, so that a restart need not wait for a client that is gone; its next open
  * records it again. False: there is none. May drop and retake the lock, writes to the disk. */
 bool client_forget_idle_locked(struct state *s, uint64_t now, uint64_t idle_ms);
-/* The confirmed client of the same owner string, or NULL. */
-struct client *client_old_locked(struct state *s, const struct client *cl);
-void client_confirm_locked(struct state *s, struct client *cl);
-void client_renew_locked(struct client *cl);
-bool client_from_locked(const struct client *cl, const uint8_t from[CLIENT_FROM]);
-/* May a machine at `from` be this confirmed client after a restart, and end what it has? granted: see client.h. NFS4_OK: yes;
- * NFS4ERR_DELAY: perhaps later; NFS4ERR_CLID_INUSE: no, the client is alive. */
-nfsstat4 client_restarts_locked(struct state *s, struct client *cl, const uint8_t from[CLIENT_FROM], bool granted);
-/* True while another thread deals with the client's record: it must not be freed. */
-bool client_pinned(const struct client *cl);
-void client_limit_log_locked(struct client *cl, const char *what);
 
 /* session.c */
 void session_unlink_locked(struct state *s, struct session *se);

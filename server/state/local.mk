@@ -2,7 +2,8 @@
 noinst_LIBRARIES += libstate.a
 libstate_a_SOURCES = \
     server/state/callback.c server/state/callback.h \
-    server/state/client.c server/state/client.h \
+    server/state/client.c server/state/client.h server/state/client40.c server/state/client41.c \
+    server/state/client_record.c \
     server/state/deleg.c server/state/deleg.h \
     server/state/grace.c server/state/grace.h \
     server/state/internal.h \

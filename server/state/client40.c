@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * client40: how an NFSv4.0 client gets its id and keeps its lease: SETCLIENTID, SETCLIENTID_CONFIRM (RFC 7530 sections
+ * 16.33 and 16.34) and RENEW (16.30).
+ */
+#include "server/state/internal.h"
+
+#include <string.h>
+
+static void set_callback(struct client *cl, const struct client_set40 *a)
+{
+    size_t n = a->netid_len < sizeof cl->cb.netid ? a->netid_len : sizeof cl->cb.netid - 1;
+    size_t m = a->addr_len < sizeof cl->cb.addr ? a->addr_len : sizeof cl->cb.addr - 1;
+
+    memset(&cl->cb, 0, sizeof cl->cb);
+    cl->cb.to = a->cb_addr;
+    cl->cb.program = a->cb_program;
+    cl->cb.ident = a->cb_ident;
+    if (n)
+        memcpy(cl->cb.netid, a->netid, n);
+    if (m)
+        memcpy(cl->cb.addr, a->addr, m);
+}
+
+/* Who has the name that a comes with: clid_inuse of RFC 7530 section 16.33. */
+static void tell_using(struct client_set40 *a, const struct client *cl)
+{
+    memcpy(a->using_netid, cl->cb.netid, sizeof a->using_netid);
+    memcpy(a->using_addr, cl->cb.addr, sizeof a->using_addr);
+}
+
+nfsstat4 client_set40(struct state *s, const char *principal, struct client_set40 *a, bool may_block)
+{
+    struct client *conf, *unconf, *cl;
+    nfsstat4 status = NFS4_OK;
+
+again:
+    st_lock(s);
+    conf = client_find_name_locked(s, 0, a->owner, a->owner_len, true);
+    unconf = client_find_name_locked(s, 0, a->owner, a->owner_len, false);
+    if (client_pinned(conf)) {
+        status = NFS4ERR_DELAY;
+        goto out;
+    }
+    if (conf && strcmp(conf->principal, principal)) {
+        if (client_has_state_locked(conf) && !client_expired_locked(s, conf)) {
+            tell_using(a, conf);
+            status = NFS4ERR_CLID_INUSE;
+            goto out;
+        }
+        if (!client_evict_locked(s, conf, may_block, &status))
+            goto out;
+        st_unlock(s);
+        goto again;
+    }
+    if (conf && memcmp(conf->verifier, a->verifier, 8)) {
+        status = client_restarts_locked(s, conf, a->from, a->granted);
+        if (status == NFS4ERR_CLID_INUSE)
+            tell_using(a, conf);
+        if (status)
+            goto out;
+    }
+    if (unconf)
+        client_destroy_locked(s, unconf);
+    /* The same incarnation again keeps its id and only changes its callback (RFC 7530 16.33.5, case 1). */
+    cl = client_make_locked(s, 0, a->verifier, a->owner, a->owner_len, principal, a->from,
+                     conf && !memcmp(conf->verifier, a->verifier, 8) ? conf->id : 0);
+    if (!cl) {
+        status = NFS4ERR_RESOURCE;
+        goto out;
+    }
+    cl->granted = a->granted;
+    set_callback(cl, a);
+    a->clientid = cl->id;
+    memcpy(a->confirm, cl->confirm, 8);
+out:
+    st_unlock(s);
+    return status;
+}
+
+nfsstat4 client_confirm40(struct state *s, const char *principal, uint64_t clientid,
+                          const uint8_t confirm[8], bool may_block)
+{
+    struct client *conf, *unconf, *old;
+    nfsstat4 status = NFS4_OK;
+
+again:
+    st_lock(s);
+    conf = client_find_locked(s, clientid, true);
+    unconf = client_find_locked(s, clientid, false);
+    if ((conf && conf->minor) || (unconf && unconf->minor)) {
+        status = NFS4ERR_STALE_CLIENTID;
+        goto out;
+    }
+    if ((conf && strcmp(conf->principal, principal)) ||
+        (unconf && strcmp(unconf->principal, principal))) {
+        status = NFS4ERR_CLID_INUSE;
+        goto out;
+    }
+    if (!unconf || memcmp(unconf->confirm, confirm, 8)) {
+        if (conf && !memcmp(conf->confirm, confirm, 8)) {
+            client_renew_locked(conf); /* a retransmission */
+            goto out;
+        }
+        status = NFS4ERR_STALE_CLIENTID;
+        goto out;
+    }
+    if (conf) {
+        cb_drop40_locked(s, conf);
+        unconf->cb.calls = conf->cb.calls;
+        conf->cb = unconf->cb;
+        client_add_from_locked(conf, unconf->from[0]);
+        conf->granted |= unconf->granted;
+        memcpy(conf->confirm, unconf->confirm, 8);
+        client_destroy_locked(s, unconf);
+        client_renew_locked(conf);
+        cb_probe40_locked(s, conf);
+        goto out;
+    }
+    old = client_find_name_locked(s, 0, unconf->owner, unconf->owner_len, true);
+    if (client_pinned(old)) {
+        status = NFS4ERR_DELAY;
+        goto out;
+    }
+    if (old && strcmp(old->principal, principal)) {
+        if (client_has_state_locked(old) && !client_expired_locked(s, old)) {
+            status = NFS4ERR_CLID_INUSE;
+            goto out;
+        }
+        if (!client_evict_locked(s, old, may_block, &status))
+            goto out;
+        st_unlock(s);
+        goto again;
+    }
+    if (old) {
+        status = client_restarts_locked(s, old, unconf->from[0], unconf->granted);
+        if (status)
+            goto out;
+        unconf->recorded = old->recorded;
+        unconf->recorded_ms = old->recorded_ms;
+        client_destroy_locked(s, old);
+    }
+    client_confirm_locked(s, unconf);
+    cb_probe40_locked(s, unconf);
+out:
+    st_unlock(s);
+    return status;
+}
+
+nfsstat4 client_renew40(struct state *s, uint64_t clientid)
+{
+    struct client *cl;
+    nfsstat4 status;
+
+    st_lock(s);
+    status = client_use_locked(s, clientid, 0, &cl);
+    if (!status && cl->ndelegs > cl->nrevoked && cl->cb.path == CB40_DOWN)
+        status = NFS4ERR_CB_PATH_DOWN; /* the lease is renewed all the same: RFC 7530 section 16.30.5 */
+    st_unlock(s);
+    return status;
+}
