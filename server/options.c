@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <ini.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,11 +46,11 @@ static uint64_t default_cache(void)
     return size < CACHE_MIN ? CACHE_MIN : size;
 }
 
-/* --- values: NULL, or what is wrong with one --- */
+/* --- values: NULL, or what is wrong with one. `at` is what is set; of listen and grant all options --- */
 
-static const char *set_text(char **to, const char *value)
+static const char *set_text(void *at, const char *value)
 {
-    char *copy;
+    char **to = at, *copy;
     if (!*value)
         return "it is empty";
     copy = strdup(value);
@@ -67,8 +68,9 @@ static bool is_port(const char *text)
            !props_parse_size(text, &port) && port <= 65535;
 }
 
-static const char *set_listen(struct options *o, const char *value)
+static const char *set_listen(void *at, const char *value)
 {
+    struct options *o = at;
     const char *colon = strrchr(value, ':');
     if (!colon || !is_port(colon + 1))
         return "it has to be ADDRESS:PORT, such as 127.0.0.1:2049, [::1]:2049 or :2049";
@@ -82,21 +84,23 @@ static const char *set_listen(struct options *o, const char *value)
 }
 
 /* A port alone is one of the loopback address. */
-static const char *set_metrics(struct options *o, const char *value)
+static const char *set_metrics(void *at, const char *value)
 {
+    char **to = at;
     const char *colon = strrchr(value, ':');
     char *all = NULL;
     if (!is_port(colon ? colon + 1 : value))
         return "it has to be PORT or ADDRESS:PORT, such as 9049, 127.0.0.1:9049 or :9049";
     if (asprintf(&all, "%s%s", colon ? "" : "127.0.0.1:", value) < 0)
         return "out of memory";
-    free(o->metrics);
-    o->metrics = all;
+    free(*to);
+    *to = all;
     return NULL;
 }
 
-static const char *set_grant(struct options *o, const char *value)
+static const char *set_grant(void *at, const char *value)
 {
+    struct options *o = at;
     static char why[256];
     struct option_grant *grown = realloc(o->grants, (o->ngrants + 1) * sizeof(*grown)), *g;
     const char *wrong;
@@ -110,80 +114,80 @@ static const char *set_grant(struct options *o, const char *value)
     return wrong;
 }
 
-static const char *set_seconds(uint32_t *to, const char *value)
+static const char *set_seconds(void *at, const char *value)
 {
     uint64_t n;
     if (!*value || strspn(value, "0123456789") != strlen(value) || props_parse_size(value, &n) || !n ||
         n > SECONDS_MAX)
         return "it has to be a number of seconds from 1 to 3600";
-    *to = (uint32_t)n;
+    *(uint32_t *)at = (uint32_t)n;
     return NULL;
 }
 
-static const char *set_cache(uint64_t *to, const char *value)
+static const char *set_cache(void *at, const char *value)
 {
     uint64_t n;
     if (props_parse_size(value, &n) || n < CACHE_MIN || n > (UINT64_C(1) << 46))
         return "it has to be a size of at least 16M, such as 512M or 2G";
-    *to = n;
+    *(uint64_t *)at = n;
     return NULL;
 }
 
-static const char *set_journal(uint32_t *to, const char *value)
+static const char *set_journal(void *at, const char *value)
 {
     uint64_t n;
     if (props_parse_size(value, &n) || n < JOURNAL_MIN || n > JOURNAL_MAX)
         return "it has to be a size from 1M to 1G";
-    *to = (uint32_t)n;
+    *(uint32_t *)at = (uint32_t)n;
     return NULL;
 }
 
-static const char *set_count(uint32_t *to, const char *value)
+static const char *set_count(void *at, const char *value)
 {
     uint64_t n;
     if (!*value || strspn(value, "0123456789") != strlen(value) || props_parse_size(value, &n) || !n || n > COUNT_MAX)
         return "it has to be a number from 1 to 1000000";
-    *to = (uint32_t)n;
+    *(uint32_t *)at = (uint32_t)n;
     return NULL;
 }
 
-static const char *set_count64(uint64_t *to, const char *value)
+static const char *set_count64(void *at, const char *value)
 {
     uint32_t n;
     const char *wrong = set_count(&n, value);
     if (!wrong)
-        *to = n;
+        *(uint64_t *)at = n;
     return wrong;
 }
 
-static const char *set_buffers(uint64_t *to, const char *value)
+static const char *set_buffers(void *at, const char *value)
 {
     uint64_t n;
     if (props_parse_size(value, &n) || n < BUFFERS_MIN || n > (UINT64_C(1) << 46))
         return "it has to be a size of at least 4M, such as 64M or 1G";
-    *to = n;
+    *(uint64_t *)at = n;
     return NULL;
 }
 
-static const char *set_switch(bool *to, const char *value)
+static const char *set_switch(void *at, const char *value)
 {
     bool on = !strcmp(value, "on");
     if (!on && strcmp(value, "off"))
         return "it has to be on or off";
-    *to = on;
+    *(bool *)at = on;
     return NULL;
 }
 
-static const char *set_format(bool *to, const char *value)
+static const char *set_format(void *at, const char *value)
 {
     bool json = !strcmp(value, "json");
     if (!json && strcmp(value, "text"))
         return "it has to be text or json";
-    *to = json;
+    *(bool *)at = json;
     return NULL;
 }
 
-static const char *set_debug(unsigned *to, const char *value)
+static const char *set_debug(void *at, const char *value)
 {
     static const struct {
         const char *name;
@@ -203,116 +207,52 @@ static const char *set_debug(unsigned *to, const char *value)
             break;
         value += len + 1;
     }
-    *to = topics;
+    *(unsigned *)at = topics;
     return NULL;
 }
 
 /* --- keys --- */
 
-enum key_kind {
-    KEY_STORE, KEY_LISTEN, KEY_GRANT, KEY_METRICS, KEY_LEASE, KEY_GRACE, KEY_CACHE, KEY_JOURNAL, KEY_DELEGATIONS,
-    KEY_USER, KEY_SANDBOX, KEY_CONNS, KEY_CLIENT_CONNS, KEY_CLIENT_REQUESTS, KEY_CLIENT_OPENS, KEY_CLIENT_LOCKS,
-    KEY_USER_REQUESTS, KEY_USER_OPENS, KEY_USER_LOCKS, KEY_USER_CONNS, KEY_USER_BYTES, KEY_SLOW, KEY_IDLE, KEY_OPEN_VOLUMES,
-    KEY_LOG_FORMAT,
-    KEY_DEBUG,
-};
+#define AT(member) offsetof(struct options, member), sizeof(((struct options *)0)->member)
 static const struct key {
     const char *name;
-    enum key_kind kind;
+    const char *(*set)(void *at, const char *value);
+    size_t at, size; /* in struct options */
+    bool live;       /* it can change while the server runs */
 } keys[] = {
-    {"store", KEY_STORE},
-    {"listen", KEY_LISTEN},
-    {"grant", KEY_GRANT},
-    {"metrics", KEY_METRICS},
-    {"lease-time", KEY_LEASE},
-    {"grace-time", KEY_GRACE},
-    {"cache-size", KEY_CACHE},
-    {"journal-size", KEY_JOURNAL},
-    {"delegations", KEY_DELEGATIONS},
-    {"user", KEY_USER},
-    {"sandbox", KEY_SANDBOX},
-    {"max-connections", KEY_CONNS},
-    {"max-client-connections", KEY_CLIENT_CONNS},
-    {"max-client-requests", KEY_CLIENT_REQUESTS},
-    {"max-client-opens", KEY_CLIENT_OPENS},
-    {"max-client-locks", KEY_CLIENT_LOCKS},
-    {"max-user-requests", KEY_USER_REQUESTS},
-    {"max-user-opens", KEY_USER_OPENS},
-    {"max-user-locks", KEY_USER_LOCKS},
-    {"max-user-connections", KEY_USER_CONNS},
-    {"max-user-buffers", KEY_USER_BYTES},
-    {"slow-time", KEY_SLOW},
-    {"idle-time", KEY_IDLE},
-    {"max-open-volumes", KEY_OPEN_VOLUMES},
-    {"log-format", KEY_LOG_FORMAT},
-    {"debug", KEY_DEBUG},
+    {"store", set_text, AT(store), false},
+    {"listen", set_listen, 0, 0, false},
+    {"grant", set_grant, 0, 0, true},
+    {"metrics", set_metrics, AT(metrics), false},
+    {"lease-time", set_seconds, AT(lease_time), false},
+    {"grace-time", set_seconds, AT(grace_time), false},
+    {"cache-size", set_cache, AT(cache_size), false},
+    {"journal-size", set_journal, AT(journal_size), false},
+    {"delegations", set_switch, AT(delegations), false},
+    {"user", set_text, AT(user), false},
+    {"sandbox", set_switch, AT(sandbox), false},
+    {"max-connections", set_count, AT(max.conns), true},
+    {"max-client-connections", set_count, AT(max.client_conns), true},
+    {"max-client-requests", set_count, AT(max.client_requests), true},
+    {"max-client-opens", set_count, AT(max.client_opens), true},
+    {"max-client-locks", set_count, AT(max.client_locks), true},
+    {"max-user-requests", set_count64, AT(max.user[USER_REQUESTS]), true},
+    {"max-user-opens", set_count64, AT(max.user[USER_OPENS]), true},
+    {"max-user-locks", set_count64, AT(max.user[USER_LOCKS]), true},
+    {"max-user-connections", set_count64, AT(max.user[USER_CONNS]), true},
+    {"max-user-buffers", set_buffers, AT(max.user[USER_BYTES]), true},
+    {"slow-time", set_seconds, AT(slow_time), true},
+    {"idle-time", set_seconds, AT(idle_time), true},
+    {"max-open-volumes", set_count, AT(max_open_volumes), true},
+    {"log-format", set_format, AT(log_json), true},
+    {"debug", set_debug, AT(debug), true},
 };
 #define NKEYS (sizeof(keys) / sizeof(keys[0]))
 
-/* Sets one key: NULL, or what is wrong with the value. *known: is there such a key. */
-static const char *set_key(struct options *o, const char *name, const char *value, bool *known)
+/* Sets one key: NULL, or what is wrong with the value. */
+static const char *set_key(struct options *o, const struct key *k, const char *value)
 {
-    size_t i = 0;
-    while (i < NKEYS && strcmp(keys[i].name, name))
-        i++;
-    *known = i < NKEYS;
-    if (!*known)
-        return NULL;
-    switch (keys[i].kind) {
-    case KEY_STORE:
-        return set_text(&o->store, value);
-    case KEY_LISTEN:
-        return set_listen(o, value);
-    case KEY_GRANT:
-        return set_grant(o, value);
-    case KEY_METRICS:
-        return set_metrics(o, value);
-    case KEY_LEASE:
-        return set_seconds(&o->lease_time, value);
-    case KEY_GRACE:
-        return set_seconds(&o->grace_time, value);
-    case KEY_CACHE:
-        return set_cache(&o->cache_size, value);
-    case KEY_JOURNAL:
-        return set_journal(&o->journal_size, value);
-    case KEY_DELEGATIONS:
-        return set_switch(&o->delegations, value);
-    case KEY_USER:
-        return set_text(&o->user, value);
-    case KEY_SANDBOX:
-        return set_switch(&o->sandbox, value);
-    case KEY_CONNS:
-        return set_count(&o->max.conns, value);
-    case KEY_CLIENT_CONNS:
-        return set_count(&o->max.client_conns, value);
-    case KEY_CLIENT_REQUESTS:
-        return set_count(&o->max.client_requests, value);
-    case KEY_CLIENT_OPENS:
-        return set_count(&o->max.client_opens, value);
-    case KEY_CLIENT_LOCKS:
-        return set_count(&o->max.client_locks, value);
-    case KEY_USER_REQUESTS:
-        return set_count64(&o->max.user[USER_REQUESTS], value);
-    case KEY_USER_OPENS:
-        return set_count64(&o->max.user[USER_OPENS], value);
-    case KEY_USER_LOCKS:
-        return set_count64(&o->max.user[USER_LOCKS], value);
-    case KEY_USER_CONNS:
-        return set_count64(&o->max.user[USER_CONNS], value);
-    case KEY_USER_BYTES:
-        return set_buffers(&o->max.user[USER_BYTES], value);
-    case KEY_SLOW:
-        return set_seconds(&o->slow_time, value);
-    case KEY_IDLE:
-        return set_seconds(&o->idle_time, value);
-    case KEY_OPEN_VOLUMES:
-        return set_count(&o->max_open_volumes, value);
-    case KEY_LOG_FORMAT:
-        return set_format(&o->log_json, value);
-    case KEY_DEBUG:
-        return set_debug(&o->debug, value);
-    }
-    return NULL;
+    return k->set((char *)o + k->at, value);
 }
 
 static void print_keys(FILE *to)
@@ -347,8 +287,8 @@ static char *read_line(char *buf, int size, void *arg)
 static int take_line(void *arg, const char *section, const char *key, const char *value)
 {
     struct file *f = arg;
-    bool known;
-    const char *wrong;
+    const struct key *k = keys;
+    const char *wrong = NULL;
     if (f->said)
         return 0;
     if (*section) {
@@ -357,11 +297,14 @@ static int take_line(void *arg, const char *section, const char *key, const char
         f->said = true;
         return 0;
     }
-    wrong = set_key(f->o, key, value ? value : "", &known);
-    if (known && !wrong)
+    while (k < keys + NKEYS && strcmp(k->name, key))
+        k++;
+    if (k < keys + NKEYS)
+        wrong = set_key(f->o, k, value ? value : "");
+    if (k < keys + NKEYS && !wrong)
         return 1;
     f->said = true;
-    if (!known) {
+    if (!wrong) {
         fprintf(stderr, "volnfsd: %s:%d: there is no key '%s'; there are ", f->path, f->line, key);
         print_keys(stderr);
         fputc('\n', stderr);
@@ -433,37 +376,19 @@ static void print_help(FILE *to)
           "      --help\n", to);
 }
 
-static const struct option longs[] = {{"store", required_argument, NULL, 'k'},
-                                      {"listen", required_argument, NULL, 'k'},
-                                      {"metrics", required_argument, NULL, 'k'},
-                                      {"grant", required_argument, NULL, 'k'},
-                                      {"lease-time", required_argument, NULL, 'k'},
-                                      {"grace-time", required_argument, NULL, 'k'},
-                                      {"cache-size", required_argument, NULL, 'k'},
-                                      {"journal-size", required_argument, NULL, 'k'},
-                                      {"delegations", required_argument, NULL, 'k'},
-                                      {"user", required_argument, NULL, 'k'},
-                                      {"sandbox", required_argument, NULL, 'k'},
-                                      {"max-connections", required_argument, NULL, 'k'},
-                                      {"max-client-connections", required_argument, NULL, 'k'},
-                                      {"max-client-requests", required_argument, NULL, 'k'},
-                                      {"max-client-opens", required_argument, NULL, 'k'},
-                                      {"max-client-locks", required_argument, NULL, 'k'},
-                                      {"max-user-requests", required_argument, NULL, 'k'},
-                                      {"max-user-opens", required_argument, NULL, 'k'},
-                                      {"max-user-locks", required_argument, NULL, 'k'},
-                                      {"max-user-connections", required_argument, NULL, 'k'},
-                                      {"max-user-buffers", required_argument, NULL, 'k'},
-                                      {"slow-time", required_argument, NULL, 'k'},
-                                      {"idle-time", required_argument, NULL, 'k'},
-                                      {"max-open-volumes", required_argument, NULL, 'k'},
-                                      {"log-format", required_argument, NULL, 'k'},
-                                      {"config", required_argument, NULL, 'c'},
-                                      {"check-config", no_argument, NULL, 'C'},
-                                      {"debug", optional_argument, NULL, 'k'},
-                                      {"version", no_argument, NULL, 'V'},
-                                      {"help", no_argument, NULL, 'h'},
-                                      {0}};
+static const struct option others[] = {{"config", required_argument, NULL, 'c'},
+                                       {"check-config", no_argument, NULL, 'C'},
+                                       {"version", no_argument, NULL, 'V'},
+                                       {"help", no_argument, NULL, 'h'},
+                                       {0}};
+#define NOTHERS (sizeof(others) / sizeof(others[0]))
+
+static void fill_longs(struct option longs[NKEYS + NOTHERS])
+{
+    for (size_t i = 0; i < NKEYS; i++)
+        longs[i] = (struct option){keys[i].name, keys[i].set == set_debug ? optional_argument : required_argument, NULL, 'k'};
+    memcpy(longs + NKEYS, others, sizeof(others));
+}
 
 static void drop_listen(struct options *o)
 {
@@ -474,9 +399,11 @@ static void drop_listen(struct options *o)
 /* First pass: only --config, --help, --version and errors. Second pass: all but --config. */
 static int parse_pass(struct options *o, int argc, char **argv, bool second)
 {
-    bool known, own_listen = false;
+    struct option longs[NKEYS + NOTHERS];
+    bool own_listen = false;
     const char *wrong;
     int opt, which = 0, status = EXIT_USAGE;
+    fill_longs(longs);
     optind = 0;
     opterr = !second;
     while ((opt = getopt_long(argc, argv, "", longs, &which)) != -1) {
@@ -484,16 +411,15 @@ static int parse_pass(struct options *o, int argc, char **argv, bool second)
         case 'k':
             if (!second)
                 break;
-            if (!strcmp(longs[which].name, "listen") && !own_listen) {
+            if (keys[which].set == set_listen && !own_listen) {
                 drop_listen(o);
                 own_listen = true;
             }
             if (!optarg)
                 optarg = (char *)"on"; /* of --debug */
-            wrong = set_key(o, longs[which].name, optarg, &known);
+            wrong = set_key(o, &keys[which], optarg);
             if (wrong) {
-                fprintf(stderr, "volnfsd: '%s' is not a value of --%s: %s\n", optarg, longs[which].name,
-                        wrong);
+                fprintf(stderr, "volnfsd: '%s' is not a value of --%s: %s\n", optarg, keys[which].name, wrong);
                 return EXIT_USAGE;
             }
             break;
@@ -566,60 +492,19 @@ static bool same_listen(const struct options *a, const struct options *b)
 }
 
 /* Takes the key over if it can change while the server runs; false: it has changed and cannot. */
-static bool take_over(struct options *o, const struct options *n, enum key_kind kind)
+static bool take_over(struct options *o, const struct options *n, const struct key *k)
 {
-    switch (kind) {
-    case KEY_STORE:
-        return same_text(o->store, n->store);
-    case KEY_LISTEN:
+    char *mine = (char *)o + k->at;
+    const char *theirs = (const char *)n + k->at;
+    if (k->set == set_grant) /* swapped as a whole */
+        return true;
+    if (k->set == set_listen)
         return same_listen(o, n);
-    case KEY_GRANT: /* swapped as a whole */
-        return true;
-    case KEY_METRICS:
-        return same_text(o->metrics, n->metrics);
-    case KEY_LEASE:
-        return o->lease_time == n->lease_time;
-    case KEY_GRACE:
-        return o->grace_time == n->grace_time;
-    case KEY_CACHE:
-        return o->cache_size == n->cache_size;
-    case KEY_JOURNAL:
-        return o->journal_size == n->journal_size;
-    case KEY_DELEGATIONS:
-        return o->delegations == n->delegations;
-    case KEY_USER:
-        return same_text(o->user, n->user);
-    case KEY_SANDBOX:
-        return o->sandbox == n->sandbox;
-    case KEY_CONNS:
-    case KEY_CLIENT_CONNS:
-    case KEY_CLIENT_REQUESTS:
-    case KEY_CLIENT_OPENS:
-    case KEY_CLIENT_LOCKS:
-    case KEY_USER_REQUESTS:
-    case KEY_USER_OPENS:
-    case KEY_USER_LOCKS:
-    case KEY_USER_CONNS:
-    case KEY_USER_BYTES:
-        o->max = n->max;
-        return true;
-    case KEY_SLOW:
-        o->slow_time = n->slow_time;
-        return true;
-    case KEY_IDLE:
-        o->idle_time = n->idle_time;
-        return true;
-    case KEY_OPEN_VOLUMES:
-        o->max_open_volumes = n->max_open_volumes;
-        return true;
-    case KEY_LOG_FORMAT:
-        o->log_json = n->log_json;
-        return true;
-    case KEY_DEBUG:
-        o->debug = n->debug;
-        return true;
-    }
-    return true;
+    if (k->set == set_text || k->set == set_metrics)
+        return same_text(*(char **)mine, *(char *const *)theirs);
+    if (k->live)
+        memcpy(mine, theirs, k->size);
+    return memcmp(mine, theirs, k->size) == 0;
 }
 
 int options_reload(struct options *o, int argc, char **argv)
@@ -627,7 +512,7 @@ int options_reload(struct options *o, int argc, char **argv)
     struct options n;
     int status = options_parse(&n, argc, argv);
     for (size_t i = 0; status == -1 && i < NKEYS; i++)
-        if (!take_over(o, &n, keys[i].kind))
+        if (!take_over(o, &n, &keys[i]))
             log_warn("%s has changed: that needs a restart", keys[i].name);
     if (status == -1) {
         struct options old = {.grants = o->grants, .ngrants = o->ngrants};

@@ -15,7 +15,7 @@ summary() {
 check() { "$VOLNFSD" --check-config --config "$T/conf"; }
 with() { printf 'store = %s\n%s\n' "$T/store" "$*" >"$T/conf"; }
 
-keys=$(sed -nE 's/^    \{"([a-z-]+)", KEY_.*/\1/p' "$src/server/options.c")
+keys=$(sed -nE 's/^    \{"([a-z-]+)", set_.*/\1/p' "$src/server/options.c")
 is "keys of volnfsd.conf.5, in their order" \
     "$(awk '/^\.SH/ { on = $2 == "KEYS" } !on { next } /^\.TP/ { getline; gsub(/\\/, ""); print $2 }' "$page")" "$keys"
 is "keys of volnfsd.conf" "$(sed -nE 's/^#?([a-z-]+) = .*/\1/p' "$src/server/volnfsd.conf")" "$keys"
