@@ -168,6 +168,17 @@ int inode_get(struct volume *v, const struct store_call *call, uint64_t ino, str
     return RETRY;
 }
 
+int inode_get_file(struct volume *v, const struct store_call *call, uint64_t ino, struct inode **in)
+{
+    int r = inode_get(v, call, ino, in);
+
+    if (r)
+        return r;
+    if ((*in)->a.type == IT_DIR)
+        return -EISDIR;
+    return (*in)->a.type == IT_REG ? 0 : -EINVAL;
+}
+
 void inode_dirty(struct inode *in)
 {
     struct volume *v = in->vol;

@@ -50,6 +50,7 @@ libstore_a_SOURCES = \
     server/store/types.h \
     server/store/volume_idle.c \
     server/store/volume.c server/store/volume.h server/store/volume_int.h \
-    server/store/volume_attr.c server/store/volume_clone.c server/store/volume_enter.c server/store/volume_io.c \
-    server/store/volume_names.c server/store/volume_readdir.c server/store/volume_stat.c
+    server/store/volume_attr.c server/store/volume_clone.c server/store/volume_enter.c server/store/volume_hole.c \
+    server/store/volume_names.c server/store/volume_read.c server/store/volume_readdir.c server/store/volume_stat.c \
+    server/store/volume_write.c
 STORE_LIBS = libstore.a $(SQLITE_LIBS) $(ZSTD_LIBS) $(XXHASH_LIBS)

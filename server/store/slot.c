@@ -3,7 +3,7 @@
  *
  * A page of a slot is unknown, valid, or valid and dirty. A slot is in states that exclude each other:
  *
- *   idle ---write (large)---> COPYING --> idle        volume_io.c
+ *   idle ---write (large)---> COPYING --> idle        volume_write.c
  *   idle ---slot_load-------> LOADING --> idle        load.c; and dedup.c, while it compares
  *   idle ---slot_encode-----> FLUSHING -> idle, with prep (encoded, in a pack)   flush.c
  *   prep ---slot_publish----> clean, pinned until the txg is committed

@@ -110,6 +110,22 @@ uint64_t vol_space_now(struct volume *v)
     return n;
 }
 
+int vol_quota(struct volume *v, const struct inode *in, uint64_t new_size, uint64_t bytes)
+{
+    uint64_t used = in->cused + in->pend + bytes;
+
+    if (!v->props.quota_bytes)
+        return 0;
+    if (used > new_size)
+        used = new_size;
+    if (used <= in->a.used)
+        return 0;
+    return (int64_t)v->logical + v->extra + (int64_t)(used - in->a.used) >
+                   (int64_t)v->props.quota_bytes
+               ? -EDQUOT
+               : 0;
+}
+
 int vol_over_quota(struct volume *v, const struct store_call *call)
 {
     uint64_t now = clock_mono_ms();

@@ -43,6 +43,7 @@ struct journal;
 #define PREP_MAX          (32u << 20)  /* bytes in packs that no txg names yet */
 #define SMALL_FILE        (1u << 20)   /* freed within the txg that unlinks it */
 #define REAP_EXTENTS      4000u        /* of a large one, per txg */
+#define VOLUME_IO_MAX     (2u << 20)   /* bytes of one read or write: volume.h */
 #define READAHEAD         (8u << 20)   /* or an eighth of the cache */
 #define SPACE_RESERVE     (64u << 20)  /* free bytes on the disk that data never uses: for the index; */
 #define SPACE_RESERVE_MIN (8u << 20)   /* on a small disk an eighth, but this; names leave a quarter */
@@ -299,6 +300,8 @@ struct inode {
 
 /* Finds or reads an inode. 0, RETRY, -EAGAIN, -ESTALE, -EUCLEAN, -EIO. */
 int inode_get(struct volume *v, const struct store_call *call, uint64_t ino, struct inode **out);
+/* The same of a regular file, else -EISDIR or -EINVAL. */
+int inode_get_file(struct volume *v, const struct store_call *call, uint64_t ino, struct inode **in);
 struct inode *inode_find(struct volume *v, uint64_t ino); /* whatever is in the table */
 struct inode *inode_new(struct volume *v, const struct vattr *a);
 /* Enters a row read from the index if the inode is not in the table. */
@@ -579,6 +582,8 @@ void vol_wait(struct volume *v, unsigned ms);
 /* May a change go into the open txg? kind: what it may use up. 0, RETRY, -EAGAIN, -ENOSPC, -EROFS. */
 enum vol_change { CHANGE_FREE, CHANGE_NAMES, CHANGE_DATA };
 int vol_admit(struct volume *v, const struct store_call *call, enum vol_change kind);
+/* -EDQUOT: with so many bytes more in the file, which then has new_size, the volume's quota would be passed. */
+int vol_quota(struct volume *v, const struct inode *in, uint64_t new_size, uint64_t bytes);
 /* A quota seems to be used up: waits, once in a while, for what is freed and not in the index yet. RETRY, -EAGAIN, or -EDQUOT. */
 int vol_over_quota(struct volume *v, const struct store_call *call);
 uint64_t vol_space(struct volume *v, bool fresh);
