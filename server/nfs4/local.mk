@@ -11,7 +11,7 @@ libnfs4_a_SOURCES = \
     server/nfs4/ident.c server/nfs4/ident.h \
     server/nfs4/names.c server/nfs4/nfserr.c \
     server/nfs4/offload.c server/nfs4/offload.h \
-    server/nfs4/op_attr.c server/nfs4/op_client40.c server/nfs4/op_deleg.c server/nfs4/op_dir.c \
+    server/nfs4/op_attr.c server/nfs4/op_client40.c server/nfs4/op_close.c server/nfs4/op_deleg.c server/nfs4/op_dir.c \
     server/nfs4/op_copy.c server/nfs4/op_fh.c server/nfs4/op_io.c server/nfs4/op_io.h server/nfs4/op_io42.c \
     server/nfs4/op_lock.c server/nfs4/op_open.c server/nfs4/op_readdir.c server/nfs4/op_session.c \
     server/nfs4/op_xattr.c server/nfs4/ops.h \

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * op_open: OPEN OPEN_CONFIRM OPEN_DOWNGRADE CLOSE (RFC 7530 sections 16.2, 16.16 to 16.19; RFC 8881 sections 18.2,
- * 18.16, 18.18).
+ * op_open: OPEN (RFC 7530 section 16.16, RFC 8881 section 18.16).
  *
  * The steps of an OPEN, in this order so that nothing has changed whenever NFS4_BLOCK is returned:
  *  1. the owner's turn (4.0), 2. arguments, claim and grace, 3. the client's record on disk, 4. the object, made if
@@ -42,7 +41,7 @@ struct opening {
 
 /* --- step 2 --- */
 
-static nfsstat4 check_shares(uint32_t minor, uint32_t access, uint32_t deny)
+nfsstat4 open_check_shares(uint32_t minor, uint32_t access, uint32_t deny)
 {
     uint32_t want = access & ~(uint32_t)OPEN4_SHARE_ACCESS_BOTH;
     uint32_t flags = OPEN4_SHARE_ACCESS_WANT_SIGNAL_DELEG_WHEN_RESRC_AVAIL |
@@ -431,7 +430,7 @@ static nfsstat4 run_open(struct opening *o, OPEN4resok *ok)
     o->req.access = o->args->share_access & OPEN4_SHARE_ACCESS_BOTH;
     o->req.deny = o->args->share_deny;
     o->req.reclaim = o->args->claim.claim == CLAIM_PREVIOUS;
-    status = check_shares(c->minor, o->args->share_access, o->args->share_deny);
+    status = open_check_shares(c->minor, o->args->share_access, o->args->share_deny);
     if (!status)
         status = check_claim(o);
     read_wants(o);
@@ -530,89 +529,4 @@ nfsstat4 op_open(struct compound *c, OPEN4args *args, OPEN4res *res)
     }
     vobj_release(&o->obj);
     return status;
-}
-
-/* --- OPEN_CONFIRM, OPEN_DOWNGRADE, CLOSE --- */
-
-enum which { CONFIRM, DOWNGRADE, CLOSING };
-struct change {
-    enum which which;
-    uint32_t op, seqid, access, deny;
-    stateid4 sid;
-};
-
-static nfsstat4 run_change(struct compound *c, struct change *ch, stateid4 *out)
-{
-    nfsstat4 status = compound_stateid_in(c, &ch->sid);
-    struct state *s = c->srv->state;
-    struct file_key key;
-
-    if (status)
-        return status;
-    if (c->cur.obj.kind != VOBJ_FILE)
-        return NFS4ERR_BAD_STATEID;
-    key = compound_key(&c->cur.obj);
-    switch (ch->which) {
-    case CONFIRM:
-        return open_confirm(s, &key, &ch->sid, out);
-    case DOWNGRADE:
-        status = check_shares(c->minor, ch->access, ch->deny);
-        if (status)
-            return status;
-        return open_downgrade(s, c->minor, compound_client(c), &key, &ch->sid,
-                              ch->access & OPEN4_SHARE_ACCESS_BOTH, ch->deny, out);
-    default:
-        return open_close(s, c->minor, compound_client(c), &key, &ch->sid, out);
-    }
-}
-
-/* An operation on an open: in 4.0 in its owner's turn, with the reply kept. */
-static nfsstat4 change_open(struct compound *c, struct change *ch, stateid4 *out)
-{
-    struct owner_call oc = {0};
-    nfsstat4 status;
-
-    if (c->minor == 0) {
-        status = owner_begin_stateid(c->srv->state, &ch->sid, OWNER_OPEN, ch->op, ch->seqid,
-                                     c->call.may_block, &oc);
-        if (status)
-            return status;
-    }
-    if (oc.replay) {
-        status = oc.status;
-        if (oc.reply_len == sizeof *out)
-            memcpy(out, oc.reply, sizeof *out);
-    } else {
-        status = run_change(c, ch, out);
-    }
-    if (c->minor == 0)
-        owner_end(c->srv->state, &oc, status, out, status ? 0 : sizeof *out);
-    if (!status)
-        compound_stateid_out(c, out);
-    return status;
-}
-
-nfsstat4 op_open_confirm(struct compound *c, OPEN_CONFIRM4args *args, OPEN_CONFIRM4res *res)
-{
-    struct change ch = {.which = CONFIRM, .op = OP_OPEN_CONFIRM, .seqid = args->seqid,
-                        .sid = args->open_stateid};
-
-    return change_open(c, &ch, &res->OPEN_CONFIRM4res_u.resok4.open_stateid);
-}
-
-nfsstat4 op_open_downgrade(struct compound *c, OPEN_DOWNGRADE4args *args, OPEN_DOWNGRADE4res *res)
-{
-    struct change ch = {.which = DOWNGRADE, .op = OP_OPEN_DOWNGRADE, .seqid = args->seqid,
-                        .access = args->share_access, .deny = args->share_deny,
-                        .sid = args->open_stateid};
-
-    return change_open(c, &ch, &res->OPEN_DOWNGRADE4res_u.resok4.open_stateid);
-}
-
-nfsstat4 op_close(struct compound *c, CLOSE4args *args, CLOSE4res *res)
-{
-    struct change ch = {.which = CLOSING, .op = OP_CLOSE, .seqid = args->seqid,
-                        .sid = args->open_stateid};
-
-    return change_open(c, &ch, &res->CLOSE4res_u.open_stateid);
 }

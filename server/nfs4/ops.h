@@ -61,6 +61,10 @@ nfsstat4 op_removexattr(struct compound *c, REMOVEXATTR4args *args, REMOVEXATTR4
 
 /* op_open.c */
 nfsstat4 op_open(struct compound *c, OPEN4args *args, OPEN4res *res);
+/* Are these a share_access and a share_deny? NFS4_OK or NFS4ERR_INVAL. */
+nfsstat4 open_check_shares(uint32_t minor, uint32_t access, uint32_t deny);
+
+/* op_close.c */
 nfsstat4 op_open_confirm(struct compound *c, OPEN_CONFIRM4args *args, OPEN_CONFIRM4res *res);
 nfsstat4 op_open_downgrade(struct compound *c, OPEN_DOWNGRADE4args *args, OPEN_DOWNGRADE4res *res);
 nfsstat4 op_close(struct compound *c, CLOSE4args *args, CLOSE4res *res);
