@@ -24,6 +24,8 @@ struct statedb {
 int statedb_fail(struct statedb *db, int code, const char *what);
 int statedb_exec(struct statedb *db, const char *text);
 int statedb_prepare(struct statedb *db, const char *text, sqlite3_stmt **st);
+/* The first column of the first row. -EUCLEAN: there is none. */
+int statedb_int(struct statedb *db, const char *text, int64_t *out);
 /* Runs and finalizes a statement that returns no rows; the number of rows it changed. */
 int statedb_finish(struct statedb *db, sqlite3_stmt *st, const char *what);
 /* Takes the next id from the counter that `update` raises and `select` reads: ids are never used again, so it is
