@@ -4,7 +4,7 @@ libstore_a_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(ZSTD_CFLAGS) $(XXHASH_CFLAGS
 libstore_a_SOURCES = \
     server/store/apply.c \
     server/store/cache.c server/store/call.c \
-    server/store/check.c server/store/check.h \
+    server/store/check.c server/store/check.h server/store/check_index.c server/store/check_int.h server/store/check_packs.c \
     server/store/chunk.c server/store/chunk.h \
     server/store/compact.c server/store/compact.h \
     server/store/diff.c server/store/diff.h \
