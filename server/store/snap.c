@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * snap: making, destroying and renaming snapshots (snap.h has the rules).
+ * snap: making, destroying and renaming snapshots, and their ops (snap.h has the rules).
  */
 #include "server/store/snap.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -37,81 +36,10 @@ static void request_put(struct snap_request *req)
     free(req);
 }
 
-int snap_check_name(const char *name, size_t len)
-{
-    static const char first[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-
-    if (len < 1 || len > STORE_SNAP_NAME_MAX || memchr(name, 0, len) || !strchr(first, name[0]))
-        return -EINVAL;
-    for (size_t i = 1; i < len; i++)
-        if (!strchr(first, name[i]) && !strchr("._-:", name[i]))
-            return -EINVAL;
-    return 0;
-}
-
-char *snap_path(const struct volume *v, uint64_t id, const char *suffix)
-{
-    char *p;
-
-    if (asprintf(&p, "%s/snapshots/%016llx.db%s", v->dir, (unsigned long long)id, suffix) < 0)
-        abort();
-    return p;
-}
-
-/* --- the list; volume lock held --- */
-
-static struct snap *find_name(struct volume *v, const char *name, size_t len)
-{
-    list_for_each(it, &v->snaps) {
-        struct snap *s = list_entry(it, struct snap, link);
-        if (s->row.name[0] && strlen(s->row.name) == len && memcmp(s->row.name, name, len) == 0)
-            return s;
-    }
-    return NULL;
-}
-
-struct snap *snap_find_id(struct volume *v, uint64_t id)
-{
-    list_for_each(it, &v->snaps) {
-        struct snap *s = list_entry(it, struct snap, link);
-        if (s->row.id == id)
-            return s;
-    }
-    return NULL;
-}
-
-struct snap *snap_find_name(struct volume *v, const char *name)
-{
-    struct snap *s = find_name(v, name, strlen(name));
-
-    return s && s->row.state == SNAP_READY ? s : NULL;
-}
-
-static struct snap *add_snap(struct volume *v, const struct index_snap *row)
-{
-    struct snap *s = vol_alloc(sizeof(*s));
-
-    s->row = *row;
-    list_add_tail(&v->snaps, &s->link); /* ids ascend */
-    return s;
-}
-
-static void del_snap(struct snap *s)
-{
-    list_del(&s->link);
-    free(s);
-}
-
-static void list_changed(struct volume *v)
-{
-    v->snap_change++;
-    v->snap_mtime = clock_wall();
-}
-
 void snap_release(struct volume *v)
 {
     list_for_each_safe(it, &v->snaps) {
-        del_snap(list_entry(it, struct snap, link));
+        snap_list_del(list_entry(it, struct snap, link));
     }
     request_put(v->snap_request);
     v->snap_request = NULL;
@@ -129,25 +57,12 @@ static struct rowop *snap_op(const struct index_snap *row)
     return op;
 }
 
-/* Puts the snapshot's row into the open txg. */
-static void put_row(struct volume *v, struct snap *s)
+void snap_put_row(struct volume *v, struct snap *s)
 {
     txg_add(v, snap_op(&s->row));
     s->txg = v->open->n;
-    list_changed(v);
-}
-
-int vol_settle(struct volume *v)
-{
-    struct store_call call;
-    uint64_t n = v->open->n;
-    int r;
-
-    store_call_init(&call, true);
-    do
-        r = txg_wait_locked(v, &call, n);
-    while (r == RETRY);
-    return r;
+    v->snap_change++;
+    v->snap_mtime = clock_wall();
 }
 
 static bool free_due(const struct volume *v, const struct snap *s)
@@ -184,7 +99,7 @@ void snap_close_txg(struct volume *v, struct txg *t)
         return;
     v->snap_request = NULL;
     v->snap_seq = req->id;
-    put_row(v, snap_find_id(v, req->id));
+    snap_put_row(v, snap_find_id(v, req->id));
     t->snap = req;
 }
 
@@ -236,24 +151,15 @@ void snap_finish(struct volume *v, struct txg *t, struct rowop *op)
         return;
     s->freeing = false;
     if (op->reaped)
-        del_snap(s);
+        snap_list_del(s);
 }
 
 /* --- making --- */
 
-static char *snap_dir(const struct volume *v)
-{
-    char *p;
-
-    if (asprintf(&p, "%s/snapshots", v->dir) < 0)
-        abort();
-    return p;
-}
-
 /* The folder, an empty database in it, and a connection that will copy to that. No lock held. */
 static int prepare(struct volume *v, const char *tmp, struct index_copy **copy)
 {
-    char *dir = snap_dir(v);
+    char *dir = path_join(v->dir, "snapshots");
     int r = 0;
 
     if (mkdir(dir, 0700) < 0)
@@ -278,7 +184,7 @@ static bool closing(void *arg)
 /* Copies what was fixed, and gives the result its name. No lock held. */
 static int copy_tree(struct volume *v, struct index_copy *copy, const char *tmp, const char *path)
 {
-    char *dir = snap_dir(v);
+    char *dir = path_join(v->dir, "snapshots");
     int r = index_copy_run(copy, closing, v);
 
     if (r == 0)
@@ -327,7 +233,7 @@ static int make(struct volume *v, struct index_snap *row)
     row->files = v->files;
     row->logical = (uint64_t)((int64_t)v->logical + v->extra);
     row->stored = v->stored;
-    s = add_snap(v, row);
+    s = snap_list_add(v, row);
     r = take(v, req);
     if (!req->done) /* the volume failed; the list stays, nobody sees it */
         goto out;
@@ -340,12 +246,12 @@ static int make(struct volume *v, struct index_snap *row)
     if (r < 0) {
         s->row.state = SNAP_DESTROYING;
         s->row.name[0] = 0;
-        put_row(v, s);
+        snap_put_row(v, s);
         unlink(path);
         goto out;
     }
     s->row.state = SNAP_READY;
-    put_row(v, s);
+    snap_put_row(v, s);
     r = vol_settle(v);
 out:
     if (r < 0)
@@ -372,7 +278,7 @@ int snap_create(struct volume *v, const char *name, uint64_t *id)
         r = -ESTALE;
     else if (v->parent || v->failed)
         r = -EROFS;
-    else if (find_name(v, name, strlen(name)))
+    else if (snap_find_any(v, name, strlen(name)))
         r = -EEXIST;
     else if (v->snap_seq >= SNAP_ID_MAX)
         r = -ENOSPC;
@@ -396,7 +302,7 @@ int snap_create(struct volume *v, const char *name, uint64_t *id)
 static int get_ready(struct volume *v, const char *name, struct snap **out)
 {
     for (;;) {
-        *out = find_name(v, name, strlen(name));
+        *out = snap_find_any(v, name, strlen(name));
         if (v->closing)
             return -ESTALE;
         if (v->parent || v->failed)
@@ -434,7 +340,7 @@ int snap_destroy(struct volume *v, const char *name)
     pthread_mutex_unlock(&v->lock);
     snap_shut(open);
     pthread_mutex_lock(&v->lock);
-    put_row(v, s);
+    snap_put_row(v, s);
     s->freeing = false;
     r = vol_settle(v);
     vol_leave(v);
@@ -454,172 +360,14 @@ int snap_rename(struct volume *v, const char *name, const char *to)
     if (r < 0)
         return r;
     r = get_ready(v, name, &s);
-    if (r == 0 && find_name(v, to, strlen(to)))
+    if (r == 0 && snap_find_any(v, to, strlen(to)))
         r = -EEXIST;
     if (r == 0) {
         memset(s->row.name, 0, sizeof(s->row.name));
         memcpy(s->row.name, to, strlen(to));
-        put_row(v, s);
+        snap_put_row(v, s);
         r = vol_settle(v);
     }
     vol_leave(v);
     return r;
-}
-
-int volume_settle(struct volume *v)
-{
-    int r = vol_enter(v);
-
-    if (r < 0)
-        return r;
-    r = vol_flush(v);
-    if (r == 0 && v->failed)
-        r = -EROFS;
-    if (r == 0) {
-        txg_touch(v);
-        r = vol_settle(v);
-    }
-    vol_leave(v);
-    return r;
-}
-
-void volume_stat_settle(struct volume *v)
-{
-    struct store_call call;
-
-    if (vol_enter(v) < 0)
-        return;
-    store_call_init(&call, true);
-    for (unsigned step = 0; step < 2; step++) { /* the second frees what the first has removed */
-        uint64_t n = v->open->nonempty ? v->open->n : v->open->n - 1;
-        while (txg_wait_locked(v, &call, n) == RETRY)
-            ;
-        if (list_empty(&v->reap))
-            break;
-        txg_touch(v);
-    }
-    vol_leave(v);
-}
-
-/* --- looking --- */
-
-static void fill_info(const struct snap *s, struct snap_info *out)
-{
-    *out = (struct snap_info){.id = s->row.id,
-                              .created = s->row.created,
-                              .files = s->row.files,
-                              .logical = s->row.logical,
-                              .stored = s->row.stored};
-    memcpy(out->name, s->row.name, sizeof(out->name));
-}
-
-int snap_find(struct volume *v, const char *name, size_t len, struct snap_info *out)
-{
-    struct snap *s;
-    int r = vol_enter(v);
-
-    if (r < 0)
-        return r;
-    s = len ? find_name(v, name, len) : NULL;
-    if (s && s->row.state == SNAP_READY)
-        fill_info(s, out);
-    else
-        r = -ENOENT;
-    vol_leave(v);
-    return r;
-}
-
-int snap_list(struct volume *v, uint64_t after, struct snap_info *out, unsigned max)
-{
-    int n = 0, r = vol_enter(v);
-
-    if (r < 0)
-        return r;
-    list_for_each(it, &v->snaps) {
-        struct snap *s = list_entry(it, struct snap, link);
-        if (s->row.state != SNAP_READY || s->row.id <= after)
-            continue;
-        if ((unsigned)n == max)
-            break;
-        fill_info(s, &out[n++]);
-    }
-    vol_leave(v);
-    return n;
-}
-
-uint64_t snap_list_change(struct volume *v, struct timespec *mtime)
-{
-    uint64_t c;
-
-    pthread_mutex_lock(&v->lock);
-    c = v->snap_change;
-    *mtime = v->snap_mtime;
-    pthread_mutex_unlock(&v->lock);
-    return c;
-}
-
-/* --- opening the volume --- */
-
-static bool load_row(void *arg, const struct index_snap *row)
-{
-    add_snap(arg, row);
-    return true;
-}
-
-/* Is it the file of a snapshot that is ready? */
-static bool file_known(struct volume *v, const char *name)
-{
-    unsigned long long id;
-    char again[32];
-    struct snap *s;
-
-    if (sscanf(name, "%16llx", &id) != 1)
-        return false;
-    snprintf(again, sizeof(again), "%016llx.db", id);
-    s = strcmp(name, again) == 0 ? snap_find_id(v, id) : NULL;
-    return s && s->row.state == SNAP_READY;
-}
-
-static int drop_unknown_files(struct volume *v)
-{
-    char *path = snap_dir(v);
-    DIR *d = opendir(path);
-    struct dirent *e;
-    int r = d || errno == ENOENT ? 0 : -errno;
-
-    free(path);
-    while (d && (e = readdir(d))) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || file_known(v, e->d_name))
-            continue;
-        log_info("%s: removing snapshots/%s, which belongs to no snapshot", v->label, e->d_name);
-        if (unlinkat(dirfd(d), e->d_name, 0) < 0)
-            log_warn("%s: cannot remove snapshots/%s: %s", v->label, e->d_name, strerrordesc_np(errno));
-    }
-    if (d)
-        closedir(d);
-    return r;
-}
-
-int snap_load(struct volume *v)
-{
-    struct index_meta meta;
-    int r = index_get_meta(v->ix, &meta);
-
-    if (r == 0)
-        r = index_list_snaps(v->ix, load_row, v);
-    if (r < 0)
-        return r;
-    v->snap_change = v->e->epoch << 20;
-    v->snap_mtime = clock_wall();
-    list_for_each(it, &v->snaps) {
-        struct snap *s = list_entry(it, struct snap, link);
-        if (s->row.id > meta.snap_seq)
-            return -EUCLEAN;
-        if (s->row.state != SNAP_CREATING)
-            continue;
-        s->row.state = SNAP_DESTROYING; /* N3 */
-        s->row.name[0] = 0;
-        put_row(v, s);
-    }
-    return drop_unknown_files(v);
 }

@@ -9,12 +9,22 @@
 
 /* The snapshot's file; malloc'ed. */
 char *snap_path(const struct volume *v, uint64_t id, const char *suffix);
-/* Lock held. */
+/* Puts the snapshot's row into the open txg. Lock held. */
+void snap_put_row(struct volume *v, struct snap *s);
+
+/* --- the list: snap_list.c. Lock held; found ones are borrowed --- */
+
 struct snap *snap_find_id(struct volume *v, uint64_t id);
+/* Ready or not. */
+struct snap *snap_find_any(struct volume *v, const char *name, size_t len);
 /* One that is ready. */
 struct snap *snap_find_name(struct volume *v, const char *name);
-/* Waits until all of the open txg is in the index. Lock held. */
-int vol_settle(struct volume *v);
+/* The newest. */
+struct snap *snap_list_add(struct volume *v, const struct index_snap *row);
+void snap_list_del(struct snap *s);
+
+/* --- snap_open.c --- */
+
 /* Ends a snapshot's volume and drops a reference to it: its users get -ESTALE from now on. NULL is fine. No
  * lock held. */
 void snap_shut(struct volume *c);

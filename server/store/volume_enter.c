@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * volume_enter: who may be inside a volume and wait there, and whether there is space and quota for a change.
+ * volume_enter: who may be inside a volume, how to wait there, and whether there is space and quota for a change.
  */
 #include <errno.h>
 #include <sys/statvfs.h>
@@ -72,6 +72,56 @@ void vol_wait(struct volume *v, unsigned ms)
         pthread_cond_wait(&v->cond, &v->lock);
     }
     v->waiting--;
+}
+
+/* --- until all is in the index --- */
+
+int vol_settle(struct volume *v)
+{
+    struct store_call call;
+    uint64_t n = v->open->n;
+    int r;
+
+    store_call_init(&call, true);
+    do
+        r = txg_wait_locked(v, &call, n);
+    while (r == RETRY);
+    return r;
+}
+
+int volume_settle(struct volume *v)
+{
+    int r = vol_enter(v);
+
+    if (r < 0)
+        return r;
+    r = vol_flush(v);
+    if (r == 0 && v->failed)
+        r = -EROFS;
+    if (r == 0) {
+        txg_touch(v);
+        r = vol_settle(v);
+    }
+    vol_leave(v);
+    return r;
+}
+
+void volume_stat_settle(struct volume *v)
+{
+    struct store_call call;
+
+    if (vol_enter(v) < 0)
+        return;
+    store_call_init(&call, true);
+    for (unsigned step = 0; step < 2; step++) { /* the second frees what the first has removed */
+        uint64_t n = txg_last(v);
+        while (txg_wait_locked(v, &call, n) == RETRY)
+            ;
+        if (list_empty(&v->reap))
+            break;
+        txg_touch(v);
+    }
+    vol_leave(v);
 }
 
 /* --- space --- */

@@ -434,7 +434,7 @@ void volume_publish_preps(struct volume *v, uint64_t before_ms);
 void volume_flush_old(struct volume *v, uint64_t before_ms);
 void slot_work(struct volume *v, uint64_t ino, uint64_t idx, enum work_kind kind);
 
-/* --- snapshots: snap.c, snap_open.c --- */
+/* --- snapshots: snap.c, snap_list.c, snap_open.c --- */
 
 struct snap {
     struct list link; /* volume.snaps, by id */
@@ -570,6 +570,8 @@ int volume_props_check(const struct volume_props *p);
 void vol_drop_memory(struct volume *v);
 /* Publishes what was dirty when it was called; the last error. Lock held, dropped meanwhile. */
 int vol_flush(struct volume *v);
+/* Waits until all of the open txg is in the index. Lock held, dropped meanwhile. 0 or -EIO. */
+int vol_settle(struct volume *v);
 /* Locks and counts the caller in; -ESTALE when closed. */
 int vol_enter(struct volume *v);
 void vol_leave(struct volume *v);
