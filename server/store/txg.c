@@ -409,6 +409,8 @@ static int enqueue(struct volume *v, struct txg *t)
     v->idle_ms = t->t0;
     if (journalled)
         v->durable = n;
+    else if (n > v->want_committed)
+        v->want_committed = n; /* at once, however young those before it are */
     if (!journalled || list_first(&v->queue, struct txg, link) == t || v->want_committed > v->committed ||
         v->queue_rows >= APPLY_ROWS || v->queue_bytes >= APPLY_BYTES ||
         journal_used(v->journal) > journal_size(v->journal) / 2)
