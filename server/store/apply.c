@@ -33,6 +33,8 @@
 #define BATCH_TXGS   4096u
 #define IDLE_MS      2000u /* without changes: blobs move */
 
+unsigned apply_age_ms = 500;
+
 /* What a batch does to one inode. */
 struct touched {
     struct hnode hn;
@@ -495,7 +497,7 @@ static bool apply_due(struct volume *v, uint64_t now, unsigned *ms)
         v->queue_rows >= APPLY_ROWS || v->queue_bytes >= APPLY_BYTES ||
         (v->journal && journal_used(v->journal) > journal_size(v->journal) / 2))
         return true;
-    due = first->t0 + APPLY_AGE_MS;
+    due = first->t0 + apply_age_ms;
     if (now >= due)
         return true;
     *ms = (unsigned)(due - now);

@@ -49,8 +49,7 @@ struct journal;
 #define SPACE_RESERVE_MIN (8u << 20)   /* on a small disk an eighth, but this; names leave a quarter */
 #define BLOB_MOVE_BYTES   (16u << 20)  /* blobs beyond this move to packs soon, */
 #define BLOB_IDLE_BYTES   (1u << 20)   /* beyond this when the volume is idle */
-#define APPLY_AGE_MS      500u         /* a durable txg waits no longer for the index, */
-#define APPLY_ROWS        10000u       /* nor when so much waits */
+#define APPLY_ROWS        10000u       /* when so much waits, the index gets it at once, not after apply_age_ms */
 #define APPLY_BYTES       (16u << 20)
 #define WAL_DEBT          5000u        /* rows and pages written between checkpoints */
 
@@ -263,7 +262,8 @@ int batch_apply(struct volume *v, struct txg *const *t, size_t n, struct batch *
 /* Unpins what the txgs changed. Volume lock held. */
 void batch_finish(struct volume *v, struct batch *b, struct txg *const *t, size_t n);
 void batch_free(struct batch *b);
-/* The apply thread. */
+/* The apply thread. It lets a durable txg wait for so many ms; a variable for tests, which want to find it in the journal. */
+extern unsigned apply_age_ms;
 void *apply_main(void *arg);
 /* Opens the volume's journal, if there is one, and the packs; applies what the index lacks. meta: the index's,
  * before and after. */
