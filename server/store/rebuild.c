@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * rebuild: what an index can be made of when there is none: the newest snapshot's tree, packs, the journal.
  *
- * A record in a pack says which inode and offset its bytes were written to. Chunk ids grow, so records younger than the
- * snapshot (all, if there is none) are mapped in the order of their ids. What was removed or cut off since comes back;
+ * A record in a pack says which inode and offset its bytes were written to. Of two that overlap, the one with the higher
+ * chunk id has what was written later (repack.c, R6), so records younger than the snapshot (all, if there is none) are mapped
+ * in the order of their ids. What was removed or cut off since comes back;
  * names that are younger than the snapshot are lost, but for those that the journal still has, which is applied afterwards.
  * Chunks that the journal itself maps are left to it.
  */

@@ -14,6 +14,11 @@
  *    would stay beside the new one.
  * R4 Cold is what has not been written for AGE_MS: chunk ids grow, so it is enough to remember one.
  * R5 A sweep begins after as many small changes as are worth it, so that looking costs a few microseconds for each.
+ * R6 What a rebuild relies on (rebuild.c): of two records with a place, the one with the higher chunk id has the later
+ *    content of the bytes that both have. Copies keep the id of what they copy (move.h); a write gets its id when it is
+ *    encoded, and those of a slot one after the other. What is put together here is older than its record: so it
+ *    gets its id at a moment when no write of the slot has an id and is not in the index, and only if the index, asked
+ *    after that moment, still has the pieces. What is written later has a higher id, and all that came before a lower one.
  */
 #include "server/store/repack.h"
 
@@ -44,7 +49,7 @@ struct repack {
     bool left_hot;       /* it met what was not cold yet */
     bool again;          /* the last one did */
     uint64_t old_id, new_id, new_ms; /* chunks below old_id are cold; those below new_id will be AGE_MS after new_ms */
-    struct index_swept win[WINDOW];
+    struct index_swept win[WINDOW], now[WINDOW];
     bool done[WINDOW];
     int n;
     struct index_piece job[WINDOW];
@@ -169,13 +174,44 @@ static int job_read(struct repack *rp)
     return 0;
 }
 
-/* Does the job and leaves none. What was damaged or is gone by now is left alone. */
+/* Gives the chunk of a job that has a place its id (R6): 0 if it is not the moment, or the pieces have changed. */
+static int job_settled(struct repack *rp, uint64_t *id)
+{
+    struct volume *v = rp->vol;
+    const struct index_piece *p = rp->job;
+    struct inode *in;
+    struct slot *s;
+    int n;
+
+    *id = 0;
+    pthread_mutex_lock(&v->lock);
+    in = inode_find(v, p->ino);
+    s = in ? slot_find(in, p->off / SLOT_SIZE) : NULL;
+    if (!s || slot_evictable(s))
+        *id = atomic_fetch_add(&v->next_chunk, 1);
+    pthread_mutex_unlock(&v->lock);
+    if (!*id) {
+        rp->left_hot = true;
+        return 0;
+    }
+    n = index_sweep(v->ix, p->ino, p->off, rp->now, rp->njob);
+    if (n < 0)
+        return n;
+    for (unsigned i = 0; i < rp->njob; i++)
+        if (i >= (unsigned)n || rp->now[i].p.ino != p[i].ino || rp->now[i].p.off != p[i].off ||
+            rp->now[i].p.len != p[i].len || rp->now[i].p.chunk != p[i].chunk || rp->now[i].p.chunk_off != p[i].chunk_off)
+            *id = 0;
+    return 0;
+}
+
+/* Does the job and leaves none. What was damaged or is gone by now, or is being written, is left alone. */
 static int job_run(struct repack *rp)
 {
     struct volume *v = rp->vol;
     struct chunk c = {0};
     const void *payload;
     struct rowop *op;
+    uint64_t id = 0;
     uint32_t low;
     bool one = true; /* run of bytes of a file: then the record can say where it belongs */
     int level, r;
@@ -183,7 +219,13 @@ static int job_run(struct repack *rp)
     for (unsigned i = 1; i < rp->njob; i++)
         one = one && rp->job[i].ino == rp->job[0].ino &&
               rp->job[i].off == rp->job[i - 1].off + rp->job[i - 1].len;
-    r = job_read(rp);
+    r = one ? job_settled(rp, &id) : 0;
+    if (r == 0 && one && !id) {
+        job_drop(rp);
+        return 0;
+    }
+    if (r == 0)
+        r = job_read(rp);
     if (r < 0) {
         job_drop(rp);
         return r == -ENOENT || r == -EUCLEAN ? 0 : r;
@@ -195,7 +237,7 @@ static int job_run(struct repack *rp)
     low = packref_here(v);
     pthread_mutex_unlock(&v->lock);
     r = chunk_encode(rp->buf, rp->job_bytes, level, scratch_get(), &c, &payload);
-    c.id = atomic_fetch_add(&v->next_chunk, 1);
+    c.id = one ? id : atomic_fetch_add(&v->next_chunk, 1);
     if (r == 0)
         r = fault_point("repack.append");
     if (r == 0)
@@ -263,7 +305,7 @@ static bool all_ours(const struct repack *rp, int i, int end)
     return true;
 }
 
-/* A chunk of a slot that is used for half or less. */
+/* A chunk of a slot that is used for half or less: each run of what is used becomes a chunk, which can say where it belongs. */
 static int trim(struct repack *rp, int i, int end)
 {
     int r = 0;
@@ -274,10 +316,13 @@ static int trim(struct repack *rp, int i, int end)
         if (rp->done[k] || rp->win[k].chunk.len < TRIM_MIN || !rp->win[k].fresh ||
             count_uses(rp, k, end, &used) != rp->win[k].refs || used > rp->win[k].chunk.len / 2)
             continue;
-        for (int m = k; m < end; m++)
-            if (rp->win[m].p.chunk == id)
-                job_add(rp, m);
-        r = job_run(rp);
+        for (int m = k; m < end && r == 0; m++) {
+            if (rp->win[m].p.chunk != id)
+                continue;
+            job_add(rp, m);
+            if (m + 1 == end || rp->win[m + 1].p.chunk != id || rp->win[m + 1].p.off != rp->win[m].p.off + rp->win[m].p.len)
+                r = job_run(rp);
+        }
     }
     return r;
 }

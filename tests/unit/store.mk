@@ -9,6 +9,7 @@ UNIT_TESTS_store = \
     tests/unit/journal.t \
     tests/unit/later.t \
     tests/unit/pack.t \
+    tests/unit/rebuild.t \
     tests/unit/snap.t \
     tests/unit/repack.t \
     tests/unit/repair.t \
@@ -53,6 +54,8 @@ tests_unit_snap_t_SOURCES = tests/unit/snap.c tests/unit/snapmodel.h tests/unit/
 tests_unit_snap_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_repack_t_SOURCES = tests/unit/repack.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_repack_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_rebuild_t_SOURCES = tests/unit/rebuild.c tests/unit/storetest.h tests/unit/volumetest.h
+tests_unit_rebuild_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_repair_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_repair_t_SOURCES = tests/unit/repair.c tests/unit/storetest.h tests/unit/volumetest.h
 tests_unit_repair_t_LDADD = $(UNIT_LIBS_STORE)
