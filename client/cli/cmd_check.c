@@ -74,50 +74,48 @@ static int load_names(const char *store, struct names *n)
     return err;
 }
 
-/* One volume's findings. */
-struct findings {
+/* What is to be done, to one volume after another. */
+struct job {
+    const char *store;
+    bool repair; /* or rebuild; else check */
+    struct repair_options opt;
+    json_t *list; /* NULL: print */
+    /* the volume at hand: */
     const char *name;
-    json_t *problems; /* NULL: print them */
+    char *dir;
+    json_t *problems;
 };
 
 static void problem(void *arg, const char *text)
 {
-    struct findings *f = arg;
-    if (f->problems)
-        json_array_append_new(f->problems, json_string_nocheck(text));
+    struct job *j = arg;
+    if (j->problems)
+        json_array_append_new(j->problems, json_string_nocheck(text));
     else
-        printf("%s: %s\n", f->name, text);
+        printf("%s: %s\n", j->name, text);
 }
 
-static int check_one(const struct cli *cli, const char *store, const struct target *t, bool data,
-                     json_t *all)
+static int check(struct job *j)
 {
     struct check_report rep = {0};
-    struct findings f = {.name = t->name, .problems = all ? json_array() : NULL};
-    char *dir = NULL;
-    int err, status = 0;
-    if (asprintf(&dir, "%s/volumes/%016" PRIx64, store, t->id) < 0)
-        return cli_fail("out of memory");
-    err = volume_check(dir, data, problem, &f, &rep);
+    int err = volume_check(j->dir, j->opt.data, problem, j, &rep), status = 0;
     if (err)
-        status = cli_fail("%s could not be checked: %s", t->name, strerror(-err));
+        status = cli_fail("%s could not be checked: %s", j->name, strerror(-err));
     else if (rep.problems)
         status = 1;
-    if (all)
+    if (j->list)
         json_array_append_new(
-            all, json_pack("{s:s, s:b, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "name", t->name,
-                           "clean", status == 0, "error", -err, "inodes", (json_int_t)rep.inodes,
-                           "names", (json_int_t)rep.dirents, "extents", (json_int_t)rep.extents, "chunks",
-                           (json_int_t)rep.chunks, "packs", (json_int_t)rep.packs, "bytes_read",
-                           (json_int_t)rep.bytes_read, "problem_count", (json_int_t)rep.problems,
-                           "problems", f.problems));
+            j->list, json_pack("{s:s, s:b, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "name", j->name,
+                               "clean", status == 0, "error", -err, "inodes", (json_int_t)rep.inodes,
+                               "names", (json_int_t)rep.dirents, "extents", (json_int_t)rep.extents, "chunks",
+                               (json_int_t)rep.chunks, "packs", (json_int_t)rep.packs, "bytes_read",
+                               (json_int_t)rep.bytes_read, "problem_count", (json_int_t)rep.problems,
+                               "problems", j->problems));
     else if (!err)
         printf("%s: %s%" PRIu64 " problems; %" PRIu64 " inodes, %" PRIu64 " names, %" PRIu64
                " extents, %" PRIu64 " chunks, %" PRIu64 " packs\n",
-               t->name, rep.problems ? "" : "clean, ", rep.problems, rep.inodes, rep.dirents, rep.extents,
+               j->name, rep.problems ? "" : "clean, ", rep.problems, rep.inodes, rep.dirents, rep.extents,
                rep.chunks, rep.packs);
-    fflush(stdout);
-    free(dir);
     return status;
 }
 
@@ -137,31 +135,37 @@ static const char *why_not(int err)
     }
 }
 
-static int repair_one(const struct cli *cli, const char *store, const struct target *t,
-                      const struct repair_options *opt, json_t *all)
+static int repair(struct job *j)
 {
     struct repair_report rep = {0};
-    struct findings f = {.name = t->name, .problems = all ? json_array() : NULL};
-    char *dir = NULL;
-    int err, status = 0;
-    if (asprintf(&dir, "%s/volumes/%016" PRIx64, store, t->id) < 0)
-        return cli_fail("out of memory");
-    err = volume_repair(dir, opt, problem, &f, &rep);
+    int err = volume_repair(j->dir, &j->opt, problem, j, &rep), status = 0;
     if (err)
-        status = cli_fail("%s was not repaired: %s", t->name, why_not(err));
+        status = cli_fail("%s was not repaired: %s", j->name, why_not(err));
     else if (rep.left)
         status = 1;
-    if (all)
-        json_array_append_new(all, json_pack("{s:s, s:b, s:i, s:I, s:I, s:s, s:o}", "name", t->name, "clean", status == 0,
-                                             "error", -err, "repaired", (json_int_t)rep.repaired, "left",
-                                             (json_int_t)rep.left, "aside", rep.aside, "problems", f.problems));
+    if (j->list)
+        json_array_append_new(j->list, json_pack("{s:s, s:b, s:i, s:I, s:I, s:s, s:O}", "name", j->name, "clean",
+                                                 status == 0, "error", -err, "repaired", (json_int_t)rep.repaired, "left",
+                                                 (json_int_t)rep.left, "aside", rep.aside, "problems", j->problems));
     else if (!err && !rep.aside[0])
-        printf("%s: %s\n", t->name, rep.left ? "nothing more can be repaired" : "clean, nothing to repair");
+        printf("%s: %s\n", j->name, rep.left ? "nothing more can be repaired" : "clean, nothing to repair");
     else if (!err)
-        printf("%s: %" PRIu64 " repairs, %" PRIu64 " problems left; what was there before is in %s/%s\n", t->name,
-               rep.repaired, rep.left, dir, rep.aside);
+        printf("%s: %" PRIu64 " repairs, %" PRIu64 " problems left; what was there before is in %s/%s\n", j->name,
+               rep.repaired, rep.left, j->dir, rep.aside);
+    return status;
+}
+
+static int do_one(struct job *j, const struct target *t)
+{
+    int status;
+    if (asprintf(&j->dir, "%s/volumes/%016" PRIx64, j->store, t->id) < 0)
+        return cli_fail("out of memory");
+    j->name = t->name;
+    j->problems = j->list ? json_array() : NULL;
+    status = j->repair ? repair(j) : check(j);
     fflush(stdout);
-    free(dir);
+    json_decref(j->problems);
+    free(j->dir);
     return status;
 }
 
@@ -173,39 +177,21 @@ static const struct target *find_target(const struct names *n, const char *name)
     return NULL;
 }
 
-static int repair_list(const struct cli *cli, const char *store, const struct names *n,
-                       const struct repair_options *opt, char **argv, int argc)
+/* Those that are named, or all. */
+static int do_list(struct job *j, const struct names *n, char **argv, int argc)
 {
-    json_t *list = cli->json ? json_array() : NULL;
     int status = 0;
     for (int i = 0; i < argc; i++) {
         const struct target *t = find_target(n, argv[i]);
         if (!t)
-            status = cli_fail("there is no volume '%s' in store %s", argv[i], store);
-        else if (repair_one(cli, store, t, opt, list))
-            status = 1;
-    }
-    if (list && format_print_json(list))
-        status = 1;
-    return status;
-}
-
-static int check_list(const struct cli *cli, const char *store, const struct names *n, bool data,
-                      char **argv, int argc)
-{
-    json_t *list = cli->json ? json_array() : NULL;
-    int status = 0;
-    for (int i = 0; i < argc; i++) {
-        const struct target *t = find_target(n, argv[i]);
-        if (!t)
-            status = cli_fail("there is no volume '%s' in store %s", argv[i], store);
-        else if (check_one(cli, store, t, data, list))
+            status = cli_fail("there is no volume '%s' in store %s", argv[i], j->store);
+        else if (do_one(j, t))
             status = 1;
     }
     for (size_t i = 0; !argc && i < n->nvols; i++)
-        if (check_one(cli, store, &n->vols[i], data, list))
+        if (do_one(j, &n->vols[i]))
             status = 1;
-    if (list && format_print_json(list))
+    if (j->list && format_print_json(j->list))
         status = 1;
     return status;
 }
@@ -216,45 +202,47 @@ int cmd_check(struct cli *cli, int argc, char **argv)
         {"data", no_argument, NULL, 'd'},  {"all", no_argument, NULL, 'a'},
         {"repair", no_argument, NULL, 'R'}, {"rebuild", no_argument, NULL, 'B'},
         {"punch", no_argument, NULL, 'P'},  {0}};
-    struct repair_options fix = {0};
-    bool all = false, repair = false;
+    struct job job = {0};
+    bool all = false;
     struct names n = {0};
     char *store;
     int opt, err, status = 0;
     while ((opt = cli_getopt(cli, argc, argv, "da", longs, &status)) != -1) {
         if (opt == 'd')
-            fix.data = true;
+            job.opt.data = true;
         else if (opt == 'a')
             all = true;
         else if (opt == 'R')
-            repair = true;
+            job.repair = true;
         else if (opt == 'B')
-            fix.rebuild = true;
+            job.opt.rebuild = true;
         else if (opt == 'P')
-            fix.punch = true;
+            job.opt.punch = true;
         else
             return status;
     }
     if (all == (optind < argc))
         return cli_usage(cli, "name the volumes to check, or say --all");
-    if (repair && fix.rebuild)
+    if (job.repair && job.opt.rebuild)
         return cli_usage(cli, "--repair is for an index that can be read, --rebuild for one that cannot");
-    if (fix.punch && !repair && !fix.rebuild)
+    job.repair |= job.opt.rebuild;
+    if (job.opt.punch && !job.repair)
         return cli_usage(cli, "--punch goes with --repair or --rebuild");
-    if (all && (repair || fix.rebuild))
+    if (all && job.repair)
         return cli_usage(cli, "name the volumes to repair");
     store = cli_store(cli, &status);
     if (!store)
         return status;
+    job.store = store;
     err = load_names(store, &n);
     if (err == -ENOENT)
         status = cli_fail("%s is not a store: it has no state.db", store);
     else if (err)
         status = cli_fail("cannot read %s/state.db: %s", store, strerror(-err));
-    else if (repair || fix.rebuild)
-        status = repair_list(cli, store, &n, &fix, argv + optind, argc - optind);
-    else
-        status = check_list(cli, store, &n, fix.data, argv + optind, argc - optind);
+    else {
+        job.list = cli->json ? json_array() : NULL;
+        status = do_list(&job, &n, argv + optind, argc - optind);
+    }
     free(n.users);
     free(n.vols);
     free(store);
