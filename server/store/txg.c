@@ -589,8 +589,12 @@ void *txg_main(void *arg)
         }
         if (reap_due(v) || snap_due(v))
             txg_touch(v);
-        if (t->nonempty && v->want >= t->n && v->nwaiters < v->group)
+        if (t->nonempty && v->want >= t->n && v->nwaiters < v->group) {
             gather(v);
+            if (v->committing) /* another thread was faster */
+                continue;
+            t = v->open;
+        }
         if (t->nonempty && (v->stop || v->want >= t->n || txg_large(t) || now >= t->t0 + TXG_AGE_MS)) {
             commit_one(v);
             continue;

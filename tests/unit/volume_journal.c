@@ -4,6 +4,7 @@
  */
 #include "tests/unit/volumemodel.h"
 
+#include <sched.h>
 #include <sys/wait.h>
 
 #include "server/store/journal.h"
@@ -457,6 +458,53 @@ static void commit_here(void **state)
     free(w);
 }
 
+static void slow_write(const char *name, int hit)
+{
+    if (!hit && strcmp(name, "journal.write") == 0)
+        usleep(3000);
+}
+
+static bool gathers(void)
+{
+    bool yes;
+
+    pthread_mutex_lock(&T.v->lock);
+    yes = T.v->gathering;
+    pthread_mutex_unlock(&T.v->lock);
+    return yes;
+}
+
+/* While the commit thread waits for more to come, the asking thread takes what there is: not both. */
+static void commit_here_or_there(void **state)
+{
+    struct vattr a;
+    unsigned char w[4096] = "x";
+
+    vt_open(&T);
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "a", IT_REG, &a), 0);
+    vt_sync(&T);
+    fault_watch(slow_write);
+    fault_arm("journal.write", 1000000, FAULT_FAIL);
+    for (int i = 0; i < 30; i++) {
+        assert_int_equal(volume_write(T.v, &T.c, a.ino, (uint64_t)i * 4096, w, 4096, true, NULL, NULL), 0);
+        pthread_mutex_lock(&T.v->lock);
+        T.v->here_ns = 0;
+        T.v->group = 1000;           /* as after a commit for so many: */
+        T.v->commit_ns = 1000000000; /* it gathers, as long as it ever does */
+        txg_want(T.v, T.v->open->n);
+        pthread_mutex_unlock(&T.v->lock);
+        for (int k = 0; k < 1000 && !gathers(); k++)
+            sched_yield();
+        volume_call_commit(&T.c);
+        assert_int_equal(volume_call_wait(&T.c), 0);
+        store_call_release(&T.c);
+    }
+    fault_disarm();
+    fault_watch(NULL);
+    vt_close(&T);
+    model_check_disk(&T);
+}
+
 static int more(void)
 {
     struct vattr a;
@@ -608,6 +656,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(larger_than_the_ring, setup, teardown),
         cmocka_unit_test(full_ring),
         cmocka_unit_test_setup_teardown(commit_here, setup, teardown),
+        cmocka_unit_test_setup_teardown(commit_here_or_there, setup, teardown),
         cmocka_unit_test_setup_teardown(without_a_journal, setup, teardown),
         cmocka_unit_test_setup_teardown(journal_of_another_time, setup, teardown),
         cmocka_unit_test_setup_teardown(mutated_records, setup, teardown),
