@@ -408,7 +408,7 @@ static int make_inode(struct volume *vol, struct store_call *call, const control
 
 static int set_inode(struct volume *vol, struct store_call *call, const control_change *c)
 {
-    struct vset set;
+    struct vset set = {0};
     struct vattr attr;
     int err = c->inode ? set_from_wire(c->inode, true, &set) : -EINVAL;
     if (!err)
