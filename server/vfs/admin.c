@@ -41,6 +41,17 @@ int ns_vol_find(struct vfs *v, const char *name, struct nvol **out)
     return *out ? 0 : -ENOENT;
 }
 
+int ns_vol_open_name(struct vfs *v, const char *name, struct volume **out)
+{
+    struct nvol *n;
+    int err = ns_vol_find(v, name, &n);
+    *out = NULL;
+    if (!err)
+        err = ns_vol_open(v, n, true, out);
+    ns_vol_put(n);
+    return err == -ESTALE ? -ENOENT : err;
+}
+
 int vfs_volume_create(struct vfs *v, const char *name, const struct volume_props *props, uint32_t uid,
                       uint32_t gid, uint32_t mode)
 {
@@ -237,17 +248,11 @@ unsigned vfs_open_volumes(struct vfs *v)
 
 int vfs_volume_set_props(struct vfs *v, const char *name, const struct volume_props *p)
 {
-    struct nvol *n;
-    struct volume *vol = NULL;
-    int err = ns_vol_find(v, name, &n);
-    if (err)
-        return err;
-    err = ns_vol_open(v, n, true, &vol);
-    if (!err) {
+    struct volume *vol;
+    int err = ns_vol_open_name(v, name, &vol);
+    if (!err)
         err = volume_set_props(vol, p);
-        volume_unref(vol);
-    }
-    ns_vol_put(n);
+    volume_unref(vol);
     return err == -ESTALE ? -ENOENT : err;
 }
 

@@ -121,16 +121,13 @@ int vfs_snap_rollback(struct vfs *v, const char *full, unsigned flags)
 
 int vfs_volume_settle(struct vfs *v, const char *name, uint64_t *id)
 {
-    struct volume *vol = NULL;
-    struct nvol *n;
-    int err = ns_vol_find(v, name, &n);
-    if (err)
-        return err;
-    if (!(err = ns_vol_open(v, n, true, &vol)))
+    struct volume *vol;
+    int err = ns_vol_open_name(v, name, &vol);
+    if (!err) {
+        *id = volume_id(vol);
         err = volume_settle(vol);
-    *id = n->id;
+    }
     volume_unref(vol);
-    ns_vol_put(n);
     return err == -ESTALE ? -ENOENT : err;
 }
 
@@ -138,13 +135,8 @@ int vfs_snap_list(struct vfs *v, const char *name,
                   int (*fn)(void *arg, uint64_t volume, const struct snap_info *s), void *arg)
 {
     struct snap_info s;
-    struct volume *vol = NULL;
-    struct nvol *n;
-    int r, err = ns_vol_find(v, name, &n);
-    if (err)
-        return err;
-    err = ns_vol_open(v, n, true, &vol);
-    ns_vol_put(n);
+    struct volume *vol;
+    int r, err = ns_vol_open_name(v, name, &vol);
     for (s.id = 0; !err && (r = snap_list(vol, s.id, &s, 1)) != 0;)
         err = r < 0 ? r : fn(arg, volume_id(vol), &s);
     volume_unref(vol);

@@ -8,22 +8,10 @@
 #include "server/store/snap.h"
 #include "server/vfs/namespace.h"
 
-static int open_of(struct vfs *v, const char *name, struct volume **out)
-{
-    struct nvol *n;
-    int err = ns_vol_find(v, name, &n);
-    *out = NULL;
-    if (err)
-        return err;
-    err = ns_vol_open(v, n, true, out);
-    ns_vol_put(n);
-    return err == -ESTALE ? -ENOENT : err;
-}
-
 int vfs_scrub_start(struct vfs *v, const char *name)
 {
     struct volume *vol;
-    int err = open_of(v, name, &vol);
+    int err = ns_vol_open_name(v, name, &vol);
     if (!err)
         err = volume_scrub_start(vol);
     volume_unref(vol);
@@ -34,7 +22,7 @@ int vfs_scrub_stat(struct vfs *v, const char *name, struct volume_scrub *st,
                    int (*fn)(void *arg, const char *path, uint64_t off), void *arg)
 {
     struct volume *vol;
-    int err = open_of(v, name, &vol);
+    int err = ns_vol_open_name(v, name, &vol);
     if (!err)
         err = volume_scrub_stat(vol, st);
     if (!err && st->damaged)
@@ -56,7 +44,7 @@ int vfs_volume_get(struct vfs *v, const char *full, bool write, struct volume **
         return -EROFS;
     if (!(name = strndup(full, (size_t)(at - full))))
         return -ENOMEM;
-    err = open_of(v, name, &vol);
+    err = ns_vol_open_name(v, name, &vol);
     free(name);
     if (!err && *at) {
         if (!(err = snap_find(vol, at + 1, strlen(at + 1), &info)))

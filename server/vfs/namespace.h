@@ -100,7 +100,9 @@ int ns_vol_find(struct vfs *v, const char *name, struct nvol **out);
 /* The open volume, with a reference. -EAGAIN: it has to be opened first and may_block is false. -ESTALE: it
  * has been removed. */
 int ns_vol_open(struct vfs *v, struct nvol *n, bool may_block, struct volume **out);
-/* The same if it is open already, else NULL; does not count as use. */
+/* The open volume "alice/mydata", with a reference. May block. -EINVAL, -ENOENT, and what opening gives: admin.c. */
+int ns_vol_open_name(struct vfs *v, const char *name, struct volume **out);
+/* Of a volume that is open already, else NULL; does not count as use. */
 struct volume *ns_vol_open_now(struct vfs *v, struct nvol *n);
 /* Takes the volume out of n, which is not open then: the reference is the caller's. life and lock (exclusively) held. */
 struct volume *ns_vol_take_locked(struct vfs *v, struct nvol *n);
