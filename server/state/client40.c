@@ -21,13 +21,6 @@ static void set_callback(struct client *cl, const struct client_set40 *a)
         memcpy(cl->cb.addr, a->addr, m);
 }
 
-/* Who has the name that a comes with: clid_inuse of RFC 7530 section 16.33. */
-static void tell_using(struct client_set40 *a, const struct client *cl)
-{
-    memcpy(a->using_netid, cl->cb.netid, sizeof a->using_netid);
-    memcpy(a->using_addr, cl->cb.addr, sizeof a->using_addr);
-}
-
 nfsstat4 client_set40(struct state *s, const char *principal, struct client_set40 *a, bool may_block)
 {
     struct client *conf, *unconf, *cl;
@@ -42,20 +35,13 @@ again:
         goto out;
     }
     if (conf && strcmp(conf->principal, principal)) {
-        if (client_has_state_locked(conf) && !client_expired_locked(s, conf)) {
-            tell_using(a, conf);
-            status = NFS4ERR_CLID_INUSE;
-            goto out;
-        }
-        if (!client_evict_locked(s, conf, may_block, &status))
+        if (!client_take_name_locked(s, conf, may_block, &status))
             goto out;
         st_unlock(s);
         goto again;
     }
     if (conf && memcmp(conf->verifier, a->verifier, 8)) {
         status = client_restarts_locked(s, conf, a->from, a->granted);
-        if (status == NFS4ERR_CLID_INUSE)
-            tell_using(a, conf);
         if (status)
             goto out;
     }
@@ -73,6 +59,10 @@ again:
     a->clientid = cl->id;
     memcpy(a->confirm, cl->confirm, 8);
 out:
+    if (status == NFS4ERR_CLID_INUSE) { /* by whom: clid_inuse of RFC 7530 section 16.33 */
+        memcpy(a->using_netid, conf->cb.netid, sizeof a->using_netid);
+        memcpy(a->using_addr, conf->cb.addr, sizeof a->using_addr);
+    }
     st_unlock(s);
     return status;
 }
@@ -122,11 +112,7 @@ again:
         goto out;
     }
     if (old && strcmp(old->principal, principal)) {
-        if (client_has_state_locked(old) && !client_expired_locked(s, old)) {
-            status = NFS4ERR_CLID_INUSE;
-            goto out;
-        }
-        if (!client_evict_locked(s, old, may_block, &status))
+        if (!client_take_name_locked(s, old, may_block, &status))
             goto out;
         st_unlock(s);
         goto again;

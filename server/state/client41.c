@@ -44,11 +44,7 @@ again:
         goto out;
     }
     if (conf && !same_who) { /* case 3 */
-        if (client_has_state_locked(conf) && !client_expired_locked(s, conf)) {
-            status = NFS4ERR_CLID_INUSE;
-            goto out;
-        }
-        if (!client_evict_locked(s, conf, may_block, &status))
+        if (!client_take_name_locked(s, conf, may_block, &status))
             goto out;
         st_unlock(s);
         goto again;

@@ -38,6 +38,15 @@ int client_evict_locked(struct state *s, struct client *cl, bool may_block, nfss
     return 1;
 }
 
+int client_take_name_locked(struct state *s, struct client *cl, bool may_block, nfsstat4 *err)
+{
+    if (client_has_state_locked(cl) && !client_expired_locked(s, cl)) {
+        *err = NFS4ERR_CLID_INUSE;
+        return 0;
+    }
+    return client_evict_locked(s, cl, may_block, err);
+}
+
 /* Does the client hold opens in this user's volumes? 0: anything. */
 static bool holds_of(const struct client *cl, uint64_t user)
 {

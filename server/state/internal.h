@@ -309,6 +309,9 @@ void client_destroy_locked(struct state *s, struct client *cl);
 /* Removes a client with its durable record. 1: it is gone, the lock was dropped meanwhile: look at everything
  * again. 0: nothing was done, status in *err (STATE_BLOCK, NFS4ERR_DELAY). */
 int client_evict_locked(struct state *s, struct client *cl, bool may_block, nfsstat4 *err);
+/* Another principal comes with this confirmed client's owner string: the client goes if it holds nothing, or its lease ran
+ * out. As client_evict_locked; *err is NFS4ERR_CLID_INUSE if it stays. */
+int client_take_name_locked(struct state *s, struct client *cl, bool may_block, nfsstat4 *err);
 /* The client that was silent longest of those whose lease ran out and who hold opens in this user's volumes (0: in any); or
  * NULL. */
 struct client *client_silent_locked(struct state *s, uint64_t user);
