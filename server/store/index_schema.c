@@ -410,28 +410,40 @@ static int open_readonly(struct index *ix)
     return rc;
 }
 
-static int open_as(const char *path, const char *label, bool readonly, struct index **out)
+/* Hands an index out that was opened with this result. */
+static int opened(struct index *ix, int rc, struct index **out)
+{
+    if (rc)
+        index_close(ix);
+    else
+        *out = ix;
+    return rc;
+}
+
+/* shared: of a snapshot, else NULL. */
+static int open_as(const char *path, const char *shared, const char *label, bool readonly, bool files_readonly,
+                   struct index **out)
 {
     struct index_meta meta;
     struct index *ix = index_alloc(path, label);
+    int rc = 0;
 
     if (!ix)
         return -ENOMEM;
-    ix->readonly = ix->files_readonly = readonly;
-    int rc = readonly ? open_readonly(ix) : open_writer(ix);
+    ix->readonly = readonly;
+    ix->files_readonly = files_readonly;
+    if (shared && !(ix->shared = strdup(shared)))
+        rc = -ENOMEM;
+    if (!rc)
+        rc = readonly ? open_readonly(ix) : open_writer(ix);
     if (!rc)
         rc = index_get_meta(ix, &meta);
-    if (rc) {
-        index_close(ix);
-        return rc;
-    }
-    *out = ix;
-    return 0;
+    return opened(ix, rc, out);
 }
 
 int index_open(const char *path, const char *label, struct index **out)
 {
-    return open_as(path, label, false, out);
+    return open_as(path, NULL, label, false, false, out);
 }
 
 int index_open_trees(const char *path, const char *other, const char *label, struct index **out)
@@ -453,39 +465,18 @@ int index_open_trees(const char *path, const char *other, const char *label, str
     }
     if (!rc && (version[0] < 2 || version[1] < 2 || version[0] > INDEX_FORMAT || version[1] > INDEX_FORMAT))
         rc = -ENOTSUP;
-    if (rc) {
-        index_close(ix);
-        return rc;
-    }
-    *out = ix;
-    return 0;
+    return opened(ix, rc, out);
 }
 
 int index_open_snapshot(const char *path, const char *shared, const char *label, bool readonly,
                         struct index **out)
 {
-    struct index *ix = index_alloc(path, label);
-    struct index_meta meta;
-
-    if (!ix)
-        return -ENOMEM;
-    ix->readonly = true;
-    ix->files_readonly = readonly;
-    ix->shared = strdup(shared);
-    int rc = ix->shared ? open_readonly(ix) : -ENOMEM;
-    if (!rc)
-        rc = index_get_meta(ix, &meta);
-    if (rc) {
-        index_close(ix);
-        return rc;
-    }
-    *out = ix;
-    return 0;
+    return open_as(path, shared, label, true, readonly, out);
 }
 
 int index_open_readonly(const char *path, const char *label, struct index **out)
 {
-    return open_as(path, label, true, out);
+    return open_as(path, NULL, label, true, true, out);
 }
 
 int index_create(const char *path, const struct index_meta *meta, const struct vattr *root)
