@@ -279,7 +279,7 @@ static int state_init(struct daemon *d)
                               .grace_seconds = d->opt.grace_time,
                               .db = d->db,
                               .delegations = d->opt.delegations,
-                                                            .max_opens = d->opt.max.client_opens,
+                              .max_opens = d->opt.max.client_opens,
                               .max_locks = d->opt.max.client_locks,
                               .epoch = statedb_epoch(d->db),
                               .drop_hold = drop_hold,
@@ -354,6 +354,8 @@ static int add_address(struct daemon *d, unsigned n)
     d->addrs = all;
     return 0;
 }
+
+_Static_assert(OPTIONS_LISTEN_MAX < RPCSERVER_LISTENERS_MAX, "the addresses, and the control socket");
 
 static int listen_init(struct daemon *d)
 {

@@ -105,7 +105,7 @@ int rpcserver_listen(struct rpcserver *s, const char *addr, const struct oncrpc_
     struct listener *l = &s->listeners[s->nlisteners];
     int err;
 
-    if (s->started || s->nlisteners == LISTENERS_MAX)
+    if (s->started || s->nlisteners == RPCSERVER_LISTENERS_MAX)
         return -EBUSY;
     err = listener_open(addr, l);
     return err ? err : add_listener(s, l, prog);
@@ -123,7 +123,7 @@ int rpcserver_listen_fd(struct rpcserver *s, int fd, const struct oncrpc_program
 {
     struct listener *l = &s->listeners[s->nlisteners];
 
-    if (s->started || s->nlisteners == LISTENERS_MAX) {
+    if (s->started || s->nlisteners == RPCSERVER_LISTENERS_MAX) {
         close(fd);
         return -EBUSY;
     }

@@ -26,9 +26,10 @@ struct rpcserver_conf {
 #define SLOW_SEND_MS 2000u
 #define SLOW_READ_MS 10000u
 int rpcserver_new(const struct rpcserver_conf *conf, struct rpcserver **out);
+#define RPCSERVER_LISTENERS_MAX 33u
 /* Listens on "ADDR:PORT" ("[::1]:2049" for IPv6, ":2049" for every address) or, when addr begins with
  * '/', on a Unix socket of mode 0666 (an old socket file is replaced). prog is borrowed.
- * -errno, with a log line that says what to do. */
+ * -errno, with a log line that says what to do; -EBUSY, without: started, or RPCSERVER_LISTENERS_MAX are there. */
 int rpcserver_listen(struct rpcserver *s, const char *addr, const struct oncrpc_program *prog);
 /* The same in two steps, so that rights to bind can be given up in between: a TCP socket that listens, or -errno after
  * a log line; and serving on it, which takes fd over in any case. */

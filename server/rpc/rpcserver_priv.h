@@ -10,8 +10,6 @@
 #include "server/rpc/rpcserver.h"
 #include "server/rpc/worker.h"
 
-#define LISTENERS_MAX 16u
-
 /* How far the server is on its way down; loops look at it when they are woken. */
 enum server_phase {
     PHASE_RUN,
@@ -30,7 +28,7 @@ struct rpcserver {
     int reserve_fd;             /* given up for a moment to refuse a connection when descriptors run out */
     bool started;
     unsigned nlisteners;
-    struct listener listeners[LISTENERS_MAX];
+    struct listener listeners[RPCSERVER_LISTENERS_MAX];
     struct worker_pool *workers;
     unsigned nloops;
     struct loop *loops;

@@ -36,6 +36,10 @@ printf 'listen = 127.0.0.1:0\n' >"$T/conf"
 server_stop
 ok "takes a configuration file" server_start --config "$T/conf"
 server_stop
+# shellcheck disable=SC2046
+ok "serves at 32 addresses" server_start $(seq 31 | sed 's/.*/--listen 127.0.0.1:0/')
+is "and names them all" "$(grep -o '127.0.0.1:[1-9][0-9]*' "$T/ready" | sort -u | wc -l)" 32
+server_stop
 printf 'no-such-key = 1\n' >"$T/conf"
 not_ok "refuses an unknown key in it" "$VOLNFSD" --store "$T/store" --config "$T/conf"
 printf 'store = /nowhere\n  lease-time = never\n' >"$T/conf"
