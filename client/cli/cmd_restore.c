@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  * cmd_restore: volnfs restore USER/VOLUME: does the steps of a stream (cmd_dump) in a volume.
  *
- *   R1 A full stream makes the volume; one with a base wants a volume that is, by its names and attributes, what base
- *      was, and has it as a snapshot of the same name.
+ *   R1 A full stream makes the volume, or wants one without a name in it, such as is left when the server dies right
+ *      after it was made; one with a base wants a volume that is, by its names and attributes, what base was, and has it as a
+ *      snapshot of the same name.
  *   R2 Before the first step the directory DUMP_MARK is made in the root; it goes after the end record was seen and all
- *      is durable. In it, under the number it has in the stream, is kept what has no name meanwhile.
- *   R3 After a failure the volume is destroyed (full) or rolled back to base. If that fails too, the message says
- *      what to do; the mark keeps it from being used as a base or dumped.
+ *      is durable. In it, under the number it has in the stream, is kept what has no name meanwhile. A volume's changes
+ *      become durable in their order: so whenever the server or the client dies, the volume is as R1 wants it, has the mark, or is
+ *      all that the stream says, but perhaps for the time at which the root was changed.
+ *   R3 After a failure the volume is destroyed (if it was made) or rolled back to base. If that fails too, the message
+ *      says what to do; the mark keeps it from being used as a base, dumped, or restored into. Who did not make the mark
+ *      changes nothing: somebody else may be restoring into the volume.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -34,6 +38,7 @@ struct restore {
     control_dump_head head;
     struct known *known;
     size_t nknown, room; /* room: a power of two, never full */
+    bool made;           /* the volume */
     uint64_t mark;       /* the inode of DUMP_MARK */
     control_inode root;  /* the attributes it gets at the end; ino 0: none */
     control_dump_end end;
@@ -215,13 +220,42 @@ static char *at(const struct restore *r, const char *snapshot)
     return text;
 }
 
+static bool is_mark(const control_dump_entry *e)
+{
+    return e->name.name_len == strlen(DUMP_MARK) && !memcmp(e->name.name_val, DUMP_MARK, e->name.name_len);
+}
+
+/* The volume is there already: it will do if nothing is in it. exists: what the server said. */
+static bool use_volume(struct restore *r, const control_result *exists)
+{
+    control_dump_args args = {.name = r->name, .base = (char *)"", .ino = DUMP_ROOT};
+    control_dump_list list;
+    bool ok = !control_ask(r->c, CONTROL_DUMP_LIST, &args, &list), marked = false;
+    for (u_int i = 0; i < list.entries.entries_len; i++)
+        marked = marked || is_mark(&list.entries.entries_val[i]);
+    if (ok && marked)
+        cli_fail("a restore of %s is under way, or did not come to its end: then 'volnfs destroy %s', and restore it again",
+                 r->name, r->name);
+    else if (ok && list.entries.entries_len)
+        control_outcome(exists);
+    ok = ok && !list.entries.entries_len && list.eof;
+    control_free(CONTROL_DUMP_LIST, &list);
+    return ok;
+}
+
 static bool make_volume(struct restore *r)
 {
     struct volume_props d;
+    control_result res;
+    bool ok;
     control_create_args args = {.name = r->name, .uid = getuid(), .gid = getgid(), .mode = 0700};
     volume_props_default(&d);
     args.props = (control_props){.codec = d.codec == VOLUME_ZSTD, .level = d.level, .recompress = (u_int)d.recompress};
-    return !control_do(r->c, CONTROL_CREATE, &args);
+    if (control_call(r->c, CONTROL_CREATE, &args, &res))
+        r->made = res.err != -EEXIST && !control_outcome(&res);
+    ok = r->made || (res.err == -EEXIST && use_volume(r, &res));
+    control_free(CONTROL_CREATE, &res);
+    return ok;
 }
 
 /* Is the volume what base was? */
@@ -263,7 +297,14 @@ static bool settle(struct restore *r)
     return ok;
 }
 
-/* Takes the mark away, after all the rest is durable: a server that dies must not lose bytes, but not the mark. */
+static bool set_root(struct restore *r)
+{
+    control_change ch = {.step = STEP_SET, .ino = DUMP_ROOT, .inode = &r->root};
+    return !r->root.ino || call_step(r, &ch, NULL);
+}
+
+/* Takes the mark away, after all the rest is durable: a server that dies must not lose bytes, but not the mark. What the
+ * mark's going does to the root's times is undone then. */
 static bool finish(struct restore *r)
 {
     control_change ch = {.step = STEP_AWAY};
@@ -278,16 +319,11 @@ static bool finish(struct restore *r)
             ch.name.name_len = (u_int)strlen(held);
             ok = call_step(r, &ch, NULL);
         }
-    ok = ok && settle(r);
+    ok = ok && set_root(r) && settle(r);
     ch = (control_change){.step = STEP_AWAY, .dir = DUMP_ROOT, .ino = r->mark};
     ch.name.name_val = (char *)DUMP_MARK;
     ch.name.name_len = (u_int)strlen(DUMP_MARK);
-    ok = ok && call_step(r, &ch, NULL);
-    if (ok && r->root.ino) {
-        ch = (control_change){.step = STEP_SET, .ino = DUMP_ROOT, .inode = &r->root};
-        ok = call_step(r, &ch, NULL);
-    }
-    return ok && settle(r);
+    return ok && call_step(r, &ch, NULL) && set_root(r) && settle(r);
 }
 
 /* R3. */
@@ -296,7 +332,7 @@ static void undo(struct restore *r)
     bool full = !*r->head.base;
     char *base = at(r, r->head.base);
     if (full) {
-        if (call_simple(r, CONTROL_DESTROY, r->name))
+        if (r->made && call_simple(r, CONTROL_DESTROY, r->name))
             cli_fail("%s was not restored, and is removed again", r->name);
         else
             cli_fail("%s is not complete: 'volnfs destroy %s', then restore it again", r->name, r->name);
@@ -340,7 +376,9 @@ static int run(struct restore *r)
     if (!(full ? make_volume(r) : check_base(r)))
         return 1;
     learn(r, DUMP_ROOT, DUMP_ROOT);
-    if (!make_mark(r) || !do_steps(r) || !finish(r)) {
+    if (!make_mark(r))
+        return 1;
+    if (!do_steps(r) || !finish(r)) {
         undo(r);
         return 1;
     }

@@ -40,6 +40,7 @@ SYSTEM_TESTS = \
     tests/system/0846-admin-repair.t \
     tests/system/0847-admin-dump.t \
     tests/system/0848-admin-dedup.t \
+    tests/system/0849-admin-restore-killed.t \
     tests/system/0850-admin-reload.t \
     tests/system/0860-admin-privileges.t \
     tests/system/0870-admin-grants.t \
