@@ -35,7 +35,7 @@ struct engine_conf {
     uint64_t epoch;      /* boot count of the store, > 0: enters change attributes and verifiers */
 };
 int engine_new(const struct engine_conf *conf, struct engine **out);
-/* All volumes must be closed. */
+/* All volumes must be closed, and nobody has a reference to one of them. */
 void engine_free(struct engine *e);
 /* What it does, for the operator's eyes. Any thread. */
 struct engine_stat {
