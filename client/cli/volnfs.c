@@ -75,7 +75,10 @@ static const struct verb verbs[] = {
     {"check", "[--data] [--json] USER/VOLUME...|--all | --repair|--rebuild [--punch] [--data] [--json] USER/VOLUME...", "verify volumes on the disk", cmd_check,
      "\n  -d, --data  also read all data and verify its checksums\n"
      "  -a, --all   every volume of the store\n"
-     "\nWorks with the server up or down.\n"},
+     "  --repair    make what is found right, in volumes that no server has open\n"
+     "  --rebuild   make an index of what is left when there is none that can be read\n"
+     "  --punch     ranges whose data is damaged become holes, not errors\n"
+     "\nWithout --repair and --rebuild it only reads, with the server up or down.\n"},
     {"scrub", "[--status] [--json] USER/VOLUME", "verify the checksums of a volume in the background", cmd_scrub,
      "\n  -t, --status  how far it is, and which files are damaged\n"
      "\nThe server reads all data of the volume slowly, beside its other work, and goes on after a restart.\n"},
