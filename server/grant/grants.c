@@ -14,21 +14,11 @@
 #include "common/clock.h"
 #include "common/htab.h"
 #include "common/log.h"
-#include "server/grant/grant_text.h"
-#include "server/grant/rules.h"
+#include "server/grant/held.h"
 
 #define KEEP_EXPIRED (30 * 86400) /* seconds that expired tokens stay in the list */
 #define TELL_MAX     64u          /* that end in one second, told one by one */
 #define FIXED_ID     (UINT64_C(1) << 63)
-
-/* A grant as it was given. */
-struct held {
-    struct grant_rule r; /* path is its own memory */
-    int64_t created;
-    char *label;
-    char *object; /* of a fixed one: its text */
-    bool there;   /* its object is known */
-};
 
 struct grants {
     pthread_mutex_t lock;
@@ -49,103 +39,6 @@ struct grants {
 struct guesses *grants_guesses(struct grants *g)
 {
     return g->guesses;
-}
-
-/* --- rows --- */
-
-static void held_free(struct held *h)
-{
-    if (!h)
-        return;
-    free((char *)h->r.path);
-    free(h->label);
-    free(h->object);
-    free(h);
-}
-
-static struct held *held_new(const struct grant_row *row, const char *object)
-{
-    struct held *h = calloc(1, sizeof(*h));
-
-    if (!h)
-        return NULL;
-    h->r = (struct grant_rule){
-        .id = row->id,
-        .subject = row->subject,
-        .object = row->object,
-        .user = row->user,
-        .volume = row->volume,
-        .snapshot = row->snapshot,
-        .level = row->rights & GRANT_MAY_WRITE ? GRANT_WRITE : GRANT_READ,
-        .create = row->rights & GRANT_MAY_CREATE,
-        .squash = row->squash,
-        .has_anon = row->has_anon,
-        .anon_uid = row->anon_uid,
-        .anon_gid = row->anon_gid,
-        .expires = row->expires,
-        .prefix = row->prefix,
-    };
-    memcpy(h->r.net, row->net, sizeof(row->net));
-    memcpy(h->r.salt, row->salt, sizeof(row->salt));
-    memcpy(h->r.hash, row->hash, sizeof(row->hash));
-    h->created = row->created;
-    h->there = true;
-    h->r.path = strdup(row->path);
-    h->label = strdup(row->label);
-    h->object = object ? strdup(object) : NULL;
-    if (!h->r.path || !h->label || (object && !h->object)) {
-        held_free(h);
-        return NULL;
-    }
-    return h;
-}
-
-static void held_row(const struct held *h, struct grant_row *row)
-{
-    *row = (struct grant_row){
-        .id = h->r.id,
-        .subject = h->r.subject,
-        .object = h->r.object,
-        .user = h->r.user,
-        .volume = h->r.volume,
-        .snapshot = h->r.snapshot,
-        .rights = (h->r.level == GRANT_WRITE ? GRANT_MAY_WRITE : 0) | (h->r.create ? GRANT_MAY_CREATE : 0),
-        .squash = h->r.squash,
-        .has_anon = h->r.has_anon,
-        .anon_uid = h->r.anon_uid,
-        .anon_gid = h->r.anon_gid,
-        .expires = h->r.expires,
-        .created = h->created,
-        .prefix = h->r.prefix,
-    };
-    memcpy(row->net, h->r.net, sizeof(row->net));
-    snprintf(row->path, sizeof(row->path), "%s", h->r.path);
-    snprintf(row->label, sizeof(row->label), "%s", h->label);
-}
-
-/* What no grant may be. */
-static int check_row(const struct grant_row *row)
-{
-    uint8_t net[16];
-
-    if (row->subject == GRANT_NETWORK) {
-        if (row->prefix > 128)
-            return -EINVAL;
-        memcpy(net, row->net, 16);
-        for (unsigned bit = row->prefix; bit < 128; bit++)
-            net[bit / 8] &= (uint8_t)~(0x80 >> (bit % 8));
-        if (memcmp(net, row->net, 16) != 0)
-            return -EINVAL;
-    } else if (row->subject != GRANT_TOKEN) {
-        return -EINVAL;
-    }
-    if ((row->object == GRANT_SUBPATH) != (row->path[0] != 0) || (row->path[0] && !grant_path_ok(row->path)))
-        return -EINVAL;
-    if (row->rights & GRANT_MAY_CREATE && (row->object > GRANT_USER || !(row->rights & GRANT_MAY_WRITE)))
-        return -EINVAL;
-    if (row->object == GRANT_SNAPSHOT && row->rights)
-        return -EINVAL;
-    return row->squash == GRANT_SQUASH_NONE && row->has_anon ? -EINVAL : 0;
 }
 
 /* --- the set in force --- */
@@ -264,7 +157,7 @@ static int load_row(void *arg, const struct grant_row *row)
     struct grants *g = arg;
     struct held *h;
 
-    if (row->id >= FIXED_ID || check_row(row)) {
+    if (row->id >= FIXED_ID || held_check(row)) {
         log_error("state.db: grant %llu is of a kind that cannot be", (unsigned long long)row->id);
         return -EUCLEAN;
     }
@@ -354,7 +247,7 @@ static void tell(struct grants *g, enum grant_object object, uint64_t volume)
 
 int grants_add(struct grants *g, struct grant_row *row)
 {
-    int err = check_row(row);
+    int err = held_check(row);
 
     if (err)
         return err;
@@ -529,7 +422,7 @@ static void resolve_one(struct held *h, grants_resolver fn, void *arg)
     if (row.object == GRANT_SNAPSHOT)
         row.rights = 0;
     path = strdup(row.path);
-    if (!path || check_row(&row))
+    if (!path || held_check(&row))
         h->there = false;
     if (h->there) {
         free((char *)h->r.path);
