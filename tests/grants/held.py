@@ -277,6 +277,43 @@ for what, options in (("revoked", ()), ("over", ("--expires", "6s")), ("ro now",
     cli("revoke", "127.30.0.0/16", "alice/v1", check=False)
 cases.group("delegations go back when grants do", 36)
 
+# --- copies that go on by themselves ---
+def told(h):
+    """What CB_OFFLOAD said: status, and bytes copied if that is bad."""
+    body = h.calls[-1]
+    at = body.index(u32(11) + h.session) + 20 + 16 + 4
+    op, n = struct.unpack_from(">II", body, at)
+    at += 8 + n + -n % 4 + 16
+    status, done = struct.unpack_from(">IQ", body, at)
+    return (op, status), done if status else 0
+
+
+huge, target = make_file(admin, v1, b"huge", b"", 0o666), make_file(admin, v1, b"target", b"", 0o666)
+want("a file without an end, nearly", admin.run([putfh(huge), setsize(1 << 45)])[0], 0)
+for what, before, after, status in (("as before", ("--squash", "all"), None, 0),
+                                    ("mapped by now", (), ("--squash", "all"), ACCESS),
+                                    ("no longer mapped", ("--squash", "all"), (), ACCESS),
+                                    ("mapped to another", ("--squash", "all"), ("--squash", "all", "--anon", "7:7"), ACCESS),
+                                    ("ro now", (), ("--ro",), ROFS)):
+    cli.grant("127.32.0.0/16", "alice/v1", *before)
+    h = Holder("127.32.0.1")
+    size = 1 << 44 if after is not None else 40 << 20
+    want("%s: it begins" % what, h.run([putfh(huge), savefh(), putfh(target),
+                                        u32(60) + ANON + ANON + u64(0) + u64(1) + u64(size) + u32(1) + u32(0) + u32(0)]), 0)
+    sid = h.reply.results[-44:-28]
+    done = 0
+    while after is not None and not done and not h.calls:
+        want("%s: it is under way" % what, h.run([putfh(target), u32(67) + sid]), 0)
+        done, = struct.unpack_from(">Q", h.reply.results, 44 + 8 + 8)
+    if after is not None:
+        cli.grant("127.32.0.0/16", "alice/v1", *after)
+    want("%s: the client is told" % what, h.recalled() > 0, True)
+    how, done = told(h) if h.calls else (None, 0)
+    want("%s: how it ended" % what, (how, 0 < done < size), ((15, status), status != 0))
+    cli("revoke", "127.32.0.0/16", "alice/v1")
+    want("%s: made small again" % what, admin.run([putfh(target), setsize(0)])[0], 0)
+cases.group("copies go on as who began them, or not at all", 24)
+
 # --- two folders of a volume for one network, and nothing beside them ---
 secret = make_dir(admin, v1, b"secret", 0o777)
 dir_a, dir_b = make_dir(admin, v1, b"a", 0o777), make_dir(admin, v1, b"b", 0o777)

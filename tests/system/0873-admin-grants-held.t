@@ -20,6 +20,6 @@ while read -r line; do
     *) echo "$line" ;;
     esac
 done <"$T/cases"
-is "groups" "$(grep -c '^ok' "$T/cases")" "6"
+is "groups" "$(grep -c '^ok' "$T/cases")" "7"
 ok "the server ends" server_stop
 done_testing

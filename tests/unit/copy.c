@@ -501,6 +501,99 @@ static void need_grants_to_go_on(void **state)
     vobj_release(&to);
 }
 
+/* Starts a copy that would take for ever, waits until it is under way, lets `row` take the place of the grant there is (or
+ * takes it away, if it is that), and tells how the copy ends. */
+static nfsstat4 overtaken(const struct offload_request *r, struct grant_row *row)
+{
+    nfsstat4 how = NFS4_OK;
+    bool complete = false;
+    stateid4 id;
+    uint64_t done = 0;
+
+    assert_true(offload_start(&env.srv, r, &id));
+    while (!done) {
+        assert_int_equal(offload_status(&env.srv, r->client, &id, &done, &complete, &how), NFS4_OK);
+        assert_false(complete);
+        usleep(1000);
+    }
+    if (row->id)
+        assert_int_equal(grants_del(env.srv.grants, row->id), 0);
+    else
+        assert_int_equal(grants_add(env.srv.grants, row), 0);
+    for (int i = 0; i < 12000 && !complete; i++) {
+        assert_int_equal(offload_status(&env.srv, r->client, &id, &done, &complete, &how), NFS4_OK);
+        usleep(10000);
+    }
+    assert_true(complete);
+    assert_in_range(done, 1, r->count - 1);
+    assert_int_equal(offload_cancel(&env.srv, r->client, &id), NFS4_OK);
+    return how;
+}
+
+/* Who asked may be another user by now, as the grants say: what goes on by itself goes on as nobody but who it began as. */
+static void end_when_their_grants_change(void **state)
+{
+    struct vcred cred = {.uid = 1000, .gid = 1000};
+    struct grant_row plain = {.subject = GRANT_NETWORK, .object = GRANT_SERVER, .rights = GRANT_MAY_WRITE}, row, mapped;
+    struct grant_rule rule = {.squash = GRANT_SQUASH_ALL, .has_anon = true, .anon_uid = 1000, .anon_gid = 1000};
+    struct sockaddr_storage peer = {.ss_family = AF_INET};
+    struct vset size = {.mask = VSET_SIZE, .size = UINT64_C(1) << 45};
+    struct vobj from, to;
+    struct fh_parts fh = {.kind = VOBJ_FILE, .ino = 1};
+    struct offload_request r = {.client = cl.clientid, .minor = 2, .src = &from, .dst = &to, .fh = &fh, .cred = &cred,
+                                .peer = &peer, .src_stateid = src, .dst_stateid = dst, .count = size.size};
+    struct store_call call;
+
+    object("src", &from);
+    object("dst", &to);
+    store_call_init(&call, true);
+    assert_int_equal(volume_setattr(from.vol, &call, from.ino, &size, NULL), 0);
+    store_call_release(&call);
+    assert_int_equal(grants_new(env.db, &env.srv.grants), 0);
+    /* as who they are; then mapped, all or root; to nobody, or to somebody */
+    for (int i = 0; i < 4; i++) {
+        row = plain;
+        assert_int_equal(grants_add(env.srv.grants, &row), 0);
+        row = plain;
+        row.squash = i < 2 ? GRANT_SQUASH_ALL : GRANT_SQUASH_ROOT;
+        row.has_anon = i % 2;
+        row.anon_uid = row.anon_gid = row.has_anon ? 1000 : 0;
+        assert_int_equal(overtaken(&r, &row), NFS4ERR_ACCESS);
+    }
+    /* mapped from the beginning: the same grant again changes nothing, another user or none does */
+    r.rule = &rule;
+    mapped = plain;
+    mapped.squash = rule.squash;
+    mapped.has_anon = true;
+    mapped.anon_uid = mapped.anon_gid = 1000;
+    row = mapped;
+    assert_int_equal(grants_add(env.srv.grants, &row), 0);
+    r.count = SIZE;
+    assert_int_equal(copied_by_itself(&r), NFS4_OK);
+    r.count = size.size;
+    for (int i = 0; i < 3; i++) {
+        row = mapped;
+        assert_int_equal(grants_add(env.srv.grants, &row), 0);
+        row = i < 2 ? mapped : plain;
+        row.anon_uid = i == 0 ? 1001 : 1000;
+        row.anon_gid = i == 1 ? 1001 : 1000;
+        assert_int_equal(overtaken(&r, &row), NFS4ERR_ACCESS);
+    }
+    /* less than before, and nothing */
+    row = mapped;
+    assert_int_equal(grants_add(env.srv.grants, &row), 0);
+    row = mapped;
+    row.rights = 0;
+    assert_int_equal(overtaken(&r, &row), NFS4ERR_ROFS);
+    row = mapped;
+    assert_int_equal(grants_add(env.srv.grants, &row), 0);
+    assert_int_equal(overtaken(&r, &row), NFS4ERR_ACCESS);
+    grants_free(env.srv.grants);
+    env.srv.grants = NULL;
+    vobj_release(&from);
+    vobj_release(&to);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -511,6 +604,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(copies_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(go_on_by_themselves, setup, teardown),
         cmocka_unit_test_setup_teardown(need_grants_to_go_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(end_when_their_grants_change, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
