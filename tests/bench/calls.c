@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * calls: nanoseconds per system call on local files and pipes, one line per call: NAME\tNS. Run plainly and under
- * the preload library it shows what the library costs calls that are none of its business.
+ * calls: nanoseconds per system call on local files and pipes. Lives as long as its standard input and does what that
+ * says, so that a plain one and others under the preload library can take short turns (tests/bench/shim).
  *
- *     calls [ROUNDS [NAME]]     each figure is the least of ROUNDS (default 7) runs of some thousand calls
+ *     calls FILE [MAPPED]       FILE has at least 4096 bytes; MAPPED is kept mapped for reading meanwhile
  *
- * CALLS_MAP=FILE in the environment: while the file is mapped for reading.
+ * It first prints the calls' names, a line each, then an empty line. A line "NUMBER COUNT" makes call NUMBER (from 0) COUNT
+ * times; the answer is a line with the nanoseconds that each took.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -18,10 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CALLS = 4000 };
-
 static int file_fd, null_fd, zero_fd, pipe_fd[2];
-static char name[64], buf[4096];
+static const char *name;
+static char buf[4096];
 
 static void fail(const char *what)
 {
@@ -156,35 +156,36 @@ static void map_file(const char *path)
 
 int main(int argc, char **argv)
 {
-    int rounds = argc > 1 ? atoi(argv[1]) : 7;
-    const char *map = getenv("CALLS_MAP");
-    const char *tmp = getenv("TMPDIR");
+    enum { WARM = 8 }; /* what others did to the caches is not the call's to pay */
+    unsigned nr, count;
+    char line[32];
 
-    snprintf(name, sizeof(name), "%s/volnfs-calls.XXXXXX", tmp != NULL && strlen(tmp) < 32 ? tmp : "/tmp");
-    file_fd = mkstemp(name);
+    if (argc < 2)
+        fail("calls FILE [MAPPED]");
+    name = argv[1];
+    file_fd = open(name, O_RDONLY | O_CLOEXEC);
     null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
     zero_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
     if (file_fd < 0 || null_fd < 0 || zero_fd < 0 || pipe(pipe_fd) != 0)
         fail("open");
-    if (write(file_fd, buf, sizeof(buf)) != sizeof(buf))
-        fail("write");
-    if (map != NULL)
-        map_file(map);
-    for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
-        double least = 1e18;
+    if (argc > 2)
+        map_file(argv[2]);
+    for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+        puts(calls[i].name);
+    puts("");
+    fflush(stdout);
+    while (fgets(line, sizeof(line), stdin) != NULL) {
+        double from;
 
-        if (argc > 2 && strcmp(argv[2], calls[i].name) != 0)
-            continue;
-        for (int round = 0; round < rounds; round++) {
-            double from = now_ns(), took;
-
-            for (int n = 0; n < CALLS; n++)
-                calls[i].run();
-            took = (now_ns() - from) / CALLS;
-            least = took < least ? took : least;
-        }
-        printf("%s\t%.0f\n", calls[i].name, least);
+        if (sscanf(line, "%u %u", &nr, &count) != 2 || nr >= sizeof(calls) / sizeof(calls[0]) || count == 0)
+            fail("NUMBER COUNT");
+        for (unsigned n = 0; n < WARM; n++)
+            calls[nr].run();
+        from = now_ns();
+        for (unsigned n = 0; n < count; n++)
+            calls[nr].run();
+        printf("%.3f\n", (now_ns() - from) / count);
+        fflush(stdout);
     }
-    unlink(name);
     return 0;
 }
