@@ -8,7 +8,7 @@
  * How: each site is replaced by a 5-byte jump to a stub near the library. The stub holds the
  * instructions the jump displaced. If the call number is one that the handler serves, it saves the caller's
  * registers and asks door_filter; otherwise it makes the call as it was. A call on a descriptor that is
- * known to be none of the handler's is found out by the stub itself (enum door_serve), in six instructions. All registers but rax, rcx and r11
+ * known to be none of the handler's is found out by the stub itself (enum door_serve), in five instructions. All registers but rax, rcx and r11
  * survive, vector registers too, as with a real system call, and the 128 bytes below rsp are not touched.
  *
  * Never patched: a site where a jump could land inside the displaced bytes (sites.h). Calls that must
@@ -120,9 +120,9 @@ extern __thread uint32_t door_seen __attribute__((visibility("hidden"), tls_mode
  * about DOOR_DEEP calls if low < high. One caller at a time. */
 void door_near(uintptr_t low, uintptr_t high);
 
-/* For a SIGSEGV handler: a stub looks at one byte of the program's, and where that faults the kernel shall say so.
- * rcx: as it was at the fault. Where to go on, or 0: the fault at ip is not of that kind. */
-uintptr_t door_fixup(uintptr_t ip, uintptr_t rcx);
+/* For a SIGSEGV handler: stubs look at a little of the program's memory, and where that faults the filter is to say what the
+ * call is about. Where to go on, or 0: the fault at ip is not of that kind. */
+uintptr_t door_fixup(uintptr_t ip);
 
 /* A system call that never enters the filter: -errno on failure. */
 static inline long door_syscall(long nr, long a, long b, long c, long d, long e, long f)

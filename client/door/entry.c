@@ -20,24 +20,33 @@ uint64_t door_entry_mask __attribute__((visibility("hidden")));       /* XCR0 co
 uint64_t door_entry_mode __attribute__((visibility("hidden")));       /* 0 fxsave, 1 xsave, 2 xsavec */
 
 const uint8_t *door_entry_plain, *door_entry_fds;
-uintptr_t door_entry_low, door_entry_span;
+/* Addresses that door_near told of: where they begin, and bytes; 0: none. */
+uintptr_t door_entry_low HIDDEN, door_entry_span HIDDEN;
 __thread uint32_t door_seen __attribute__((tls_model("initial-exec")));
 
 #define QUICK(name) {name, name##_ask}
 extern const char door_entry_path0_ask[] HIDDEN, door_entry_path1_ask[] HIDDEN, door_entry_open_ask[] HIDDEN,
-    door_entry_openat_ask[] HIDDEN, door_entry_poll_ask[] HIDDEN, door_entry_select_ask[] HIDDEN;
+    door_entry_openat_ask[] HIDDEN, door_entry_select_ask[] HIDDEN;
 
 uintptr_t door_entry_fixup(uintptr_t ip)
 {
     static const struct {
         const char *from, *ask;
     } quick[] = {QUICK(door_entry_path0), QUICK(door_entry_path1), QUICK(door_entry_open), QUICK(door_entry_openat),
-                 QUICK(door_entry_poll), QUICK(door_entry_select)};
+                 QUICK(door_entry_select)};
 
     for (unsigned i = 0; i < sizeof(quick) / sizeof(quick[0]); i++)
         if (ip >= (uintptr_t)quick[i].from && ip < (uintptr_t)quick[i].ask)
             return (uintptr_t)quick[i].ask;
     return 0;
+}
+
+/* Others read low and span while they change: first everything is near. */
+void door_entry_near(uintptr_t low, uintptr_t high)
+{
+    __atomic_store_n(&door_entry_span, UINTPTR_MAX, __ATOMIC_RELEASE);
+    __atomic_store_n(&door_entry_low, low, __ATOMIC_RELEASE);
+    __atomic_store_n(&door_entry_span, high > low ? high - low : 0, __ATOMIC_RELEASE);
 }
 
 int door_filter_any(long nr, long *args) __attribute__((visibility("hidden")));
@@ -127,7 +136,7 @@ __asm__(".text\n"
         "    door_enter door_entry_missed, door_missed\n"
         /*
          * The quick looks: with three registers and the stack at what the program points at. Plain: the kernel's;
-         * anything else, and a fault (door_fixup), is for the filter to judge.
+         * anything else, and a fault (door_entry_fixup), is for the filter to judge.
          */
         ".macro door_quick_near reg\n"
         "    mov \\reg, %r11\n"
@@ -236,27 +245,6 @@ __asm__(".text\n"
         "    door_quick_name door_entry_openat\n"
         "    door_quick_open %edx\n"
         "    door_quick_path door_entry_openat, %rsi\n"
-        /* A few descriptors, all foreign. */
-        "    door_quick_name door_entry_poll\n"
-        "    lea -1(%rsi), %ecx\n"
-        "    cmp $31, %ecx\n"
-        "    ja door_entry\n"
-        "    mov door_entry_fds(%rip), %r11\n"
-        "    push %rax\n"
-        "1:  mov (%rdi,%rcx,8), %eax\n"
-        "    cmp $65535, %eax\n"
-        "    ja door_entry_poll_ask\n"
-        "    cmpb $1, (%r11,%rax)\n"
-        "    jne door_entry_poll_ask\n"
-        "    sub $1, %ecx\n"
-        "    jns 1b\n"
-        "    pop %rax\n"
-        "    xor %r11d, %r11d\n" /* DOOR_PASS */
-        "    ret\n"
-        "door_entry_poll_ask:\n"
-        "    pop %rax\n"
-        "    jmp door_entry\n"
-        ".size door_entry_poll, . - door_entry_poll\n"
         /* Sets of one word each, as the kernel reads them; what stands at and above the number of descriptors counts
          * for nothing. */
         "    door_quick_name door_entry_select\n"

@@ -17,18 +17,17 @@ extern const char door_entry[] HIDDEN, door_entry_any[] HIDDEN;
 /* The same after DOOR_LOOK and ENOENT; rax is the call's number again. Never says DOOR_LOOK. */
 extern const char door_entry_missed[] HIDDEN;
 
-/* As door_entry, after a quick look: a path as first or second argument; open and openat; poll and ppoll; select and
- * pselect6. */
+/* As door_entry, after a quick look: a path as first or second argument; open and openat; select and pselect6. */
 extern const char door_entry_path0[] HIDDEN, door_entry_path1[] HIDDEN,
-    door_entry_open[] HIDDEN, door_entry_openat[] HIDDEN, door_entry_poll[] HIDDEN, door_entry_select[] HIDDEN;
+    door_entry_open[] HIDDEN, door_entry_openat[] HIDDEN, door_entry_select[] HIDDEN;
 /* Where to go on when such a look faulted at ip; 0: it was none. */
 uintptr_t door_entry_fixup(uintptr_t ip) HIDDEN;
 
 /* door_conf's tables. Set before the first stub is reachable. */
 extern const uint8_t *door_entry_plain HIDDEN, *door_entry_fds HIDDEN;
 
-/* Addresses that door_near told of: where they begin, and bytes; 0: none. */
-extern uintptr_t door_entry_low HIDDEN, door_entry_span HIDDEN;
+/* door_near, for these looks. */
+void door_entry_near(uintptr_t low, uintptr_t high) HIDDEN;
 
 /* Chooses how vector state is saved on this processor. */
 void door_entry_init(void);

@@ -6,4 +6,5 @@ libdoor_a_SOURCES = \
     client/door/door.c client/door/door.h \
     client/door/entry.c client/door/entry.h \
     client/door/insn.c client/door/insn.h \
-    client/door/sites.c client/door/sites.h
+    client/door/sites.c client/door/sites.h \
+    client/door/stub.c client/door/stub.h

@@ -426,6 +426,17 @@ static uint8_t dispatch_points(unsigned nr)
     case SYS_fchown:
     case SYS_flock:
         return 0;
+    case SYS_open:
+    case SYS_access:
+    case SYS_chmod:
+    case SYS_unlink:
+    case SYS_poll:
+        return 1u << 0;
+    case SYS_openat:
+    case SYS_faccessat:
+    case SYS_faccessat2:
+    case SYS_fchmodat:
+    case SYS_unlinkat:
     case SYS_read:
     case SYS_write:
     case SYS_pread64:
@@ -435,11 +446,20 @@ static uint8_t dispatch_points(unsigned nr)
     case SYS_fstat:
     case SYS_fstatfs:
         return 1u << 1;
-    case SYS_newfstatat:
-    case SYS_readlinkat:
     case SYS_fcntl:
     case SYS_ioctl:
         return 1u << 2;
+    case SYS_stat:
+    case SYS_lstat:
+    case SYS_readlink:
+        return 1u << 0 | 1u << 1;
+    case SYS_newfstatat:
+    case SYS_readlinkat:
+        return 1u << 1 | 1u << 2;
+    case SYS_statx:
+        return 1u << 1 | 1u << 4;
+    case SYS_ppoll:
+        return 1u << 0 | 1u << 2 | 1u << 3;
     case SYS_mkdir:
     case SYS_mkdirat:
     case SYS_mknod:

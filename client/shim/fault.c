@@ -106,12 +106,12 @@ struct fault_fix {
 };
 extern const struct fault_fix __start_shim_fix[] SHIM_HIDDEN, __stop_shim_fix[] SHIM_HIDDEN;
 
-static uintptr_t fault_fixup(uintptr_t ip, uintptr_t rcx)
+static uintptr_t fault_fixup(uintptr_t ip)
 {
     for (const struct fault_fix *fix = __start_shim_fix; fix < __stop_shim_fix; fix++)
         if ((uintptr_t)&fix->at + (uintptr_t)(intptr_t)fix->at == ip)
             return (uintptr_t)&fix->to + (uintptr_t)(intptr_t)fix->to;
-    return door_fixup(ip, rcx);
+    return door_fixup(ip);
 }
 
 static void fault_handler(int number, siginfo_t *info, void *context)
@@ -133,7 +133,7 @@ static void fault_handler(int number, siginfo_t *info, void *context)
             info->si_code = BUS_ADRERR;
         }
     }
-    fix = info->si_code > 0 ? fault_fixup((uintptr_t)at, (uintptr_t)regs[REG_RCX]) : 0;
+    fix = info->si_code > 0 ? fault_fixup((uintptr_t)at) : 0;
     if (fix != 0) {
         regs[REG_RIP] = (greg_t)fix;
         return;

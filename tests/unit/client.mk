@@ -1,8 +1,10 @@
-UNIT_TESTS_client = tests/unit/door.t tests/unit/shim_nfs.t tests/unit/shim_path.t
+UNIT_TESTS_client = tests/unit/door.t tests/unit/door_stub.t tests/unit/shim_nfs.t tests/unit/shim_path.t
 check_PROGRAMS += $(UNIT_TESTS_client)
 TESTS += $(UNIT_TESTS_client)
 tests_unit_door_t_SOURCES = tests/unit/door.c
 tests_unit_door_t_LDADD = libdoor.a $(UNIT_LIBS_COMMON)
+tests_unit_door_stub_t_SOURCES = tests/unit/door_stub.c
+tests_unit_door_stub_t_LDADD = libdoor.a $(UNIT_LIBS_COMMON)
 tests_unit_shim_nfs_t_SOURCES = tests/unit/shim_nfs.c client/shim/run.c
 tests_unit_shim_nfs_t_LDFLAGS = $(AM_LDFLAGS) $(NFS_CLIENT_WRAP)
 tests_unit_shim_nfs_t_LDADD = $(NFS_CLIENT_LIBS) $(UNIT_LIBS_COMMON)

@@ -193,7 +193,7 @@ static int thread_less(void *arg)
 static void on_fault(int number, siginfo_t *info, void *context)
 {
     greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
-    uintptr_t on = door_fixup((uintptr_t)regs[REG_RIP], (uintptr_t)regs[REG_RCX]);
+    uintptr_t on = door_fixup((uintptr_t)regs[REG_RIP]);
 
     if (on == 0)
         _exit(250);
