@@ -50,7 +50,7 @@ static bool call_may_repeat(const struct nfs_call *call)
     return call->main == 0 || call->dec.left <= call->main;
 }
 
-int call_run(struct nfs_client *client, struct nfs_call *call)
+int call_begin(struct nfs_client *client, struct nfs_call *call)
 {
     if (!enc_finish(&call->enc))
         return -ENAMETOOLONG;
@@ -60,11 +60,15 @@ int call_run(struct nfs_client *client, struct nfs_call *call)
     }
     call->rpc.take = call_take;
     call->rpc.arg = call;
-    for (unsigned n = 0;; n++) {
-        int err;
+    rpc_submit(client->server, &call->rpc);
+    return 0;
+}
 
-        rpc_submit(client->server, &call->rpc);
-        err = rpc_wait(client->server, &call->rpc);
+int call_await(struct nfs_client *client, struct nfs_call *call)
+{
+    for (unsigned n = 0;; n++) {
+        int err = rpc_wait(client->server, &call->rpc);
+
         if (err != 0)
             return err;
         if ((call->dec.status != NFS_ERR_DELAY && call->dec.status != NFS_ERR_GRACE) || call->once ||
@@ -73,7 +77,15 @@ int call_run(struct nfs_client *client, struct nfs_call *call)
         sys_sleep_ms(call_pause(n));
         if (rpc_idle_hook != NULL && n > 4 && (err = rpc_idle_hook()) != 0)
             return err;
+        rpc_submit(client->server, &call->rpc);
     }
+}
+
+int call_run(struct nfs_client *client, struct nfs_call *call)
+{
+    int err = call_begin(client, call);
+
+    return err != 0 ? err : call_await(client, call);
 }
 
 int call_op(struct nfs_call *call, enum nfs_op op)

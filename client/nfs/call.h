@@ -42,6 +42,9 @@ static inline void call_mark(struct nfs_call *call)
 /* Sends, waits, retries DELAY and GRACE; then call->dec stands before the first result. 0 or a negative errno of
  * the transport. Always followed by call_end. */
 int call_run(struct nfs_client *client, struct nfs_call *call);
+/* Its two halves: sends (0 or -ENAMETOOLONG: nothing was sent), and the rest. */
+int call_begin(struct nfs_client *client, struct nfs_call *call);
+int call_await(struct nfs_client *client, struct nfs_call *call);
 void call_end(struct nfs_call *call);
 
 /* The usual way to read a result: its errno. */

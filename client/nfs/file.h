@@ -185,6 +185,12 @@ void nfs_read_abandon(struct nfs_ahead *call);
 ssize_t nfs_write(struct nfs_client *client, const struct nfs_fh *fh, const void *data, size_t size,
                   uint64_t offset, bool sync, uint64_t *verf);
 int nfs_commit(struct nfs_client *client, const struct nfs_fh *fh, uint64_t *verf);
+/* The same without waiting: NULL, or a call to be finished, which _here says will not block. It tells of writes that were
+ * answered before it was started. */
+struct nfs_commit;
+struct nfs_commit *nfs_commit_start(struct nfs_client *client, const struct nfs_fh *fh);
+bool nfs_commit_here(struct nfs_client *client, struct nfs_commit *commit);
+int nfs_commit_finish(struct nfs_client *client, struct nfs_commit *commit, uint64_t *verf);
 
 /* Appends at the end of the file, whole or not at all against other appenders (up to RPC_MAX_IO bytes at once);
  * *size_hint is where the end was last seen and becomes where it is now. */

@@ -242,26 +242,66 @@ ssize_t nfs_write(struct nfs_client *client, const struct nfs_fh *fh, const void
     return (ssize_t)done;
 }
 
+static void commit_enc(struct nfs_call *call, const struct nfs_fh *fh)
+{
+    call_start(call);
+    enc_putfh(&call->enc, fh);
+    enc_op(&call->enc, NFS_OP_COMMIT);
+    enc_u64(&call->enc, 0);
+    enc_u32(&call->enc, 0);
+}
+
+/* err: of the transport. */
+static int commit_end(struct nfs_call *call, int err, uint64_t *verf)
+{
+    if (err == 0)
+        err = call_op(call, NFS_OP_PUTFH);
+    if (err == 0)
+        err = call_op(call, NFS_OP_COMMIT);
+    if (err == 0) {
+        *verf = dec_u64(&call->dec);
+        err = call_check(call, 0);
+    }
+    call_end(call);
+    return err;
+}
+
 int nfs_commit(struct nfs_client *client, const struct nfs_fh *fh, uint64_t *verf)
 {
     struct nfs_call call;
-    int err;
 
-    call_start(&call);
-    enc_putfh(&call.enc, fh);
-    enc_op(&call.enc, NFS_OP_COMMIT);
-    enc_u64(&call.enc, 0);
-    enc_u32(&call.enc, 0);
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_COMMIT);
-    if (err == 0) {
-        *verf = dec_u64(&call.dec);
-        err = call_check(&call, 0);
+    commit_enc(&call, fh);
+    return commit_end(&call, call_run(client, &call), verf);
+}
+
+struct nfs_commit {
+    struct nfs_call call;
+};
+
+struct nfs_commit *nfs_commit_start(struct nfs_client *client, const struct nfs_fh *fh)
+{
+    struct nfs_commit *commit = heap_alloc(sizeof(*commit));
+
+    if (commit == NULL)
+        return NULL;
+    commit_enc(&commit->call, fh);
+    if (call_begin(client, &commit->call) != 0) {
+        heap_free(commit);
+        return NULL;
     }
-    call_end(&call);
+    return commit;
+}
+
+bool nfs_commit_here(struct nfs_client *client, struct nfs_commit *commit)
+{
+    return rpc_poll(client->server, &commit->call.rpc);
+}
+
+int nfs_commit_finish(struct nfs_client *client, struct nfs_commit *commit, uint64_t *verf)
+{
+    int err = commit_end(&commit->call, call_await(client, &commit->call), verf);
+
+    heap_free(commit);
     return err;
 }
 

@@ -5,9 +5,10 @@
  * A write is copied into a chunk and sent at once, unstable, without waiting for the answer; up to VNODE_FLIGHT bytes
  * are under way. Chunks stay until COMMIT returns the verifier they were written under; if the server was
  * restarted in between they are written again. flush (close, fsync, exit) waits, commits and reports the
- * first error; a write reports it earlier when it is known.
+ * first error; a write reports it earlier when it is known. While much is written, a COMMIT of what is answered by then is
+ * under way beside the writes (commit_start), so that they wait only when the server makes less durable than it takes.
  *
- * A chunk goes: sent -> answered (settle, in order) -> committed and freed (flush).
+ * A chunk goes: sent -> answered (settle, in order) -> committed and freed (commit_finish, flush).
  *
  * Chunks go over several connections, so the server may carry them out in any order: one that overlaps another is
  * sent when that is answered, and when one must be written again after a restart so must all that came after it.
@@ -22,7 +23,8 @@
 #define VNODE_HASH 256
 #define VNODE_FLIGHT (8u << 20) /* bytes sent and not answered */
 #define VNODE_CALLS 256         /* and in so many calls */
-#define VNODE_KEEP (64u << 20)  /* bytes answered and not committed */
+#define VNODE_KEEP (64u << 20)  /* bytes sent and not committed */
+#define VNODE_COMMIT (16u << 20) /* so many that are answered are worth a COMMIT */
 
 struct chunk {
     struct chunk *next;
@@ -41,7 +43,10 @@ struct vnode {
     struct nfs_fh fh;
     struct chunk *first, **last; /* in the order written */
     struct chunk *open;          /* the first that is not settled; all after it are not either */
-    size_t flight, kept;
+    struct chunk *settled;       /* the last before it, if there is one */
+    size_t flight, kept;         /* bytes sent and not settled, settled */
+    struct nfs_commit *commit;   /* under way */
+    struct chunk *covered;       /* and it tells of all chunks up to this one */
     unsigned calls; /* under way */
     int error;
     unsigned losses; /* rpc_losses when it had nothing unfinished */
@@ -213,6 +218,7 @@ static void chunk_settle(struct vnode *v, struct chunk *chunk)
 static void vnode_settle_one(struct vnode *v)
 {
     chunk_settle(v, v->open);
+    v->settled = v->open;
     v->open = v->open->next;
 }
 
@@ -244,6 +250,39 @@ static void vnode_look_locked(struct vnode *v)
         vnode_settle_one(v);
 }
 
+static void vnode_commit_start(struct vnode *v)
+{
+    v->commit = nfs_commit_start(shim.client, &v->fh);
+    v->covered = v->settled;
+}
+
+/* Frees what is durable by the COMMIT under way. False: it is not all that it should be; vnode_commit_locked is due. */
+static bool vnode_commit_finish(struct vnode *v)
+{
+    struct chunk *chunk, *behind = v->covered->next;
+    uint64_t verf = 0;
+    int err = nfs_commit_finish(shim.client, v->commit, &verf);
+
+    v->commit = NULL;
+    if (err != 0 && v->error == 0)
+        v->error = err;
+    for (chunk = v->first; err == 0 && chunk != behind; chunk = chunk->next)
+        if (chunk->verf != verf)
+            err = -EAGAIN; /* the server was restarted */
+    if (err != 0)
+        return false;
+    if (v->settled == v->covered)
+        v->settled = NULL;
+    while ((chunk = v->first) != behind) {
+        v->first = chunk->next;
+        v->kept -= chunk->size;
+        chunk_free(chunk);
+    }
+    if (v->first == NULL)
+        v->last = &v->first;
+    return true;
+}
+
 static int vnode_commit_locked(struct vnode *v)
 {
     struct chunk *chunk;
@@ -251,6 +290,8 @@ static int vnode_commit_locked(struct vnode *v)
     bool again = false;
     int err = 0;
 
+    if (v->commit != NULL)
+        vnode_commit_finish(v);
     vnode_settle_locked(v, 0);
     if (v->first != NULL && v->error == 0)
         err = nfs_commit(shim.client, &v->fh, &verf);
@@ -266,10 +307,26 @@ static int vnode_commit_locked(struct vnode *v)
         chunk_free(chunk);
     }
     v->last = &v->first;
+    v->settled = NULL;
     v->kept = v->flight = 0;
     if (err != 0 && v->error == 0)
         v->error = err;
     return v->error;
+}
+
+/* Before `size` more bytes are written: a COMMIT is under way when it is time, and no more than VNODE_KEEP is kept. */
+static void vnode_commit_beside(struct vnode *v, uint32_t size)
+{
+    bool full = v->kept + v->flight + size > VNODE_KEEP;
+
+    if (v->commit != NULL && (full || nfs_commit_here(shim.client, v->commit)) && !vnode_commit_finish(v))
+        vnode_commit_locked(v);
+    if (v->commit != NULL || v->error != 0)
+        return;
+    if (v->kept + v->flight + size > VNODE_KEEP) /* there was no memory for a call */
+        vnode_commit_locked(v);
+    else if (v->kept >= VNODE_COMMIT)
+        vnode_commit_start(v);
 }
 
 static void iov_copy(uint8_t *to, size_t size, const struct iovec **iov, size_t *skip)
@@ -351,8 +408,7 @@ long vnode_write(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offse
         while (v->calls >= VNODE_CALLS)
             vnode_settle_one(v);
         vnode_settle_range(v, offset + done, size);
-        if (v->kept + v->flight > VNODE_KEEP)
-            vnode_commit_locked(v);
+        vnode_commit_beside(v, size);
         if (v->error != 0)
             break;
         chunk = chunk_new(&v->fh, size, offset + done);
