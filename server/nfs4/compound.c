@@ -234,7 +234,7 @@ static void cut_reply(struct compound *c)
     finish_reply(c);
 }
 
-/* On a commit thread: memory only. */
+/* On a commit thread or a loop's: memory only. */
 static void durable(struct volume_waiter *w, int err)
 {
     struct compound *c = container_of(w, struct compound, waiter);
@@ -246,6 +246,21 @@ static void durable(struct volume_waiter *w, int err)
     request_complete(req);
 }
 
+/* On a loop's thread that has looked at all there is. If nobody there waits for anything but this it commits all of it by
+ * itself; that saves the way to the commit thread and back. */
+static bool commit_late(struct request *req)
+{
+    struct compound *c = req->priv;
+    bool done = false;
+
+    if (request_all_late(req) && volume_call_pending(&c->call)) {
+        volume_call_commit(&c->call);
+        done = !volume_call_pending(&c->call);
+    }
+    volume_call_wait_async(&c->call, &c->waiter);
+    return done;
+}
+
 static enum req_result end_compound(struct compound *c)
 {
     finish_reply(c);
@@ -253,6 +268,10 @@ static enum req_result end_compound(struct compound *c)
         volume_call_commit(&c->call);
     if (volume_call_pending(&c->call)) {
         c->waiter.done = durable;
+        if (!c->req->may_block) {
+            request_late(c->req, commit_late);
+            return REQ_PARKED;
+        }
         volume_call_wait_async(&c->call, &c->waiter);
         return REQ_PARKED;
     }

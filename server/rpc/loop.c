@@ -39,6 +39,7 @@ int loop_init(struct loop *l, struct rpcserver *server)
     list_init(&l->dead);
     list_init(&l->free_requests);
     list_init(&l->inbox);
+    list_init(&l->late);
     pthread_mutex_init(&l->lock, NULL);
     l->epfd = epoll_create1(EPOLL_CLOEXEC);
     l->evfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -192,6 +193,65 @@ static int wait_events(struct loop *l, struct epoll_event *ev, int timeout)
     return n;
 }
 
+void loop_late(struct loop *l, struct job *job)
+{
+    if (!l->nlate++)
+        l->late_since = clock_mono_ns();
+    list_add_tail(&l->late, &job->node);
+}
+
+/* Late jobs share a costly step (a sync), and cause the next requests: about as many as the last time. They are waited
+ * for awake, a quarter of what the step takes for the next one, within these bounds, and LATE_NS in all. */
+#define LATE_GAP_MIN 30000u
+#define LATE_GAP_MAX 250000u
+#define LATE_NS      400000u
+
+/* *due: there is nothing to wait for any more. */
+static int late_events(struct loop *l, struct epoll_event *ev, bool *due)
+{
+    uint64_t now = clock_mono_ns(), last = l->late_since + LATE_NS, gap = l->late_ns / 4, end;
+    int n;
+
+    gap = gap < LATE_GAP_MIN ? LATE_GAP_MIN : gap > LATE_GAP_MAX ? LATE_GAP_MAX : gap;
+    end = now + gap < last ? now + gap : last;
+    do {
+        n = epoll_wait(l->epfd, ev, EVENTS_MAX, 0);
+        now = clock_mono_ns();
+    } while (n == 0 && l->nlate < l->late_most && list_empty(&l->again) && now < end);
+    *due = now >= last || (n <= 0 && list_empty(&l->again));
+    return n;
+}
+
+static void run_late(struct loop *l)
+{
+    struct list jobs;
+    struct job *job;
+    uint64_t t0 = clock_mono_ns();
+
+    if (l->nlate > l->late_most)
+        l->late_most = l->nlate;
+    else
+        l->late_most -= (l->late_most - l->nlate + 3) / 4;
+    l->all_late = l->nlate == l->requests && !l->many;
+    l->many = false;
+    l->nlate = 0;
+    l->late_cost = false;
+    list_init(&jobs);
+    list_splice_tail(&jobs, &l->late);
+    while ((job = list_first(&jobs, struct job, node))) {
+        list_del(&job->node);
+        job->run(job);
+        l->all_late = false;
+    }
+    if (!l->late_cost) {
+        l->late_most = 0; /* nothing to share */
+        l->late_ns = 0;
+    } else {
+        uint64_t took = clock_mono_ns() - t0;
+        l->late_ns = l->late_ns ? l->late_ns - l->late_ns / 4 + took / 4 : took;
+    }
+}
+
 static void *loop_main(void *arg)
 {
     struct rpcserver *s = ((struct loop *)arg)->server;
@@ -203,8 +263,11 @@ static void *loop_main(void *arg)
         int timeout = !list_empty(&l->again)                                ? 0
                       : !list_empty(&l->timed) || !list_empty(&l->starved) ? (int)TICK_MS
                                                                           : -1;
-        int n = wait_events(l, ev, timeout);
+        bool due = false;
+        int n = l->nlate ? late_events(l, ev, &due) : wait_events(l, ev, timeout);
 
+        if (due)
+            run_late(l);
         for (int i = 0; i < n; i++) {
             switch (*(enum source *)ev[i].data.ptr) {
             case SOURCE_CONN:
@@ -228,6 +291,7 @@ static void *loop_main(void *arg)
         feed(l);
         bury_dead(l);
     }
+    run_late(l);
     run_inbox(l);
     close_all(l);
     bury_dead(l);

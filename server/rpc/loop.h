@@ -40,6 +40,13 @@ struct loop {
     unsigned requests; /* under way; read by others */
     uint64_t asked;    /* the connection that the last one came from */
     unsigned alone;    /* so many in a row came from it while no other was under way or received */
+    struct list late;  /* jobs for when there is nothing else to do */
+    unsigned nlate, late_most; /* how many; how many there are lately */
+    uint64_t late_since; /* ns, the first of them */
+    uint64_t late_ns;  /* what running them takes, with a costly step; 0: there is none */
+    bool late_cost;    /* there was one */
+    bool many;         /* since the late jobs ran last, more than one connection asked */
+    bool all_late;     /* that was not so when the late jobs began to run, and they were for all requests */
     size_t out_bytes;  /* of all its connections; atomic */
     size_t rx_held;    /* of all its connections */
     size_t large_bytes; /* of all large receive buffers, those of unfinished records too */
@@ -59,6 +66,8 @@ int loop_start(struct loop *l);
 void loop_release(struct loop *l);
 /* Runs job on the loop's thread: now, when that is this thread. */
 void loop_post(struct loop *l, struct job *job);
+/* On the loop's thread: runs job before it waits for events the next time. */
+void loop_late(struct loop *l, struct job *job);
 /* Makes the thread look at the server's flags. */
 void loop_wake(struct loop *l);
 /* The calling thread is l's. */

@@ -29,6 +29,7 @@ struct call {
     size_t rx_held;
     struct outmsg out;
     struct job job;
+    bool (*late)(struct request *req);
 };
 
 static struct call *call_of(struct request *req)
@@ -68,6 +69,7 @@ static struct call *call_new(struct conn *c)
     __atomic_add_fetch(&c->entry->inflight, 1, __ATOMIC_RELAXED);
     c->requests++;
     l->alone = l->requests == 0 && l->asked == c->id && c->rd == c->wr ? l->alone + 1 : 0;
+    l->many |= l->asked != c->id;
     l->asked = c->id;
     __atomic_store_n(&l->requests, l->requests + 1, __ATOMIC_RELEASE);
     return call;
@@ -328,6 +330,29 @@ void request_reject(struct request *req, uint32_t accept_stat)
 bool request_alone(const struct request *req)
 {
     return !req->may_block && req->conn->loop->alone >= ALONE_MIN && req->conn->loop->requests == 1;
+}
+
+static void late_job(struct job *job)
+{
+    struct call *call = container_of(job, struct call, job);
+    struct loop *l = call->req.conn->loop; /* the call may be gone afterwards */
+
+    if (call->late(&call->req))
+        l->late_cost = true;
+}
+
+void request_late(struct request *req, bool (*run)(struct request *req))
+{
+    struct call *call = call_of(req);
+
+    call->late = run;
+    call->job.run = late_job;
+    loop_late(req->conn->loop, &call->job);
+}
+
+bool request_all_late(const struct request *req)
+{
+    return req->conn->loop->all_late;
 }
 
 uint64_t request_conn_id(const struct request *req)

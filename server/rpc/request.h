@@ -70,6 +70,14 @@ void request_complete(struct request *req);
 /* As request_complete, but the connection is closed instead of a reply sent. */
 void request_drop(struct request *req);
 
+/* On a loop thread, after dispatch decided to return REQ_PARKED: run gets the request on this thread, once all that has
+ * come to the loop is looked at. true: it took a costly step for all that are late; then those to come wait for each
+ * other for a while. */
+void request_late(struct request *req, bool (*run)(struct request *req));
+/* While the first run of several is called: the loop has nothing else to do. All its requests are late ones, and only one
+ * connection has asked since the last time. */
+bool request_all_late(const struct request *req);
+
 /* Facts about the request's connection. */
 uint64_t request_conn_id(const struct request *req); /* unique in this process */
 void request_peer(const struct request *req, struct sockaddr_storage *ss);

@@ -36,7 +36,7 @@
 #define QUEUE_ROWS_MAX  50000u  /* not applied yet: then commits wait */
 #define QUEUE_BYTES_MAX (64u << 20)
 #define HERE_NS         1000000u /* commits of requests' own threads take no longer on average, */
-#define HERE_BYTES      (128u << 10) /* and are no larger */
+#define HERE_BYTES      (256u << 10) /* and are no larger */
 #define HERE_ROWS       500u
 #define JOURNAL_GROWTH  8u
 #define JOURNAL_SPACE   16u /* the journal takes no more than this part of the free space */

@@ -55,6 +55,16 @@ void request_drop(struct request *req)
     wake((struct fake *)req, true);
 }
 
+void request_late(struct request *req, bool (*run)(struct request *req))
+{
+    run(req);
+}
+
+bool request_all_late(const struct request *req)
+{
+    return true;
+}
+
 bool request_alone(const struct request *req)
 {
     return false;

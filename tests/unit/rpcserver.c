@@ -27,7 +27,7 @@
 /* --- the program --- */
 
 #define PROG 0x20000001u
-enum { P_NULL, P_ECHO, P_BLOCK, P_PARK, P_REF, P_DROP, P_CALLBACK, P_GATE, P_IDS, P_PARK_NOW };
+enum { P_NULL, P_ECHO, P_BLOCK, P_PARK, P_REF, P_DROP, P_CALLBACK, P_GATE, P_IDS, P_PARK_NOW, P_LATE };
 
 static int dispatched, finished, refs_made, refs_released, conns_closed; /* atomic */
 static char big[1048576];
@@ -76,6 +76,15 @@ static void call_back(struct request *req, uint32_t timeout)
     assert_int_equal(conn_call(kept_ref, o, 77, timeout, on_reply, NULL), 0);
 }
 
+static bool late_run(struct request *req)
+{
+    uint32_t all = request_all_late(req);
+
+    xdr_uint32_t(xdrout_xdr(req->out), &all);
+    request_complete(req);
+    return all;
+}
+
 static enum req_result dispatch(struct request *req, void *arg)
 {
     XDR *out = xdrout_xdr(req->out);
@@ -108,6 +117,9 @@ static enum req_result dispatch(struct request *req, void *arg)
         n = 5;
         xdr_uint32_t(out, &n);
         request_complete(req);
+        return REQ_PARKED;
+    case P_LATE:
+        request_late(req, late_run);
         return REQ_PARKED;
     case P_PARK:
         pthread_mutex_lock(&lock);
@@ -622,6 +634,37 @@ static void parked_calls_complete_elsewhere(void **state)
     close(fd);
 }
 
+/* What came at once runs late at once, and is told whether there was nothing else. */
+static void late_calls_run_together(void **state)
+{
+    int fd = dial(), drop = 0;
+    uint32_t w[64], seen = 0;
+
+    for (uint32_t round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < 20; i++)
+            call(fd, 100 * round + i, P_LATE, NULL, 0);
+        for (uint32_t i = 0; i < 20; i++) {
+            assert_int_equal(reply(fd, w, 64), 28);
+            assert_int_equal(w[0], 100 * round + i);
+            seen += w[6];
+        }
+    }
+    assert_in_range(seen, 1, 60); /* one of those that ran together */
+    call(fd, 400, P_PARK, NULL, 0);
+    wait_locked(&nparked, 1);
+    call(fd, 401, P_LATE, NULL, 0);
+    assert_int_equal(reply(fd, w, 64), 28);
+    assert_int_equal(w[0], 401);
+    assert_int_equal(w[6], 0);
+    complete_parked(&drop);
+    assert_int_equal(reply(fd, w, 64), 28);
+    for (uint32_t i = 0; i < 20; i++)
+        call(fd, 500 + i, P_LATE, NULL, 0);
+    close(fd);
+    wait_for(&conns_closed, 1);
+    wait_for(&finished, LOAD(dispatched));
+}
+
 static void a_dropped_call_closes(void **state)
 {
     int fd = dial(), drop = 1;
@@ -1134,6 +1177,7 @@ int main(void)
         SMALL(pipelined_calls),
         TEST(blocking_calls_run_in_workers),
         TEST(parked_calls_complete_elsewhere),
+        TEST(late_calls_run_together),
         TEST(a_dropped_call_closes),
         TEST(connection_closed_with_calls_in_flight),
         TEST(stop_lets_calls_finish),
