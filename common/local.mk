@@ -9,5 +9,6 @@ libcommon_a_SOURCES = \
     common/list.h \
     common/log.c common/log.h \
     common/pool.c common/pool.h \
+    common/priority.c common/priority.h \
     common/siphash.c common/siphash.h
 COMMON_LIBS = libcommon.a $(XXHASH_LIBS)

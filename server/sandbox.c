@@ -164,9 +164,9 @@ static const char *const calls[] = {
     "getgroups", "getpgrp", "getpid", "getppid", "getpriority", "getresgid", "getresuid", "getrlimit", "getrusage",
     "gettid", "getuid", "kill", "prctl", "prlimit64", "restart_syscall", "rseq", "rt_sigaction", "rt_sigpending",
     "rt_sigprocmask", "rt_sigqueueinfo", "rt_sigreturn", "rt_sigsuspend", "rt_sigtimedwait", "sched_get_priority_max",
-    "sched_get_priority_min", "sched_getaffinity", "sched_getparam", "sched_getscheduler", "sched_setaffinity",
-    "sched_setparam", "sched_setscheduler", "sched_yield", "set_robust_list", "set_tid_address", "setpriority",
-    "setrlimit", "sigaltstack", "sysinfo", "tgkill", "uname", "getrandom", "ioprio_set",
+    "sched_get_priority_min", "sched_getaffinity", "sched_getattr", "sched_getparam", "sched_getscheduler",
+    "sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler", "sched_yield", "set_robust_list",
+    "set_tid_address", "setpriority", "setrlimit", "sigaltstack", "sysinfo", "tgkill", "uname", "getrandom", "ioprio_set",
     /* time and waiting */
     "clock_getres", "clock_gettime", "clock_nanosleep", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_pwait",
     "epoll_pwait2", "epoll_wait", "eventfd", "eventfd2", "gettimeofday", "nanosleep", "poll", "ppoll", "pselect6",

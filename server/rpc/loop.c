@@ -11,6 +11,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/priority.h"
 #include "server/rpc/conn.h"
 #include "server/rpc/listener.h"
 #include "server/rpc/rpcserver_priv.h"
@@ -259,6 +260,7 @@ static void *loop_main(void *arg)
     struct loop *l = arg;
 
     current = l;
+    priority_set(PRIORITY_QUICK);
     while (rpcserver_phase(s) != PHASE_QUIT) {
         int timeout = !list_empty(&l->again)                                ? 0
                       : !list_empty(&l->timed) || !list_empty(&l->starved) ? (int)TICK_MS

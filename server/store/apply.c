@@ -25,6 +25,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "common/priority.h"
 #include "server/store/journal.h"
 
 #pragma GCC diagnostic error "-Wswitch"
@@ -515,6 +516,7 @@ void *apply_main(void *arg)
     struct volume *v = arg;
     struct txg **t = vol_alloc(BATCH_TXGS * sizeof(*t));
 
+    priority_set(PRIORITY_BACKGROUND);
     pthread_mutex_lock(&v->lock);
     while (!v->failed) {
         uint64_t now = clock_mono_ms();

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/priority.h"
 #include "server/store/gc.h"
 #include "server/store/journal.h"
 
@@ -74,6 +75,7 @@ static void *checkpoint_main(void *arg)
 {
     struct engine *e = arg;
 
+    priority_set(PRIORITY_BACKGROUND);
     pthread_mutex_lock(&e->qlock);
     while (!e->stop) {
         struct volume *v = list_first(&e->ckpt, struct volume, ckpt_link);

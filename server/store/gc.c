@@ -13,6 +13,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/priority.h"
 #include "server/store/compact.h"
 #include "server/store/later.h"
 #include "server/store/repack.h"
@@ -319,6 +320,7 @@ static void *gc_main(void *arg)
 {
     struct engine *e = arg;
 
+    priority_set(PRIORITY_BACKGROUND);
     pthread_mutex_lock(&e->qlock);
     while (!e->stop) {
         struct gc *first = NULL;

@@ -28,6 +28,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "common/priority.h"
 #include "server/store/journal.h"
 #include "server/store/record.h"
 
@@ -577,6 +578,7 @@ void *txg_main(void *arg)
 {
     struct volume *v = arg;
 
+    priority_set(PRIORITY_QUICK);
     pthread_mutex_lock(&v->lock);
     while (!v->failed) {
         uint64_t now = clock_mono_ms();

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * common: arena, clock, fault, htab, list, log, pool and siphash.
+ * common: arena, clock, fault, htab, list, log, pool, priority and siphash.
  */
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,6 +23,7 @@
 #include "common/list.h"
 #include "common/log.h"
 #include "common/pool.h"
+#include "common/priority.h"
 #include "common/siphash.h"
 
 static void arena_refuses_past_limit(void **state)
@@ -335,6 +338,33 @@ static void siphash_matches_the_paper(void **state)
     assert_true(siphash24(key, msg, 15) == 0xa129ca6149be45e5ull); /* appendix A of the paper */
 }
 
+/* The slice is as asked for, where the kernel has such a thing; the background is 5 nicer; nothing else changes. */
+static void priority_is_set(void **state)
+{
+    struct { /* sched_attr(2), first version */
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+    } was = {0}, is = {0};
+    bool slices;
+
+    assert_int_equal(syscall(SYS_sched_getattr, 0, &was, sizeof(was), 0), 0);
+    priority_set(PRIORITY_QUICK);
+    assert_int_equal(syscall(SYS_sched_getattr, 0, &is, sizeof(is), 0), 0);
+    assert_int_equal(is.policy, was.policy);
+    assert_int_equal(is.nice, was.nice);
+    slices = was.policy == SCHED_OTHER && was.runtime != 0;
+    assert_int_equal(is.runtime, slices ? 100000 : was.runtime);
+    priority_set(PRIORITY_BACKGROUND);
+    assert_int_equal(syscall(SYS_sched_getattr, 0, &is, sizeof(is), 0), 0);
+    assert_int_equal(is.policy, was.policy);
+    if (was.policy == SCHED_OTHER)
+        assert_int_equal(is.nice, was.nice + 5 < 19 ? was.nice + 5 : 19);
+    assert_int_equal(is.runtime, slices ? 20000000 : was.runtime);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +378,7 @@ int main(void)
         cmocka_unit_test(log_lines_cannot_be_forged),
         cmocka_unit_test(log_json_is_json),
         cmocka_unit_test(pool_is_bounded),
+        cmocka_unit_test(priority_is_set),
         cmocka_unit_test(siphash_matches_the_paper),
     };
     return cmocka_run_group_tests_name("common", tests, NULL, NULL);
