@@ -100,6 +100,7 @@ static int pack_create_locked(struct packset *ps, struct pack_out **out)
     pack_put_file_header(header, p->pack);
     rc = pack_write_all(p->fd, &(struct iovec){header, sizeof(header)}, 1, 0);
     p->most = ps->size;
+    p->step = ps->bulk ? ps->size : 0;
     if (!rc)
         rc = pack_stages_init(p, header, sizeof(header));
     if (rc) {
@@ -164,6 +165,7 @@ static int reserve_locked(struct packset *ps, uint64_t size, struct pack_out **o
     p = ps->cur;
     if (p && p->tail + size > ps->size) {
         pack_retire_locked(ps, p);
+        ps->bulk = true;
         p = NULL;
     }
     if (!p) {

@@ -71,6 +71,7 @@ struct pack_out {
     unsigned copying;  /* reservations whose bytes are not all in their stages */
     uint64_t space;    /* the file reaches up to here, zeros behind the tail; */
     uint64_t most;     /* not further than this without need */
+    uint64_t step;     /* how much further the next time, if the disk has plenty; 0 = little */
     uint8_t *edge;     /* the block at the end of the last flush, with the bytes before that */
     bool named;        /* the directories that lead to it are synced */
     uint8_t *dir;      /* directory entries of completed records */
@@ -89,6 +90,7 @@ struct packset {
     uint32_t next;
     uint64_t bytes;
     uint64_t size; /* at which a pack is full */
+    bool bulk;     /* one became full already: the next ones have their space from the start */
     int sync_err; /* sticky */
     struct pack_reader reader;
 };

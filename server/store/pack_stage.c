@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "common/fault.h"
@@ -26,7 +27,8 @@
 #include "common/pool.h"
 #include "server/store/pack_impl.h"
 
-#define SPACE_STEP  (2u << 20)  /* of the file, made sure of at a time */
+#define SPACE_STEP  (2u << 20)  /* of the file, made sure of at a time, at first */
+#define SPACE_SHARE 64u         /* never more than SPACE_STEP, but for this part of what is free on the disk */
 #define POOLED_MAX  16u         /* free windows kept, of all packs */
 #define CACHED_STEP (64u << 10) /* where O_DIRECT is refused: larger writes into the page cache are slower */
 
@@ -87,10 +89,27 @@ void pack_cached(struct pack_out *p)
 
 /* --- reserving --- */
 
+/* How much more of the file to reserve: twice as much each time, since reserving waits for all writes under way, and
+ * appenders wait for it. So little data keeps little space: at most twice as much as itself. A pack after one that was
+ * filled up has all of it from the start. */
+static uint64_t space_step(struct pack_out *p)
+{
+    uint64_t step = p->step < SPACE_STEP ? SPACE_STEP : p->step, share;
+    struct statvfs st;
+
+    p->step = step * 2;
+    if (step > p->most - p->space)
+        step = p->most - p->space;
+    if (step <= SPACE_STEP || fstatvfs(p->fd, &st))
+        return step < SPACE_STEP ? step : SPACE_STEP;
+    share = (uint64_t)st.f_bavail * st.f_frsize / SPACE_SHARE;
+    return step <= share ? step : SPACE_STEP;
+}
+
 /* The file's length grows with it, not with each write: writes that make a file longer take turns. */
 static int make_space(struct pack_out *p, uint64_t end)
 {
-    uint64_t to = p->space + SPACE_STEP < p->most ? p->space + SPACE_STEP : p->most;
+    uint64_t to;
     int rc;
 
     if (end <= p->space)
@@ -98,6 +117,7 @@ static int make_space(struct pack_out *p, uint64_t end)
     rc = fault_point("pack.space");
     if (rc)
         return rc;
+    to = p->space + space_step(p);
     if (to < end || fallocate(p->fd, 0, (off_t)p->space, (off_t)(to - p->space))) {
         to = (end + PACK_BLOCK - 1) & ~(uint64_t)(PACK_BLOCK - 1);
         if (fallocate(p->fd, 0, (off_t)p->space, (off_t)(to - p->space)))

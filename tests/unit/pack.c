@@ -4,6 +4,9 @@
 #include "server/store/pack.h"
 
 #include <pthread.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -444,6 +447,47 @@ static void without_stages(void **state)
     assert_int_equal(walk(*state, 1, 0).good, 40);
 }
 
+static off_t file_size(const char *dir, uint32_t pack)
+{
+    char path[PATH_MAX];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "%s/packs/%02x/%08x.pack", dir, pack & 0xff, pack);
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_size;
+}
+
+/* Space is reserved in larger steps the more is written, all of a pack's after one was filled, and is given back. */
+static void reserves_more_and_more(void **state)
+{
+    enum { STEP = 2 << 20, SIZE = 16 << 20 };
+    struct packset *ps = set_open(*state, 1);
+    off_t last = 0, size, steps[8];
+    struct chunk c = {0};
+    struct statvfs fs;
+    unsigned n = 0;
+
+    assert_int_equal(statvfs(*state, &fs), 0);
+    if ((uint64_t)fs.f_bavail * fs.f_frsize < 256ull * SIZE) { /* small disks reserve little */
+        packset_close(ps);
+        skip();
+    }
+    packset_set_size(ps, SIZE);
+    for (uint64_t id = 1; c.pack < 2; id++) {
+        append(ps, &c, id, SLOT_SIZE);
+        size = file_size(*state, 1);
+        if (size > last && c.pack == 1 && n < 8)
+            steps[n++] = size - last;
+        last = size;
+    }
+    assert_int_equal(steps[0], STEP);
+    assert_int_equal(steps[1], 2 * STEP);
+    assert_int_equal(n, 4); /* 2, 4, 8, and what is left */
+    assert_int_equal(file_size(*state, 2), SIZE);
+    packset_close(ps);
+    assert_in_range(file_size(*state, 2), SLOT_SIZE, 2 * SLOT_SIZE);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -452,7 +496,7 @@ int main(void)
         T(read_refuses_damage),     T(walk_ends_at_torn_tail),        T(seals_full_packs),
         T(failed_sync_is_for_ever), T(failed_write_retires_the_pack), T(foreign_files_are_ignored),
         T(several_appenders),       T(stages_lose_nothing),           T(failed_flush_is_told),
-        T(without_stages),
+        T(without_stages),          T(reserves_more_and_more),
     };
     return cmocka_run_group_tests_name("pack", tests, NULL, NULL);
 }
