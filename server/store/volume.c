@@ -395,6 +395,21 @@ static int volume_end(struct volume *v, bool keep)
     return err;
 }
 
+int volume_shut(struct volume *v)
+{
+    int r = 0;
+
+    pthread_mutex_lock(&v->lock);
+    list_for_each(it, &v->snaps) {
+        if (list_entry(it, struct snap, link)->cloning)
+            r = -EBUSY;
+    }
+    if (r == 0)
+        v->closing = true;
+    pthread_mutex_unlock(&v->lock);
+    return r;
+}
+
 void volume_comes_back(struct volume *v)
 {
     pthread_mutex_lock(&v->lock);

@@ -298,9 +298,11 @@ out:
     return err;
 }
 
-/* Sees that a volume is empty, and shuts it so that it stays so. n->life is held. */
+/* Sees that a volume is empty, and shuts it so that it stays so. n->life is held. -EBUSY: a snapshot of it is being cloned, which
+ * may take long; nobody waits for that while others wait for him. */
 static int shut_if_empty(struct vfs *v, struct nvol *n, const struct vcred *c)
 {
+    struct volume *vol = NULL;
     int err = 0;
     bool empty = false;
     struct vattr a;
@@ -318,14 +320,14 @@ static int shut_if_empty(struct vfs *v, struct nvol *n, const struct vcred *c)
     err = volume_is_empty(n->vol, &call, &empty);
     if (!err && !empty)
         err = -ENOTEMPTY;
-    if (!err) {
-        struct volume *vol;
+    if (!err && !(err = volume_shut(n->vol))) {
         pthread_rwlock_wrlock(&v->lock);
         vol = ns_vol_take_locked(v, n);
         pthread_rwlock_unlock(&v->lock);
-        (void)volume_close(vol); /* empty: nothing can be lost */
     }
     pthread_rwlock_unlock(&v->roots);
+    if (vol)
+        (void)volume_close(vol); /* empty: nothing can be lost */
 out:
     store_call_release(&call);
     return err;

@@ -3,6 +3,7 @@
  */
 #include "common/fault.h"
 #include "server/store/check.h"
+#include "server/store/volume_int.h"
 #include "server/vfs/namespace.h"
 #include "tests/unit/vfstest.h"
 
@@ -340,12 +341,39 @@ static void clone_locks_nobody_out(void **state)
     assert_int_equal(vfs_snap_clone(e->v, "alice/v@a", "alice/w"), -EEXIST);
 }
 
+/* Nor does who wants to remove the volume wait for that, while everybody waits for him: he is to come again. */
+static void removed_while_cloned(void **state)
+{
+    struct env *e = *state;
+    struct volume *vol;
+    struct snap *s;
+
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@a"), 0);
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@b"), 0);
+    vol = e->vol.vol;
+    pthread_mutex_lock(&vol->lock);
+    s = list_first(&vol->snaps, struct snap, link);
+    s->cloning++;
+    pthread_mutex_unlock(&vol->lock);
+    assert_int_equal(vfs_remove(e->v, &e->call, &e->user, &root, "v", 1, NULL, NULL, NULL), -EBUSY);
+    put(e, "f", "it goes on");
+    assert_int_equal(vfs_remove(e->v, &e->call, &e->user, &root, "v", 1, NULL, NULL, NULL), -ENOTEMPTY);
+    assert_int_equal(vfs_remove(e->v, &e->call, &e->vol, &root, "f", 1, NULL, NULL, NULL), 0);
+    assert_int_equal(vfs_remove(e->v, &e->call, &e->user, &root, "v", 1, NULL, NULL, NULL), -EBUSY);
+    store_call_release(&e->call);
+    pthread_mutex_lock(&vol->lock);
+    s->cloning--;
+    pthread_mutex_unlock(&vol->lock);
+    assert_int_equal(vfs_remove(e->v, &e->call, &e->user, &root, "v", 1, NULL, NULL, NULL), 0);
+    assert_int_equal(vfs_volume_count(e->v), 0);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, vt_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {T(found_by_name), T(listed), T(read_only), T(handles_last), T(clone_and_roll_back),
-                                       T(clone_locks_nobody_out)};
+                                       T(clone_locks_nobody_out), T(removed_while_cloned)};
 
     return cmocka_run_group_tests_name("vfs_snap", tests, NULL, NULL);
 }
