@@ -278,7 +278,7 @@ long sc_pwritev(const long a[6])
 
 long sc_lseek(const long a[6])
 {
-    struct nfs_attr attr;
+    struct nfs_attr attr = {.size = 0};
     int64_t to = a[1];
     long ret;
 
