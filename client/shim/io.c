@@ -13,9 +13,7 @@
 #include "client/shim/shim.h"
 
 #define IO_ATTR_MS 1000
-#define SPLICE_MAX (64u << 10) /* a pipe's size */
 #define ZERO_PIECE (1u << 20)
-#define IO_MAX 0x7ffff000 /* MAX_RW_COUNT */
 
 void file_drop_cache(const struct nfs_fh *fh)
 {
@@ -94,21 +92,21 @@ static bool iov_wild(const struct iovec *iov, int n)
     return false;
 }
 
-static long readable(const struct ofd *ofd)
+long file_readable(const struct ofd *ofd)
 {
     if (ofd->type == NFS_DIR)
         return (ofd->flags & (O_PATH)) ? -EBADF : -EISDIR;
     return (ofd->flags & O_ACCMODE) == O_WRONLY || (ofd->flags & O_PATH) ? -EBADF : 0;
 }
 
-static long writable(const struct ofd *ofd)
+long file_writable(const struct ofd *ofd)
 {
     return (ofd->flags & O_ACCMODE) == O_RDONLY || (ofd->flags & O_PATH) ? -EBADF : 0;
 }
 
-static long read_at_offset(struct ofd *ofd, const struct iovec *iov, int n)
+long file_read_next(struct ofd *ofd, const struct iovec *iov, int n)
 {
-    long ret = readable(ofd);
+    long ret = file_readable(ofd);
 
     if (ret != 0)
         return ret;
@@ -140,10 +138,10 @@ static long written(struct ofd *ofd, const struct iovec *iov, uint64_t end, long
     return err != 0 ? err : ret;
 }
 
-static long write_at_offset(struct ofd *ofd, const struct iovec *iov, int n)
+long file_write_next(struct ofd *ofd, const struct iovec *iov, int n)
 {
     uint64_t end = 0;
-    long ret = writable(ofd);
+    long ret = file_writable(ofd);
 
     if (ret != 0)
         return ret;
@@ -157,10 +155,10 @@ static long write_at_offset(struct ofd *ofd, const struct iovec *iov, int n)
     return ret < 0 ? vol_error((int)ret) : written(ofd, iov, end, ret);
 }
 
-static long write_at(struct ofd *ofd, const struct iovec *iov, int n, int64_t offset)
+long file_write_at(struct ofd *ofd, const struct iovec *iov, int n, int64_t offset)
 {
     uint64_t end;
-    long ret = writable(ofd);
+    long ret = file_writable(ofd);
 
     if (ret != 0)
         return ret;
@@ -173,9 +171,9 @@ static long write_at(struct ofd *ofd, const struct iovec *iov, int n, int64_t of
     return written(ofd, iov, end, ret);
 }
 
-static long read_at(struct ofd *ofd, const struct iovec *iov, int n, int64_t offset)
+long file_read_at(struct ofd *ofd, const struct iovec *iov, int n, int64_t offset)
 {
-    long ret = readable(ofd);
+    long ret = file_readable(ofd);
 
     if (ret != 0)
         return ret;
@@ -194,7 +192,7 @@ long sc_read(const long a[6])
     struct iovec iov = {(void *)a[1], (size_t)a[2] < IO_MAX ? (size_t)a[2] : IO_MAX};
 
     OURS(ofd, a[0], SYS_read);
-    return read_at_offset(ofd, &iov, 1);
+    return file_read_next(ofd, &iov, 1);
 }
 
 long sc_write(const long a[6])
@@ -202,7 +200,7 @@ long sc_write(const long a[6])
     struct iovec iov = {(void *)a[1], (size_t)a[2] < IO_MAX ? (size_t)a[2] : IO_MAX};
 
     OURS(ofd, a[0], SYS_write);
-    return write_at_offset(ofd, &iov, 1);
+    return file_write_next(ofd, &iov, 1);
 }
 
 long sc_pread64(const long a[6])
@@ -210,7 +208,7 @@ long sc_pread64(const long a[6])
     struct iovec iov = {(void *)a[1], (size_t)a[2] < IO_MAX ? (size_t)a[2] : IO_MAX};
 
     OURS(ofd, a[0], SYS_pread64);
-    return read_at(ofd, &iov, 1, a[3]);
+    return file_read_at(ofd, &iov, 1, a[3]);
 }
 
 long sc_pwrite64(const long a[6])
@@ -218,7 +216,7 @@ long sc_pwrite64(const long a[6])
     struct iovec iov = {(void *)a[1], (size_t)a[2] < IO_MAX ? (size_t)a[2] : IO_MAX};
 
     OURS(ofd, a[0], SYS_pwrite64);
-    return write_at(ofd, &iov, 1, a[3]);
+    return file_write_at(ofd, &iov, 1, a[3]);
 }
 
 static long iov_check(int n)
@@ -229,13 +227,13 @@ static long iov_check(int n)
 long sc_readv(const long a[6])
 {
     OURS(ofd, a[0], SYS_readv);
-    return iov_check((int)a[2]) != 0 ? -EINVAL : read_at_offset(ofd, (const struct iovec *)a[1], (int)a[2]);
+    return iov_check((int)a[2]) != 0 ? -EINVAL : file_read_next(ofd, (const struct iovec *)a[1], (int)a[2]);
 }
 
 long sc_writev(const long a[6])
 {
     OURS(ofd, a[0], SYS_writev);
-    return iov_check((int)a[2]) != 0 ? -EINVAL : write_at_offset(ofd, (const struct iovec *)a[1], (int)a[2]);
+    return iov_check((int)a[2]) != 0 ? -EINVAL : file_write_next(ofd, (const struct iovec *)a[1], (int)a[2]);
 }
 
 /* For preadv and preadv2, whose offset -1 means the file offset and whose flags are hints. */
@@ -247,8 +245,8 @@ long sc_preadv(const long a[6])
     if (iov_check((int)a[2]) != 0)
         return -EINVAL;
     return a[3] == -1 && nr == SYS_preadv2
-               ? read_at_offset(ofd, (const struct iovec *)a[1], (int)a[2])
-               : read_at(ofd, (const struct iovec *)a[1], (int)a[2], a[3]);
+               ? file_read_next(ofd, (const struct iovec *)a[1], (int)a[2])
+               : file_read_at(ofd, (const struct iovec *)a[1], (int)a[2], a[3]);
 }
 
 long sc_pwritev(const long a[6])
@@ -261,7 +259,7 @@ long sc_pwritev(const long a[6])
     if (nr == SYS_pwritev2 && ((int)a[5] & RWF_APPEND) && !(ofd->flags & O_APPEND)) {
         uint64_t end;
 
-        if (writable(ofd) != 0)
+        if (file_writable(ofd) != 0)
             return -EBADF;
         ret = vnode_write(ofd, (const struct iovec *)a[1], (int)a[2], 0, true, &end);
         if (ret > 0 && a[3] == -1)
@@ -269,8 +267,8 @@ long sc_pwritev(const long a[6])
         return ret < 0 ? vol_error((int)ret) : written(ofd, (const struct iovec *)a[1], end, ret);
     }
     ret = a[3] == -1 && nr == SYS_pwritev2
-              ? write_at_offset(ofd, (const struct iovec *)a[1], (int)a[2])
-              : write_at(ofd, (const struct iovec *)a[1], (int)a[2], a[3]);
+              ? file_write_next(ofd, (const struct iovec *)a[1], (int)a[2])
+              : file_write_at(ofd, (const struct iovec *)a[1], (int)a[2], a[3]);
     if (ret > 0 && nr == SYS_pwritev2 && ((int)a[5] & (RWF_SYNC | RWF_DSYNC)))
         return vnode_flush(&ofd->fh, false) != 0 ? -EIO : ret;
     return ret;
@@ -364,7 +362,7 @@ static long set_size(const struct nfs_fh *fh, uint64_t size)
 long sc_ftruncate(const long a[6])
 {
     OURS(ofd, a[0], SYS_ftruncate);
-    if (writable(ofd) != 0)
+    if (file_writable(ofd) != 0)
         return -EINVAL;
     return a[1] < 0 ? -EINVAL : set_size(&ofd->fh, (uint64_t)a[1]);
 }
@@ -439,7 +437,7 @@ long sc_fallocate(const long a[6])
     int err;
 
     OURS(ofd, a[0], SYS_fallocate);
-    if (writable(ofd) != 0)
+    if (file_writable(ofd) != 0)
         return -EBADF;
     if (a[2] < 0 || a[3] <= 0)
         return -EINVAL;
@@ -465,7 +463,7 @@ long sc_fadvise64(const long a[6])
 long sc_readahead(const long a[6])
 {
     OURS(ofd, a[0], SYS_readahead);
-    return readable(ofd);
+    return file_readable(ofd);
 }
 
 long sc_ioctl(const long a[6])
@@ -490,129 +488,4 @@ long sc_ioctl(const long a[6])
     default:
         return -ENOTTY;
     }
-}
-
-/* One side of a copy: a volume file or any other descriptor. */
-struct side {
-    struct ofd *ofd;
-    int fd;
-    int64_t *at; /* NULL: its own offset */
-};
-
-static long side_read(const struct side *s, void *buf, size_t size)
-{
-    struct iovec iov = {buf, size};
-    long n;
-
-    if (s->ofd == NULL)
-        return s->at != NULL ? sys4(SYS_pread64, s->fd, buf, size, *s->at)
-                             : shim_blocking(SYS_read, s->fd, SYS_ARG(buf), (long)size, 0);
-    n = s->at != NULL ? read_at(s->ofd, &iov, 1, *s->at) : read_at_offset(s->ofd, &iov, 1);
-    return n;
-}
-
-static long side_write(const struct side *s, const void *buf, size_t size)
-{
-    struct iovec iov = {(void *)buf, size};
-
-    if (s->ofd == NULL)
-        return s->at != NULL ? sys4(SYS_pwrite64, s->fd, buf, size, *s->at)
-                             : shim_blocking(SYS_write, s->fd, SYS_ARG(buf), (long)size, 0);
-    return s->at != NULL ? write_at(s->ofd, &iov, 1, *s->at) : write_at_offset(s->ofd, &iov, 1);
-}
-
-/* Copies through memory. What was read and not written is given back to the source's offset if it has one. */
-static long side_copy(struct side *in, struct side *out, size_t size)
-{
-    size_t done = 0, room = size < (1u << 20) ? size : 1u << 20;
-    uint8_t *buf = heap_alloc(room > 0 ? room : 1);
-    long n = 0, w;
-
-    if (buf == NULL)
-        return -ENOMEM;
-    while (done < size) {
-        n = side_read(in, buf, size - done < room ? size - done : room);
-        if (n <= 0)
-            break;
-        w = side_write(out, buf, (size_t)n);
-        if (w > 0) {
-            if (in->at != NULL)
-                *in->at += w;
-            if (out->at != NULL)
-                *out->at += w;
-            done += (size_t)w;
-        }
-        if (w < n) {
-            long back = n - (w > 0 ? w : 0);
-
-            if (in->at == NULL && in->ofd != NULL) {
-                ofd_lock(in->ofd);
-                in->ofd->offset -= back;
-                ofd_unlock(in->ofd);
-            } else if (in->at == NULL) {
-                sys3(SYS_lseek, in->fd, -back, SEEK_CUR);
-            }
-            n = w;
-            break;
-        }
-        if (in->ofd == NULL && in->at == NULL && sys3(SYS_lseek, in->fd, 0, SEEK_CUR) < 0)
-            break; /* a pipe: what was there is enough */
-    }
-    heap_free(buf);
-    return done > 0 ? (long)done : n;
-}
-
-long sc_copy_file_range(const long a[6])
-{
-    struct side in = {ofd_get((int)a[0]), (int)a[0], (int64_t *)a[1]};
-    struct side out = {ofd_get((int)a[2]), (int)a[2], (int64_t *)a[3]};
-
-    if (in.ofd == NULL && out.ofd == NULL)
-        return shim_pass(SYS_copy_file_range, a);
-    if (sys2(SYS_fcntl, in.fd, F_GETFD) < 0 || sys2(SYS_fcntl, out.fd, F_GETFD) < 0)
-        return -EBADF;
-    if ((in.ofd == NULL) != (out.ofd == NULL))
-        return -EXDEV; /* programs fall back to read and write */
-    if (out.ofd->type == NFS_DIR)
-        return -EISDIR;
-    if ((out.ofd->flags & O_APPEND) || readable(in.ofd) != 0)
-        return out.ofd->flags & O_APPEND ? -EBADF : readable(in.ofd);
-    if (writable(out.ofd) != 0 || (unsigned)a[5] != 0)
-        return (unsigned)a[5] != 0 ? -EINVAL : writable(out.ofd);
-    return side_copy(&in, &out, (size_t)a[4] < IO_MAX ? (size_t)a[4] : IO_MAX);
-}
-
-long sc_sendfile(const long a[6])
-{
-    struct side out = {ofd_get((int)a[0]), (int)a[0], NULL};
-    struct side in = {ofd_get((int)a[1]), (int)a[1], (int64_t *)a[2]};
-
-    if (in.ofd == NULL && out.ofd == NULL)
-        return shim_pass(SYS_sendfile, a);
-    if (sys2(SYS_fcntl, in.fd, F_GETFD) < 0 || (in.ofd != NULL && in.ofd->type != NFS_DIR && readable(in.ofd) != 0) ||
-        sys2(SYS_fcntl, out.fd, F_GETFD) < 0 || (out.ofd != NULL && writable(out.ofd) != 0))
-        return -EBADF;
-    if ((in.ofd != NULL && in.ofd->type != NFS_REG) || (out.ofd != NULL && (out.ofd->flags & O_APPEND)) ||
-        (in.ofd == NULL && sys3(SYS_lseek, in.fd, 0, SEEK_CUR) < 0))
-        return -EINVAL; /* sendfile reads what can be mapped */
-    return side_copy(&in, &out, (size_t)a[3] < IO_MAX ? (size_t)a[3] : IO_MAX);
-}
-
-long sc_splice(const long a[6])
-{
-    struct side in = {ofd_get((int)a[0]), (int)a[0], (int64_t *)a[1]};
-    struct side out = {ofd_get((int)a[2]), (int)a[2], (int64_t *)a[3]};
-
-    if (in.ofd == NULL && out.ofd == NULL)
-        return shim_pass(SYS_splice, a);
-    if (sys2(SYS_fcntl, in.fd, F_GETFD) < 0 || sys2(SYS_fcntl, out.fd, F_GETFD) < 0)
-        return -EBADF;
-    /* One side must be a pipe. What is read from it is less than it holds, so a write back never waits. */
-    if ((in.ofd != NULL && out.ofd != NULL) || sys2(SYS_fcntl, in.ofd != NULL ? out.fd : in.fd, F_GETPIPE_SZ) < 0)
-        return -EINVAL;
-    if ((in.ofd != NULL ? out.at : in.at) != NULL)
-        return -ESPIPE;
-    if (in.ofd != NULL ? readable(in.ofd) != 0 : writable(out.ofd) != 0)
-        return in.ofd != NULL && in.ofd->type == NFS_DIR ? -EINVAL : -EBADF;
-    return side_copy(&in, &out, (size_t)a[4] < SPLICE_MAX ? (size_t)a[4] : SPLICE_MAX);
 }

@@ -12,6 +12,7 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/args.c \
     client/shim/ahead.c \
     client/shim/cwd.c \
+    client/shim/copy.c \
     client/shim/dir.c \
     client/shim/dispatch.c \
     client/shim/exec.c \
@@ -24,7 +25,7 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/lock.c \
     client/shim/map.c \
     client/shim/name.c \
-    client/shim/ofd.c \
+    client/shim/ofd.c client/shim/ofd_all.c \
     client/shim/open.c \
     client/shim/path.c client/shim/path.h client/shim/path_dirs.c client/shim/path_link.c \
     client/shim/path_text.c \
@@ -36,7 +37,7 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/socket.c \
     client/shim/spare.c \
     client/shim/stat.c \
-    client/shim/store.c client/shim/store.h \
+    client/shim/store.c client/shim/store.h client/shim/store_data.c client/shim/store_int.h \
     client/shim/unserved.c \
     client/shim/vnode.c
 EXTRA_DIST += client/shim/preload.map

@@ -298,6 +298,15 @@ void vnode_flush_all(void);
 void vnode_after_fork(void);
 void vnode_truncated(const struct nfs_fh *fh);
 long file_read(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offset);
+#define IO_MAX 0x7ffff000 /* bytes of one call: MAX_RW_COUNT */
+/* io.c: may it be read, written? 0, -EBADF, -EISDIR. */
+long file_readable(const struct ofd *ofd);
+long file_writable(const struct ofd *ofd);
+/* As read, write, pread and pwrite: at the description's offset, at another. */
+long file_read_next(struct ofd *ofd, const struct iovec *iov, int n);
+long file_write_next(struct ofd *ofd, const struct iovec *iov, int n);
+long file_read_at(struct ofd *ofd, const struct iovec *iov, int n, int64_t offset);
+long file_write_at(struct ofd *ofd, const struct iovec *iov, int n, int64_t offset);
 void file_drop_cache(const struct nfs_fh *fh);
 uint32_t file_gen(const struct nfs_fh *fh);
 void file_changed(const struct nfs_fh *fh); /* counts it for everybody in the run */
