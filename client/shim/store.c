@@ -63,29 +63,31 @@ int store_map(struct store *s, uint64_t size)
     uint64_t capacity = (size + STORE_GRAIN) & ~(STORE_GRAIN - 1);
     size_t info_size = INFO_HASHES + capacity / STORE_PAGE * 8;
     struct stat st;
-    long at;
+    long info, bytes;
 
     if (capacity / STORE_GRAIN > INFO_BITS * 8ul)
         return -EFBIG;
     if (s->info != NULL && s->capacity >= capacity)
         return 0;
-    store_unmap(s);
     if (sys2(SYS_fstat, s->info_fd, &st) != 0)
         return -EIO;
-    if ((uint64_t)st.st_size < info_size && (at = sys2(SYS_ftruncate, s->info_fd, info_size)) != 0)
-        return (int)at;
+    if ((uint64_t)st.st_size < info_size && (info = sys2(SYS_ftruncate, s->info_fd, info_size)) != 0)
+        return (int)info;
+    info = sys6(SYS_mmap, 0, (long)info_size, PROT_READ | PROT_WRITE, MAP_SHARED, s->info_fd, 0);
+    if (store_failed(info))
+        return (int)info;
+    bytes = sys6(SYS_mmap, 0, (long)capacity, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, s->fd, 0);
+    if (store_failed(bytes)) {
+        sys2(SYS_munmap, info, info_size);
+        return (int)bytes;
+    }
+    store_unmap(s);
     s->capacity = capacity;
-    at = sys6(SYS_mmap, 0, (long)info_size, PROT_READ | PROT_WRITE, MAP_SHARED, s->info_fd, 0);
-    if (store_failed(at))
-        return (int)at;
-    s->info = (struct info *)at;
-    s->filled = (uint8_t *)at + 4096;
+    s->info = (struct info *)info;
+    s->filled = (uint8_t *)info + 4096;
     s->hashed = s->filled + INFO_BITS;
-    s->hashes = (uint64_t *)((uint8_t *)at + INFO_HASHES);
-    at = sys6(SYS_mmap, 0, (long)capacity, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, s->fd, 0);
-    if (store_failed(at))
-        return (int)at;
-    s->bytes = (uint8_t *)at;
+    s->hashes = (uint64_t *)((uint8_t *)info + INFO_HASHES);
+    s->bytes = (uint8_t *)bytes;
     return 0;
 }
 
@@ -201,10 +203,7 @@ int store_get(const struct nfs_fh *fh, const struct nfs_attr *attr, struct store
     s->refs++;
     rlock_lock(&s->info->lock);
     err = store_refresh_locked(s, attr);
-    if (s->info != NULL)
-        rlock_unlock(&s->info->lock);
-    if (err == 0 && s->bytes == NULL)
-        err = -ENOMEM;
+    rlock_unlock(&s->info->lock);
     if (err != 0) {
         store_unref(s);
         return err;
@@ -224,8 +223,7 @@ void store_unref(struct store *s)
         return;
     if (s->writable) {
         store_sync(s, 0, UINT64_MAX);
-        if (s->info != NULL)
-            __atomic_sub_fetch(&s->info->writers, 1, __ATOMIC_ACQ_REL);
+        __atomic_sub_fetch(&s->info->writers, 1, __ATOMIC_ACQ_REL);
     }
     store_free(s, true);
 }

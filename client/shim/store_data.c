@@ -52,11 +52,9 @@ static void store_size_locked(struct store *s, uint64_t size)
 {
     uint64_t old = s->info->size, page;
 
-    if (size == old || sys2(SYS_ftruncate, s->fd, size) != 0)
+    if (size == old || store_map(s, size > old ? size : old) != 0 || sys2(SYS_ftruncate, s->fd, size) != 0)
         return;
     s->info->size = size;
-    if (store_map(s, size) != 0)
-        return;
     if (size < old) {
         page = size / STORE_PAGE;
         if (size % STORE_PAGE != 0 && bit_get(s->hashed, size / STORE_GRAIN))
@@ -82,6 +80,10 @@ static void store_size_locked(struct store *s, uint64_t size)
 
 int store_refresh_locked(struct store *s, const struct nfs_attr *attr)
 {
+    int err = store_map(s, s->info->size);
+
+    if (err != 0)
+        return err;
     if (attr->change == s->info->change && attr->size == s->info->size)
         return 0;
     if (attr->size != s->info->size)
@@ -166,12 +168,13 @@ static int store_load(struct store *s, uint64_t from, uint64_t to)
 int store_fill(struct store *s, uint64_t from, uint64_t to, bool writable)
 {
     uint64_t size;
-    int err = 0;
+    int err;
 
     if (s->bytes == NULL)
         return -EIO;
     rlock_lock(&s->info->lock);
     size = s->info->size;
+    err = store_map(s, size);
     if (to > size)
         to = size;
     for (uint64_t at = from & ~(STORE_GRAIN - 1); at < to && err == 0;) {
@@ -269,7 +272,7 @@ int store_sync(struct store *s, uint64_t from, uint64_t to)
 {
     uint8_t *copy;
     bool any = false;
-    int ret = 0;
+    int ret;
 
     if (s->bytes == NULL || !s->writable)
         return 0;
@@ -280,6 +283,9 @@ int store_sync(struct store *s, uint64_t from, uint64_t to)
     from &= ~(STORE_PAGE - 1);
     if (to > s->info->size)
         to = s->info->size;
+    ret = store_map(s, s->info->size);
+    if (ret != 0)
+        to = 0;
     while (from < to) {
         int err = 0;
 
@@ -309,12 +315,22 @@ int store_sync(struct store *s, uint64_t from, uint64_t to)
 
 void store_read(struct store *s, uint8_t *to, size_t size, uint64_t offset)
 {
-    while (s->bytes != NULL && size > 0 && offset < s->info->size) {
+    uint64_t limit;
+
+    if (s->bytes == NULL)
+        return;
+    if (s->info->size >= s->capacity) {
+        rlock_lock(&s->info->lock);
+        store_map(s, s->info->size);
+        rlock_unlock(&s->info->lock);
+    }
+    limit = s->info->size < s->capacity ? s->info->size : s->capacity;
+    while (size > 0 && offset < limit) {
         uint64_t end = (offset / STORE_GRAIN + 1) * STORE_GRAIN;
         size_t part;
 
-        if (end > s->info->size)
-            end = s->info->size;
+        if (end > limit)
+            end = limit;
         part = end - offset < size ? (size_t)(end - offset) : size;
         if (bit_get(s->filled, offset / STORE_GRAIN))
             memcpy(to, s->bytes + offset, part);
@@ -333,7 +349,9 @@ void store_write(struct store *s, const void *from, size_t size, uint64_t offset
     rlock_lock(&s->info->lock);
     if (offset + size > s->info->size)
         store_size_locked(s, offset + size);
-    while (size > 0 && s->bytes != NULL && offset + size <= s->info->size) {
+    else
+        store_map(s, s->info->size);
+    while (size > 0 && offset + size <= s->info->size && offset + size <= s->capacity) {
         uint64_t page = offset / STORE_PAGE, g = offset / STORE_GRAIN;
         size_t part = STORE_PAGE - offset % STORE_PAGE;
         bool clean;
@@ -350,8 +368,7 @@ void store_write(struct store *s, const void *from, size_t size, uint64_t offset
         offset += part;
         size -= part;
     }
-    if (s->info != NULL)
-        rlock_unlock(&s->info->lock);
+    rlock_unlock(&s->info->lock);
 }
 
 void store_resize(struct store *s, uint64_t size)
@@ -360,6 +377,5 @@ void store_resize(struct store *s, uint64_t size)
         return;
     rlock_lock(&s->info->lock);
     store_size_locked(s, size);
-    if (s->info != NULL)
-        rlock_unlock(&s->info->lock);
+    rlock_unlock(&s->info->lock);
 }

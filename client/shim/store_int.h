@@ -35,7 +35,9 @@ struct store {
 
 #pragma GCC visibility push(hidden)
 
-/* Maps room for a file of size bytes. 0, -EFBIG, -EIO, -ENOMEM. */
+/* Maps room for a file of size bytes, if there is not enough yet: as info->size says, before bytes or hashes are looked at, for
+ * another process may have made the file longer. Under info->lock, which is another address then. 0, -EFBIG, -EIO, -ENOMEM:
+ * all is as it was. */
 int store_map(struct store *s, uint64_t size);
 
 /* Somebody else changed the file: what is here is read again, unless what is mapped may be newer. Under info->lock. 0 or the

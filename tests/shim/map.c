@@ -310,6 +310,41 @@ static void between(void)
     suite_wait("child", pid);
 }
 
+/* A process that maps a short file sees what another maps beyond its end after that was moved. */
+static void grown(void)
+{
+    const long far = 30l << 20;
+    int fd = make("f", PAGE), go[2], back[2], pid;
+    volatile char *m;
+    char buf[8] = "";
+
+    pipe(go);
+    pipe(back);
+    pid = fork();
+    if (pid == 0) {
+        int own = open(P("f"), O_RDWR);
+        volatile char *mine = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, own, 0);
+
+        mine[0] = 'C';
+        suite_tell(back[1]);
+        suite_await(go[0]);
+        VAL(pread(own, buf, 4, far));
+        suite_bytes("child reads", buf, 4);
+        VAL(pwrite(own, "near", 4, far + 8));
+        mine[1] = 'D';
+        VAL(msync((char *)mine, PAGE, MS_SYNC));
+        _exit(0);
+    }
+    suite_await(back[0]);
+    VAL(ftruncate(fd, far + 2 * PAGE));
+    m = mmap(NULL, (size_t)(far + 2 * PAGE), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    memcpy((char *)m + far, "afar", 4);
+    suite_tell(go[1]);
+    suite_wait("child", pid);
+    suite_bytes("parent sees", (char *)m + far, 12);
+    suite_bytes("and", (char *)m, 2);
+}
+
 SUITE_GROUP(map) = {{"private", private_}, {"shared", shared},     {"coherent", coherent}, {"refused", refused},
                     {"growth", growth},    {"parts", parts},       {"remap", remapped},    {"large", large},
-                    {"between", between},  {NULL, NULL}};
+                    {"between", between},  {"grown", grown},       {NULL, NULL}};
