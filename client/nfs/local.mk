@@ -14,7 +14,7 @@ NFS_CLIENT_SOURCES = \
     client/nfs/file.h client/nfs/io.c client/nfs/name.c client/nfs/open.c client/nfs/reclaim.c client/nfs/state.c \
     client/nfs/heap.c client/nfs/heap.h \
     client/nfs/port.c client/nfs/port.h \
-    client/nfs/rpc.c client/nfs/rpc.h \
+    client/nfs/rpc.c client/nfs/rpc.h client/nfs/rpc_fds.c \
     client/nfs/sys.c client/nfs/sys.h
 NFS_CLIENT_WRAP = -Wl,--wrap=rpc_allocate_pdu -Wl,--wrap=zdr_COMPOUND4args \
     -Wl,--wrap=rpc_process_pdu
