@@ -13,7 +13,8 @@
  * R3 Only chunks are replaced that have no references but those of the pieces, and that no snapshot holds: otherwise they
  *    would stay beside the new one.
  * R4 Cold is what has not been written for AGE_MS: chunk ids grow, so it is enough to remember one.
- * R5 A sweep begins after as many small changes as are worth it, so that looking costs a few microseconds for each.
+ * R5 A sweep begins after as many small changes as are worth it, so that looking costs a few microseconds for each; and once
+ *    more for what was not cold, when nothing is younger than what is.
  * R6 What a rebuild relies on (rebuild.c): of two records with a place, the one with the higher chunk id has the later
  *    content of the bytes that both have. Copies keep the id of what they copy (move.h); a write gets its id when it is
  *    encoded, and those of a slot one after the other. What is put together here is older than its record: so it
@@ -123,7 +124,7 @@ bool repack_due(struct repack *rp, bool quiet, bool all)
     pthread_mutex_lock(&v->lock);
     pieces = v->pieces;
     pthread_mutex_unlock(&v->lock);
-    if (!(all && (pieces != rp->pieces || rp->again)) && !(rp->again && quiet && rp->old_id == rp->new_id) &&
+    if (!(all && (pieces != rp->pieces || rp->again)) && !(rp->again && quiet && rp->old_id == v->next_chunk) &&
         pieces < rp->pieces + (most > SWEEP_LEAST ? most : SWEEP_LEAST))
         return false;
     rp->pieces = pieces;
@@ -181,17 +182,18 @@ static int job_settled(struct repack *rp, uint64_t *id)
     const struct index_piece *p = rp->job;
     struct inode *in;
     struct slot *s;
+    bool moment;
     int n;
 
-    *id = 0;
     pthread_mutex_lock(&v->lock);
     in = inode_find(v, p->ino);
     s = in ? slot_find(in, p->off / SLOT_SIZE) : NULL;
-    if (!s || slot_evictable(s))
-        *id = atomic_fetch_add(&v->next_chunk, 1);
+    moment = !s || slot_evictable(s);
+    *id = atomic_fetch_add(&v->next_chunk, 1); /* if it is not: so that it is long enough before another sweep (repack_due) */
     pthread_mutex_unlock(&v->lock);
-    if (!*id) {
+    if (!moment) {
         rp->left_hot = true;
+        *id = 0;
         return 0;
     }
     n = index_sweep(v->ix, p->ino, p->off, rp->now, rp->njob);
