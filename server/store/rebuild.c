@@ -89,6 +89,15 @@ int rebuild(struct repair *r)
 
 #define IN_PLACE " rec.ino > 1 AND rec.off % 131072 + rec.len <= 131072 AND rec.off < 4611686018427000000 "
 
+/* What the snapshot has at their places goes, as in a volume: so its chunks have to have their references, and the lost
+ * ones rows, as long as that takes. All of it is counted anew afterwards. */
+static const char before_mapping[] =
+    "UPDATE chunk SET refs = u.n FROM (SELECT chunk, count(*) AS n FROM extent GROUP BY chunk) u WHERE u.chunk = chunk.id;"
+    "CREATE TEMP TABLE gone AS SELECT chunk, count(*) AS n FROM extent WHERE chunk NOT IN (SELECT id FROM chunk) GROUP BY chunk;"
+    "INSERT INTO chunk SELECT chunk, 0, 0, 131072, 131072, 0, 0, n, 1, 0 FROM temp.gone";
+static const char after_mapping[] = "DELETE FROM chunk WHERE id IN (SELECT chunk FROM temp.gone);"
+                                    "DELETE FROM dead WHERE chunk IN (SELECT chunk FROM temp.gone)";
+
 static int map_younger(struct repair *r)
 {
     static const char text[] =
@@ -97,7 +106,7 @@ static int map_younger(struct repair *r)
         " IN (SELECT id FROM chunk) ORDER BY rec.id";
     struct index_delta d = {0};
     sqlite3_stmt *st = NULL;
-    int rc = 0, code = sqlite3_prepare_v2(r->db, text, -1, &st, NULL);
+    int rc = repair_exec(r, before_mapping), code = sqlite3_prepare_v2(r->db, text, -1, &st, NULL);
 
     while (!rc && !code && (code = sqlite3_step(st)) == SQLITE_ROW) {
         struct chunk c;
@@ -108,6 +117,8 @@ static int map_younger(struct repair *r)
     if (!rc && code != SQLITE_DONE)
         rc = index_error(r->ix, r->db, code, "records");
     sqlite3_finalize(st);
+    if (!rc)
+        rc = repair_exec(r, after_mapping);
     if (!rc)
         rc = index_flush_live(r->ix);
     return rc;

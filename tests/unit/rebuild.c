@@ -83,8 +83,8 @@ static void say(void *arg, const char *text)
     print_message("%s\n", text);
 }
 
-/* Closes the volume, loses its index, and has everything that was written. */
-static void all_comes_back(struct world *w)
+/* Closes the volume, loses its index, and has everything that was written; damage: something else is lost, too. */
+static void comes_back(struct world *w, bool damage)
 {
     struct repair_options opt = {.rebuild = true, .data = true};
     struct repair_report rep;
@@ -92,17 +92,27 @@ static void all_comes_back(struct world *w)
     char path[256];
 
     vt_close(&w->t);
+    if (damage) {
+        snprintf(path, sizeof(path), "%s/packs/03/00000003.pack", w->t.dir);
+        st_flip(path, 64 + 64 + 100); /* the first record's payload */
+    }
     snprintf(path, sizeof(path), "%s/index.db", w->t.dir);
     assert_int_equal(unlink(path), 0);
     assert_int_equal(volume_repair(w->t.dir, &opt, say, NULL, &rep), 0);
+    assert_true(rep.left == 0 || damage);
     assert_int_equal(volume_check(w->t.dir, true, say, NULL, &cr), 0);
-    assert_int_equal(cr.problems, 0);
+    assert_int_equal(cr.problems != 0, damage); /* of the snapshot */
     vt_open(&w->t);
     assert_int_equal(vt_read(&w->t, &w->t.c, w->ino, 0, w->got, BYTES), BYTES);
     for (unsigned i = 0; i < PAGES; i++)
         if (memcmp(w->want + (size_t)i * STORE_PAGE, w->got + (size_t)i * STORE_PAGE, STORE_PAGE))
             fail_msg("page %u is not what was written last", i);
     vt_close(&w->t);
+}
+
+static void all_comes_back(struct world *w)
+{
+    comes_back(w, false);
 }
 
 /* Slots in the index in many pieces, none of them in memory. */
@@ -167,7 +177,7 @@ static void *write_on(void *arg)
     uint64_t x = 99;
 
     store_call_init(&c, true);
-    for (int i = 0; i < 1500 && !w->err; i++) {
+    for (int i = 0; i < 400 && !w->err; i++) {
         bool whole = st_random(&x) % 16 == 0, stable = st_random(&x) % 4 == 0;
         unsigned page = (unsigned)(st_random(&x) % PAGES);
         w->err = whole ? put(w, &c, page / SLOT_PAGES * SLOT_PAGES, SLOT_PAGES, false) : put(w, &c, page, 1, stable);
@@ -188,11 +198,37 @@ static void written_to_meanwhile(void **state)
 
     many_pieces(w);
     assert_int_equal(pthread_create(&writer, NULL, write_on, w), 0);
-    while (!atomic_load(&w->stop))
+    while (!atomic_load(&w->stop)) {
         assert_int_equal(volume_gc(w->t.v), 0);
+        usleep(10000);
+    }
     pthread_join(writer, NULL);
     assert_int_equal(w->err, 0);
     all_comes_back(w);
+}
+
+/* What the snapshot has of the file is overwritten, in part, wholly, and where its own bytes are lost. */
+static void over_a_snapshot(void **state)
+{
+    struct world *w = *state;
+
+    for (int round = 0; round < 3; round++) {
+        char name[8];
+        put_synced(w, 0, PAGES);
+        snprintf(name, sizeof(name), "t%d", round);
+        assert_int_equal(snap_create(w->t.v, name, NULL), 0);
+        for (unsigned i = 3; i < PAGES; i += 7)
+            put_synced(w, i, 1);
+        put_synced(w, SLOT_PAGES / 2, SLOT_PAGES);
+        put_synced(w, 2 * SLOT_PAGES, SLOT_PAGES);
+        if (round == 2)
+            put_synced(w, 0, PAGES);
+        assert_int_equal(volume_gc(w->t.v), 0);
+        put_synced(w, 1, 1);
+        comes_back(w, round == 2);
+        vt_open(&w->t);
+    }
+    vt_close(&w->t);
 }
 
 int main(void)
@@ -200,6 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(moved_then_overwritten, setup, teardown),
         cmocka_unit_test_setup_teardown(cut_off_then_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(over_a_snapshot, setup, teardown),
         cmocka_unit_test_setup_teardown(overtaken, setup, teardown),
         cmocka_unit_test_setup_teardown(written_to_meanwhile, setup, teardown),
     };

@@ -249,6 +249,6 @@ STORY(clones, "clones", 0, .setup = {{RANDOM, 20}, {WRITE, 0}, {SNAP, 0}, {RANDO
       .rows = {{CLONE, 0}, {RANDOM, 2}, {ROLLBACK, 0}, {RANDOM, 2}, {ROLLBACK, 1}, {WRITE, 1}, {CLOSE, 0}});
 STORY(repair, "repair", 0, .setup = {{RANDOM, 20}, {WRITE, 0}, {SNAP, 0}, {RANDOM, 6}, {DAMAGE, 0}},
       .rows = {{REPAIR, 0}, {RANDOM, 2}, {CLOSE, 0}});
-STORY(rebuild, "rebuild", 0, .setup = {{RANDOM, 20}, {WRITE, 0}, {SNAP, 0}, {LOSE, 0}},
+STORY(rebuild, "rebuild", 0, .setup = {{RANDOM, 20}, {WRITE, 0}, {SNAP, 0}, {HOLLOW, 0}, {GC, 0}, {HURRY, 0}, {GC, 0}, {HOLLOW, 0}, {LOSE, 0}},
       .rows = {{REBUILD, 0}, {RANDOM, 2}, {CLOSE, 0}});
 STORY(upgrade, "upgrade", 1, .old = true, .rows = {{RANDOM, 1}, {MOVED, 0}, {RANDOM, 2}, {CLOSE, 0}});
