@@ -229,6 +229,7 @@ static const struct key {
     {"cache-size", set_cache, AT(cache_size), false},
     {"journal-size", set_journal, AT(journal_size), false},
     {"delegations", set_switch, AT(delegations), false},
+    {"stay-awake", set_switch, AT(stay_awake), false},
     {"user", set_text, AT(user), false},
     {"sandbox", set_switch, AT(sandbox), false},
     {"max-connections", set_count, AT(max.conns), true},
@@ -352,6 +353,8 @@ static void print_help(FILE *to)
           "                            memory, at most 4 GiB)\n"
           "      --journal-size BYTES  each volume's journal on disk grows to this (64M)\n"
           "      --delegations on|off  let clients keep files for themselves until others want them (on)\n"
+          "      --stay-awake on|off   in virtual machines: do not let a processor sleep while a client that\n"
+          "                            waits for each of its changes goes on (on)\n"
           "      --config FILE         lines 'KEY = VALUE' with the options above as keys\n"
           "      --check-config        only see that the options and the file are right\n"
           "      --metrics [ADDR:]PORT serve metrics and a status page over HTTP (on the loopback address)\n"
@@ -456,6 +459,7 @@ int options_parse(struct options *o, int argc, char **argv)
     memset(o, 0, sizeof(*o));
     o->lease_time = 90;
     o->delegations = true;
+    o->stay_awake = true;
     o->cache_size = default_cache();
     o->journal_size = JOURNAL_DEFAULT;
     o->slow_time = 60;

@@ -29,6 +29,7 @@ struct options {
     uint64_t cache_size;             /* bytes */
     uint32_t journal_size;           /* bytes, of each volume */
     bool delegations;
+    bool stay_awake;
     char *user;    /* to become; NULL: who started it */
     bool sandbox;
     char *config;  /* the file, NULL: none */

@@ -309,7 +309,8 @@ static struct rpcserver_conf limits_of(const struct options *o)
     return (struct rpcserver_conf){.max_conns = o->max.conns,
                                    .max_peer_conns = o->max.client_conns,
                                    .max_peer_inflight = o->max.client_requests,
-                                   .slow_ms = o->slow_time * 1000};
+                                   .slow_ms = o->slow_time * 1000,
+                                   .stay_awake = o->stay_awake};
 }
 
 static int rpc_init(struct daemon *d)

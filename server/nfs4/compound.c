@@ -264,8 +264,10 @@ static bool commit_late(struct request *req)
 static enum req_result end_compound(struct compound *c)
 {
     finish_reply(c);
-    if (volume_call_pending(&c->call) && request_alone(c->req))
+    if (volume_call_pending(&c->call) && request_alone(c->req)) {
+        request_stay_awake(c->req);
         volume_call_commit(&c->call);
+    }
     if (volume_call_pending(&c->call)) {
         c->waiter.done = durable;
         if (!c->req->may_block) {

@@ -1,5 +1,6 @@
 noinst_LIBRARIES += librpc.a
 librpc_a_SOURCES = \
+    server/rpc/awake.c server/rpc/awake.h \
     server/rpc/conn.c server/rpc/conn.h \
     server/rpc/conncall.c server/rpc/connect.c \
     server/rpc/listener.c server/rpc/listener.h \

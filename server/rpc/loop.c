@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/priority.h"
+#include "server/rpc/awake.h"
 #include "server/rpc/conn.h"
 #include "server/rpc/listener.h"
 #include "server/rpc/rpcserver_priv.h"
@@ -315,6 +316,7 @@ void loop_release(struct loop *l)
     while (!list_empty(&l->inbox))
         run_inbox(l);
     bury_dead(l);
+    awake_free(l->awake);
     rbuf_unref(l->spare);
     request_free_pool(l);
     if (l->evfd >= 0)

@@ -12,6 +12,7 @@
 #include "common/list.h"
 #include "server/rpc/worker.h"
 
+struct awake;
 struct rbuf;
 struct rpcserver;
 
@@ -33,6 +34,7 @@ struct loop {
     struct list dead;  /* closed in this turn; late events may still point to them */
     uint64_t next_tick;
     unsigned spins; /* more times that waiting awake may fail before it is given up */
+    struct awake *awake; /* NULL: processors sleep when they like */
     struct rbuf *spare; /* a small buffer with room from spare_at on; may be NULL */
     size_t spare_at;
     struct list free_requests;

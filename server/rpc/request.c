@@ -15,6 +15,7 @@
 
 #include "common/log.h"
 #include "common/pool.h"
+#include "server/rpc/awake.h"
 #include "server/rpc/conn.h"
 #include "server/rpc/rpcmsg.h"
 #include "server/rpc/rpcserver_priv.h"
@@ -330,6 +331,11 @@ void request_reject(struct request *req, uint32_t accept_stat)
 bool request_alone(const struct request *req)
 {
     return !req->may_block && req->conn->loop->alone >= ALONE_MIN && req->conn->loop->requests == 1;
+}
+
+void request_stay_awake(struct request *req)
+{
+    awake_keep(req->conn->loop->awake);
 }
 
 static void late_job(struct job *job)

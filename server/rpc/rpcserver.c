@@ -15,6 +15,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "server/rpc/awake.h"
 #include "server/rpc/rpcserver_priv.h"
 
 #define DEFAULT_WORKERS  8u
@@ -46,6 +47,7 @@ int rpcserver_new(const struct rpcserver_conf *conf, struct rpcserver **out)
 {
     struct rpcserver *s = calloc(1, sizeof(*s));
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    bool awake = conf->stay_awake && awake_helps();
     int err = -ENOMEM;
 
     if (!s)
@@ -71,6 +73,8 @@ int rpcserver_new(const struct rpcserver_conf *conf, struct rpcserver **out)
         err = loop_init(&s->loops[s->nloops++], s);
         if (err)
             goto fail;
+        if (awake)
+            s->loops[s->nloops - 1].awake = awake_new();
     }
     err = worker_pool_new(s->conf.workers, &s->workers);
     if (err)

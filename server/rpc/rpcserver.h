@@ -21,6 +21,7 @@ struct rpcserver_conf {
     /* How long a record may take to arrive, and a reply to be taken; 0 = 60 s. Where memory is scarce (max_memory),
      * who sends slower than SLOW_SPEED for SLOW_SEND_MS, or reads so for SLOW_READ_MS, is cut off, too. */
     unsigned slow_ms;
+    bool stay_awake; /* where that helps (awake.h) */
 };
 #define SLOW_SPEED   65536u /* bytes a second */
 #define SLOW_SEND_MS 2000u

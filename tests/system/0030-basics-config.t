@@ -45,7 +45,7 @@ for value in 16777215 15M 65T 1E 1.5G -1M M; do with "cache-size = $value"; not_
 like "journal-size" "$(summary journal-size)" "^A size from 1M to 1G; 64M\. "
 for value in 1M 1G 65536K; do with "journal-size = $value"; ok "journal-size $value" check; done
 for value in 0 1023K 1025M x; do with "journal-size = $value"; not_ok "no journal-size $value" check; done
-for key in delegations sandbox; do
+for key in delegations sandbox stay-awake; do
     like "$key" "$(summary $key)" "^on or off ; on\. "
     for value in on off; do with "$key = $value"; ok "$key $value" check; done
     for value in yes 1 ON; do with "$key = $value"; not_ok "no $key $value" check; done

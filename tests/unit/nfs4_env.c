@@ -65,6 +65,10 @@ bool request_all_late(const struct request *req)
     return true;
 }
 
+void request_stay_awake(struct request *req)
+{
+}
+
 bool request_alone(const struct request *req)
 {
     return false;

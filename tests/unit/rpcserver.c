@@ -15,12 +15,14 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "common/clock.h"
 #include "config.h"
+#include "server/rpc/awake.h"
 #include "server/rpc/rpcmsg.h"
 #include "server/rpc/rpcserver.h"
 
@@ -1162,6 +1164,33 @@ static void functions_run_on_workers(void **state)
     assert_int_equal(LOAD(n), 100);
 }
 
+static uint64_t cpu_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Whoever keeps a processor awake stops by himself, soon, and begins again. */
+static void kept_awake_not_for_long(void **state)
+{
+    struct awake *a = awake_new();
+    uint64_t from = cpu_ns();
+
+    assert_non_null(a);
+    for (int i = 0; i < 100; i++) {
+        awake_keep(a);
+        usleep(AWAKE_NS / 1000 * 5);
+    }
+    assert_true(cpu_ns() - from < 100 * AWAKE_NS * 3);
+    awake_keep(a);
+    awake_free(a);
+    awake_free(awake_new());
+    awake_keep(NULL);
+    awake_free(NULL);
+}
+
 int main(void)
 {
 #define TEST(f)  cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -1178,6 +1207,7 @@ int main(void)
         TEST(blocking_calls_run_in_workers),
         TEST(parked_calls_complete_elsewhere),
         TEST(late_calls_run_together),
+        cmocka_unit_test(kept_awake_not_for_long),
         TEST(a_dropped_call_closes),
         TEST(connection_closed_with_calls_in_flight),
         TEST(stop_lets_calls_finish),

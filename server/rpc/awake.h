@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * awake: keeps a processor from sleeping while a loop's thread waits there for the disk.
+ *
+ * A virtual machine hands a processor without work to its host, and is 10 to 20 us late when the disk answers; a sync is
+ * two such waits, and one client that waits for each change pays both each time. So while such a client goes on, a
+ * thread of policy SCHED_IDLE spins on that processor. It gets only time that nobody else wants, has no locks, and ends
+ * AWAKE_NS after it was last asked for.
+ */
+#ifndef VOLNFS_RPC_AWAKE_H
+#define VOLNFS_RPC_AWAKE_H
+
+#include <stdbool.h>
+
+#define AWAKE_NS 400000u
+
+struct awake;
+/* It helps here: a virtual machine with more than one processor for this process, and no limit on their time (cgroup
+ * v2, cpu.max). */
+bool awake_helps(void);
+/* NULL: out of memory. The thread begins with the first awake_keep. */
+struct awake *awake_new(void);
+/* The calling thread's processor, from now on. One thread, always the same. NULL is nothing. */
+void awake_keep(struct awake *a);
+/* Ends the thread. NULL is nothing. */
+void awake_free(struct awake *a);
+
+#endif
