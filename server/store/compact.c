@@ -32,6 +32,10 @@
 
 #define BATCH_BYTES  (1u << 20)
 #define BATCH_CHUNKS 256u
+/* Where the file system discards what is freed, a disk does nothing else for 10 ms and more after each unlinked pack. So of a
+ * volume in use they go one by one, unless there are so many, or only so little is free. */
+#define MANY_DEAD    32u
+#define MUCH_SPACE   (UINT64_C(8) << 30)
 #define QUIET_SLACK  (1u << 20) /* bytes that nobody minds in a quiet volume, beside a quarter of the live ones */
 
 struct compact {
@@ -84,6 +88,7 @@ struct look {
     uint64_t live, size;
     uint32_t dead[64], rowless[64];
     unsigned ndead, nrowless;
+    uint64_t dead_size;
 };
 
 static bool note_row(void *arg, uint32_t pack, uint64_t live)
@@ -114,10 +119,12 @@ static int note_file(void *arg, uint32_t pack, uint64_t size)
         return 1;
     while (k->next < k->count && k->p[k->next].pack < pack)
         k->next++;
-    if (k->next < k->count && k->p[k->next].pack == pack)
+    if (k->next < k->count && k->p[k->next].pack == pack) {
         k->p[k->next].size = size;
-    else if (k->nrowless < sizeof(k->rowless) / sizeof(*k->rowless))
+        k->dead_size += k->p[k->next].live ? 0 : size;
+    } else if (k->nrowless < sizeof(k->rowless) / sizeof(*k->rowless)) {
         k->rowless[k->nrowless++] = pack;
+    }
     k->size += size;
     return 0;
 }
@@ -270,6 +277,7 @@ int compact_look(struct compact *cp, bool quiet, uint64_t *seen)
     struct volume *v = cp->vol;
     char *dir = path_join(v->dir, "packs");
     struct look k = {0};
+    bool left = false;
     int n, r = quiet ? end_open_pack(cp) : 0;
 
     if (r < 0)
@@ -284,7 +292,11 @@ int compact_look(struct compact *cp, bool quiet, uint64_t *seen)
     if (r < 0)
         goto out;
     cp->live = k.live;
-    cp->size = k.size;
+    cp->size = k.size - k.dead_size;
+    if (!quiet && k.ndead > 1 && k.ndead < MANY_DEAD && copy_space(v) > MUCH_SPACE) {
+        k.ndead = 1;
+        left = true;
+    }
     r = k.ndead ? remove_dead(cp, &k) : 0;
     for (unsigned i = 0; i < k.nrowless && r >= 0; i++)
         remove_rowless(cp, dir, k.rowless[i]);
@@ -292,8 +304,10 @@ int compact_look(struct compact *cp, bool quiet, uint64_t *seen)
         goto out;
     cp->victim = choose(cp, &k, quiet);
     r = cp->victim || k.ndead;
-    if (!cp->victim)
+    if (!cp->victim) {
+        r += left;
         goto out;
+    }
     n = pack_entries(dir, cp->victim, &cp->entries);
     if (n < 0) {
         log_warn("%s: cannot compact pack %u: %s", v->label, cp->victim, strerrordesc_np(-n));

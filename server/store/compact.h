@@ -11,9 +11,9 @@ struct compact; /* a volume's */
 
 struct compact *compact_new(struct volume *v);
 void compact_free(struct compact *cp);
-/* Looks at all packs: removes what is dead and chooses a victim, unless there is one. 1: there was something to do, 0: there was
- * not; or -errno. quiet: nobody changes the volume at the moment, so less of dead bytes is borne. *seen: what was committed
- * when it looked; set unless it failed. */
+/* Looks at all packs: removes what is dead and chooses a victim, unless there is one. 1: there was something to do; 2: the
+ * same, and dead packs are left, to be looked for again after a pause; 0: there was not; or -errno. quiet: nobody changes the
+ * volume at the moment, so less of dead bytes is borne. *seen: what was committed when it looked; set unless it failed. */
 int compact_look(struct compact *cp, bool quiet, uint64_t *seen);
 /* Is there a victim? Atomic. */
 bool compact_busy(const struct compact *cp);

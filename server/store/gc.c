@@ -117,9 +117,9 @@ static int step_look(struct gc *g, bool quiet)
     uint64_t t0 = clock_mono_ms(), seen;
     int r = compact_look(g->compact, quiet, &seen);
 
-    if (r != 0)
+    if (r < 0 || r == 1)
         return r < 0 ? r : 0;
-    r = (int)(IDLE_MS + LOOK_SHARE * (clock_mono_ms() - t0));
+    r = (int)(r == 2 ? 1 + BUSY_PAUSE * (clock_mono_ms() - t0) : IDLE_MS + LOOK_SHARE * (clock_mono_ms() - t0));
     g->done = quiet ? seen : 0;
     g->look_ms = t0 + (uint64_t)r;
     return r;
