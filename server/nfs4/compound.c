@@ -254,6 +254,7 @@ static bool commit_late(struct request *req)
     bool done = false;
 
     if (request_all_late(req) && volume_call_pending(&c->call)) {
+        request_stay_awake(req);
         volume_call_commit(&c->call);
         done = !volume_call_pending(&c->call);
     }

@@ -2,7 +2,7 @@
  * awake: keeps a processor from sleeping while a loop's thread waits there for the disk.
  *
  * A virtual machine hands a processor without work to its host, and is 10 to 20 us late when the disk answers; a sync is
- * two such waits, and one client that waits for each change pays both each time. So while such a client goes on, a
+ * two such waits, and one client that waits for its changes pays both each time. So while such a client goes on, a
  * thread of policy SCHED_IDLE spins on that processor. It gets only time that nobody else wants, has no locks, and ends
  * AWAKE_NS after it was last asked for.
  */
