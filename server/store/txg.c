@@ -39,6 +39,7 @@
 #define HERE_NS         1000000u /* commits of requests' own threads take no longer on average, */
 #define HERE_BYTES      (256u << 10) /* and are no larger */
 #define HERE_ROWS       500u
+#define HERE_ROW        512u /* bytes of a row and its inode in a record: about the most, with a long name */
 #define JOURNAL_GROWTH  8u
 #define JOURNAL_SPACE   16u /* the journal takes no more than this part of the free space */
 
@@ -552,6 +553,16 @@ static void commit_one(struct volume *v)
     call_run_waiters(v);
 }
 
+/* The ring has room for the open txg, wherever that comes to lie in it: else it would be drained, and made larger. Volume
+ * lock held. */
+static bool ring_has_room(struct volume *v)
+{
+    const struct txg *t = v->open;
+    uint64_t size = journal_size(v->journal), used = journal_used(v->journal);
+
+    return used <= size / 4 * 3 && 2 * (t->blob_bytes + (uint64_t)t->rows * HERE_ROW) <= size - used;
+}
+
 void txg_commit_here(struct volume *v, uint64_t n)
 {
     const struct txg *t = v->open;
@@ -564,8 +575,7 @@ void txg_commit_here(struct volume *v, uint64_t n)
     }
     if (t->n != n || v->committing || v->waiters || v->failed || v->stop || !v->journal || t->packs || t->snap ||
         v->snap_request || t->blob_bytes > HERE_BYTES || t->rows > HERE_ROWS || v->queue_rows > QUEUE_ROWS_MAX / 2 ||
-        cache_ops_over(v->e) ||
-        v->queue_bytes > QUEUE_BYTES_MAX / 2 || journal_used(v->journal) > journal_size(v->journal) / 4 * 3)
+        v->queue_bytes > QUEUE_BYTES_MAX / 2 || cache_ops_over(v->e) || !ring_has_room(v))
         return;
     commit_one(v);
     if (v->durable > before)

@@ -474,6 +474,54 @@ static bool gathers(void)
     return yes;
 }
 
+static pthread_t asker;
+static bool grew_here;
+
+static void grows(const char *name, int hit)
+{
+    if (!hit && strcmp(name, "journal.fill") == 0)
+        grew_here |= pthread_equal(pthread_self(), asker) != 0;
+}
+
+/* Nor is it the asking thread that makes the journal larger, or waits until it is applied. */
+static void commit_here_has_room(void **state)
+{
+    unsigned age = apply_age_ms, size;
+    unsigned char w[4096] = "x";
+    char name[256];
+    uint64_t at = 0;
+    struct vattr a;
+
+    apply_age_ms = 3600 * 1000;
+    vt_open(&T);
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "a", IT_REG, &a), 0);
+    vt_sync(&T);
+    size = journal_size(T.v->journal);
+    assert_int_equal(size, JOURNAL_SIZE_FIRST);
+    for (; journal_used(T.v->journal) + 2 * JOURNAL_BLOCK <= size / 4 * 3; at += 4096) {
+        assert_int_equal(volume_write(T.v, &T.c, a.ino, at, w, 4096, true, NULL, NULL), 0);
+        vt_sync(&T);
+    }
+    asker = pthread_self();
+    fault_watch(grows);
+    fault_arm("journal.fill", 1000000, FAULT_FAIL);
+    for (int i = 0; i < 60; i++, at += 4096)
+        assert_int_equal(volume_write(T.v, &T.c, a.ino, at, w, 4096, true, NULL, NULL), 0);
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof(name), "%0240d", i);
+        assert_int_equal(vt_create(&T, &T.c, ROOT, name, IT_REG, &a), 0);
+    }
+    T.v->here_ns = 0;
+    volume_call_commit(&T.c);
+    vt_sync(&T);
+    assert_false(grew_here);
+    fault_disarm();
+    fault_watch(NULL);
+    apply_age_ms = age;
+    vt_close(&T);
+    model_check_disk(&T);
+}
+
 /* While the commit thread waits for more to come, the asking thread takes what there is: not both. */
 static void commit_here_or_there(void **state)
 {
@@ -656,6 +704,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(larger_than_the_ring, setup, teardown),
         cmocka_unit_test(full_ring),
         cmocka_unit_test_setup_teardown(commit_here, setup, teardown),
+        cmocka_unit_test_setup_teardown(commit_here_has_room, setup, teardown),
         cmocka_unit_test_setup_teardown(commit_here_or_there, setup, teardown),
         cmocka_unit_test_setup_teardown(without_a_journal, setup, teardown),
         cmocka_unit_test_setup_teardown(journal_of_another_time, setup, teardown),
