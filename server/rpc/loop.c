@@ -208,7 +208,8 @@ void loop_late(struct loop *l, struct job *job)
 #define LATE_GAP_MAX 250000u
 #define LATE_NS      400000u
 
-/* *due: there is nothing to wait for any more. */
+/* *due: there is nothing to wait for any more. Where more than one connection asks there is no step to share: those of
+ * one do not wait while others keep the loop busy. */
 static int late_events(struct loop *l, struct epoll_event *ev, bool *due)
 {
     uint64_t now = clock_mono_ns(), last = l->late_since + LATE_NS, gap = l->late_ns / 4, end;
@@ -219,8 +220,8 @@ static int late_events(struct loop *l, struct epoll_event *ev, bool *due)
     do {
         n = epoll_wait(l->epfd, ev, EVENTS_MAX, 0);
         now = clock_mono_ns();
-    } while (n == 0 && l->nlate < l->late_most && list_empty(&l->again) && now < end);
-    *due = now >= last || (n <= 0 && list_empty(&l->again));
+    } while (n == 0 && !l->many && l->nlate < l->late_most && list_empty(&l->again) && now < end);
+    *due = l->many || now >= last || (n <= 0 && list_empty(&l->again));
     return n;
 }
 
