@@ -19,17 +19,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ.get("VOLNFS_SRC", "."), "tests", "lib"))
 import nfswire as w
 import servers
-
-cases = failures = 0
-
-
-def case(name, good, why=""):
-    global cases, failures
-    cases += 1
-    failures += not good
-    print("%sok %d - %s" % ("" if good else "not ", cases, name), flush=True)
-    if not good and why != "":
-        print("# " + str(why).replace("\n", "\n# "), flush=True)
+from tap import case, done, skip
 
 
 def get(path, method="GET", headers=None, data=None):
@@ -336,8 +326,7 @@ def journal(server):
 def browser(base, folder):
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not chromium:
-        print("ok %d - a browser shows it # SKIP chromium is not installed" % (cases + 1))
-        globals()["cases"] += 1
+        skip("a browser shows it", "chromium is not installed")
         return
     for theme in ("light", "dark"):
         shot = os.path.join(folder, theme + ".png")
@@ -381,5 +370,4 @@ try:
 finally:
     server.kill9(start=False) if server.alive() else None
     shutil.rmtree(folder, ignore_errors=True)
-print("1..%d" % cases)
-sys.exit(failures > 0)
+done()

@@ -14,18 +14,9 @@ import threading
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ.get("VOLNFS_SRC", "."), "tests", "lib"))
 import servers
+from tap import case, done
 
 MARK = ".volnfs-restore-incomplete"
-cases = failures = 0
-
-
-def case(name, good, why=""):
-    global cases, failures
-    cases += 1
-    failures += not good
-    print("%sok %d - %s" % ("" if good else "not ", cases, name), flush=True)
-    if not good and why != "":
-        print("# " + str(why).replace("\n", "\n# "), flush=True)
 
 
 def exactly(sock, n):
@@ -285,5 +276,4 @@ finally:
     if server.alive():
         server.kill9(start=False)
     shutil.rmtree(folder)
-print("1..%d" % cases)
-sys.exit(failures > 0)
+done()

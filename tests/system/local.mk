@@ -68,7 +68,7 @@ KERNEL_TESTS = \
     tests/system/0640-kernel-grants.t \
     tests/system/0650-kernel-readme.t
 TESTS += $(SYSTEM_TESTS) $(KERNEL_TESTS)
-EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/nfswire.py tests/lib/servers.py tests/lib/summary.py \
+EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/tap.py tests/lib/nfswire.py tests/lib/servers.py tests/lib/summary.py \
     tests/uml/uml.py tests/uml/powered.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py tests/workflow/shim.py \
     tests/shim/programs.sh tests/shim/python.py
 EXTRA_DIST += tests/grants/attacks.py tests/grants/held.py tests/grants/matrix.py tests/grants/wire.py
