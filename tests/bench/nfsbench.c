@@ -10,42 +10,18 @@
  * rows of incompressible data all of it is pseudo-random. No two blocks are alike.
  *
  * Row "keep" leaves a file that row "coldread" of a later run reads and removes: what is between the two makes it cold.
- *
- * libnfs 4.0.0 encodes a request into 4096 bytes unless rpc_allocate_pdu2 is told more: its own rpc_allocate_pdu is
- * replaced by ours, which passes the hint.
  */
 #include <errno.h>
 #include <getopt.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <nfsc/libnfs.h>
-#include <nfsc/libnfs-zdr.h>
-#include <nfsc/libnfs-raw.h>
-#include <nfsc/libnfs-raw-nfs4.h>
+#include "wire.h"
 
 enum { MAX_DEPTH = 64, MAX_OPS = 8, IO_BIG = 1 << 20, IO_SMALL = 4096, LOOKUP_FILES = 1000, REMOVE_FILES = 3000 };
-
-struct rpc_pdu;
-struct rpc_pdu *rpc_allocate_pdu2(struct rpc_context *rpc, int program, int version, int procedure, rpc_cb cb,
-                                  void *private_data, zdrproc_t decode, int decode_size, size_t hint);
-struct rpc_pdu *rpc_allocate_pdu(struct rpc_context *rpc, int program, int version, int procedure, rpc_cb cb,
-                                 void *private_data, zdrproc_t decode, int decode_size);
-
-static size_t pdu_hint;
-
-struct rpc_pdu *rpc_allocate_pdu(struct rpc_context *rpc, int program, int version, int procedure, rpc_cb cb,
-                                 void *private_data, zdrproc_t decode, int decode_size)
-{
-    return rpc_allocate_pdu2(rpc, program, version, procedure, cb, private_data, decode, decode_size, pdu_hint);
-}
 
 struct fh {
     unsigned len;
@@ -78,7 +54,7 @@ struct row {
 };
 
 struct bench {
-    struct rpc_context *rpc;
+    struct wire *wire;
     const char *host, *dir_path;
     int port;
     double seconds;
@@ -94,19 +70,6 @@ struct bench {
     int in_flight, filled;     /* filled: file has its data */
     uint64_t rng;
 };
-
-static void die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
-static void die(const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    fputs("nfsbench: ", stderr);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    fputc('\n', stderr);
-    exit(1);
-}
 
 static double now(void)
 {
@@ -323,34 +286,26 @@ static int make_remove(struct slot *s)
 
 static void slot_next(struct slot *s);
 
-static void send_compound(struct bench *b, struct slot *s, nfs_argop4 *ops, int n, rpc_cb cb, void *data)
+static void send_compound(struct bench *b, struct slot *s, nfs_argop4 *ops, int n, wire_reply reply, void *arg)
 {
     COMPOUND4args args;
 
     memset(&args, 0, sizeof args);
     args.argarray.argarray_len = (u_int)n;
     args.argarray.argarray_val = ops;
-    pdu_hint = 4096;
-    for (int i = 0; i < n; i++)
-        if (ops[i].argop == OP_WRITE)
-            pdu_hint += ops[i].nfs_argop4_u.opwrite.data.data_len;
-    if (rpc_nfs4_compound_async(b->rpc, cb, &args, data) != 0)
-        die("cannot send: %s", rpc_get_error(b->rpc));
+    wire_call(b->wire, &args, reply, arg);
     if (s)
         b->in_flight++;
 }
 
-static void slot_reply(struct rpc_context *rpc, int status, void *data, void *private_data)
+static void slot_reply(void *arg, COMPOUND4res *res)
 {
-    struct slot *s = private_data;
+    struct slot *s = arg;
     struct bench *b = s->bench;
-    COMPOUND4res *res = data;
     int again = 0;
     u_int good;
 
     b->in_flight--;
-    if (status != RPC_STATUS_SUCCESS)
-        die("%s: no reply: %s", b->row->name, rpc_get_error(rpc));
     good = res->resarray.resarray_len;
     if (res->status == NFS4ERR_DELAY || res->status == NFS4ERR_GRACE) {
         again = 1;
@@ -414,16 +369,6 @@ static void slot_next(struct slot *s)
     send_compound(b, s, s->ops, n, slot_reply, s);
 }
 
-static void serve(struct bench *b)
-{
-    struct pollfd p = { .fd = rpc_get_fd(b->rpc), .events = (short)rpc_which_events(b->rpc) };
-
-    if (poll(&p, 1, 10000) <= 0)
-        die("no answer for 10 s");
-    if (rpc_service(b->rpc, p.revents) < 0)
-        die("connection: %s", rpc_get_error(b->rpc));
-}
-
 /* Run units of row until its limit or its time; returns the seconds it took. */
 static double run_units(struct bench *b, const struct row *row, uint64_t units, double seconds)
 {
@@ -439,7 +384,7 @@ static double run_units(struct bench *b, const struct row *row, uint64_t units, 
         slot_next(&b->slots[i]);
     }
     while (b->in_flight)
-        serve(b);
+        wire_wait(b->wire);
     return now() - start;
 }
 
@@ -453,13 +398,10 @@ struct call {
     char confirm[8];
 };
 
-static void call_reply(struct rpc_context *rpc, int status, void *data, void *private_data)
+static void call_reply(void *arg, COMPOUND4res *res)
 {
-    struct call *c = private_data;
-    COMPOUND4res *res = data;
+    struct call *c = arg;
 
-    if (status != RPC_STATUS_SUCCESS)
-        die("no reply: %s", rpc_get_error(rpc));
     c->done = 1;
     c->status = res->status;
     for (u_int i = 0; i < res->resarray.resarray_len && res->status == NFS4_OK; i++) {
@@ -485,31 +427,12 @@ static struct call call(struct bench *b, nfs_argop4 *ops, int n)
         memset(&c, 0, sizeof c);
         send_compound(b, NULL, ops, n, call_reply, &c);
         while (!c.done)
-            serve(b);
+            wire_wait(b->wire);
         if (c.status != NFS4ERR_DELAY && c.status != NFS4ERR_GRACE)
             break;
         usleep(100000);
     }
     return c;
-}
-
-static void connected(struct rpc_context *rpc, int status, void *data, void *private_data)
-{
-    if (status != RPC_STATUS_SUCCESS)
-        die("cannot connect: %s", (char *)data);
-    *(int *)private_data = 1;
-}
-
-static void client_connect(struct bench *b)
-{
-    int done = 0, one = 1;
-
-    b->rpc = rpc_init_context();
-    if (!b->rpc || rpc_connect_async(b->rpc, b->host, b->port, connected, &done) != 0)
-        die("cannot connect to %s:%d", b->host, b->port);
-    while (!done)
-        serve(b);
-    setsockopt(rpc_get_fd(b->rpc), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 }
 
 static void client_confirm(struct bench *b)
@@ -794,7 +717,7 @@ int main(int argc, char **argv)
     }
     if (b.seconds <= 0 || b.file_size == 0)
         usage();
-    client_connect(&b);
+    b.wire = wire_connect(b.host, b.port);
     client_confirm(&b);
     folder_make(&b);
     for (int i = 0; i < MAX_DEPTH; i++) {
@@ -818,5 +741,6 @@ int main(int argc, char **argv)
             usage();
     }
     drop_file(&b);
+    wire_close(b.wire);
     return 0;
 }
