@@ -36,6 +36,15 @@ static inline long sys6(long nr, long a, long b, long c, long d, long e, long f)
 #define sys4(nr, a, b, c, d) sys6((nr), SYS_ARG(a), SYS_ARG(b), SYS_ARG(c), SYS_ARG(d), 0, 0)
 #define sys5(nr, a, b, c, d, e) sys6((nr), SYS_ARG(a), SYS_ARG(b), SYS_ARG(c), SYS_ARG(d), SYS_ARG(e), 0)
 
+/* An entry as SYS_getdents64 gives it: the kernel's struct linux_dirent64, which its headers keep to themselves. */
+struct sys_dirent {
+    uint64_t ino;
+    int64_t off;     /* where the next one begins */
+    uint16_t reclen; /* bytes, a multiple of 8 */
+    uint8_t type;    /* DT_ */
+    char name[];     /* with its zero byte */
+};
+
 /* A lock that works between processes when it lies in shared memory. All zero is unlocked. Not recursive. */
 struct vlock {
     int word; /* 0 free, 1 held, 2 held and waited for */

@@ -105,13 +105,7 @@ static void mirror_remove(char *mirror)
     size_t len = strlen(mirror), top = len;
 
     while (sys1(SYS_rmdir, mirror) == -ENOTEMPTY || len > top) {
-        struct {
-            uint64_t ino;
-            int64_t off;
-            uint16_t reclen;
-            uint8_t type;
-            char name[];
-        } *e = NULL;
+        struct sys_dirent *e = NULL;
         long dir = sys3(SYS_open, mirror, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), n;
         bool deeper = false;
         char buf[1024];

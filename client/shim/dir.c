@@ -20,19 +20,10 @@ struct dents {
     struct seen_time when;
 };
 
-/* The kernel's struct linux_dirent64. */
-struct dent {
-    uint64_t ino;
-    int64_t off;
-    uint16_t reclen;
-    uint8_t type;
-    char name[];
-};
-
 static bool dents_put(struct dents *d, uint64_t ino, uint64_t off, unsigned type, const char *name, size_t size)
 {
-    size_t need = (offsetof(struct dent, name) + size + 1 + 7) & ~(size_t)7;
-    struct dent *e = (struct dent *)(d->buf + d->pos);
+    size_t need = (offsetof(struct sys_dirent, name) + size + 1 + 7) & ~(size_t)7;
+    struct sys_dirent *e = (struct sys_dirent *)(d->buf + d->pos);
 
     if (d->size - d->pos < need)
         return false;
@@ -41,7 +32,7 @@ static bool dents_put(struct dents *d, uint64_t ino, uint64_t off, unsigned type
     e->reclen = (uint16_t)need;
     e->type = (uint8_t)type;
     memcpy(e->name, name, size);
-    memset(e->name + size, 0, need - offsetof(struct dent, name) - size);
+    memset(e->name + size, 0, need - offsetof(struct sys_dirent, name) - size);
     d->pos += need;
     d->last = off;
     return true;

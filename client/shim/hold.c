@@ -14,14 +14,6 @@
 #define HOLD_LINK_LEN 14
 #define HOLD_AGAIN_MS 60 /* between two looks that must agree: a descriptor may be on its way to another process */
 
-struct hold_dirent {
-    uint64_t ino;
-    int64_t off;
-    uint16_t reclen;
-    uint8_t type;
-    char name[];
-};
-
 uint64_t hold_ofd_id(const char *link, long size)
 {
     uint64_t id = 0;
@@ -242,13 +234,13 @@ static bool hold_look_at(struct hold_table *table, const char *pid)
     if (dir < 0)
         return dir == -ENOENT || dir == -ESRCH;
     while ((n = sys3(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
-        struct hold_dirent *e;
+        struct sys_dirent *e;
 
         for (long at = 0; at < n; at += e->reclen) {
             uint64_t id;
             long size;
 
-            e = (struct hold_dirent *)(buf + at);
+            e = (struct sys_dirent *)(buf + at);
             size = e->name[0] == '.' ? 0 : sys4(SYS_readlinkat, dir, e->name, link, sizeof(link));
             id = hold_ofd_id(link, size);
             for (uint32_t i = 0; id != 0 && i < HOLD_ROWS && i < table->top; i++)
@@ -270,12 +262,12 @@ static bool hold_look(struct hold_table *table)
     if (dir < 0)
         return false;
     while ((n = sys3(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
-        struct hold_dirent *e;
+        struct sys_dirent *e;
 
         for (long at = 0; at < n; at += e->reclen) {
             int pid = 0;
 
-            e = (struct hold_dirent *)(buf + at);
+            e = (struct sys_dirent *)(buf + at);
             if (e->name[0] < '1' || e->name[0] > '9')
                 continue;
             for (const char *p = e->name; *p >= '0' && *p <= '9'; p++)

@@ -10,13 +10,7 @@
 /* Every descriptor of ours that the kernel knows of, whether it was used here or not. */
 static void ofd_scan(void (*fn)(int fd, struct ofd *ofd, void *arg), void *arg)
 {
-    struct {
-        uint64_t ino;
-        int64_t off;
-        uint16_t reclen;
-        uint8_t type;
-        char name[];
-    } *e;
+    struct sys_dirent *e;
     long dir = sys3(SYS_open, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), n;
     char buf[2048];
 
