@@ -246,6 +246,13 @@ static void durable(struct volume_waiter *w, int err)
     request_complete(req);
 }
 
+/* On this thread, a loop's that has nothing else to do. Others may have to do it all the same: then the call is still pending. */
+static void commit_here(struct compound *c)
+{
+    request_stay_awake(c->req);
+    volume_call_commit(&c->call);
+}
+
 /* On a loop's thread that has looked at all there is. If nobody there waits for anything but this it commits all of it by
  * itself; that saves the way to the commit thread and back. */
 static bool commit_late(struct request *req)
@@ -254,8 +261,7 @@ static bool commit_late(struct request *req)
     bool done = false;
 
     if (request_all_late(req) && volume_call_pending(&c->call)) {
-        request_stay_awake(req);
-        volume_call_commit(&c->call);
+        commit_here(c);
         done = !volume_call_pending(&c->call);
     }
     volume_call_wait_async(&c->call, &c->waiter);
@@ -265,10 +271,8 @@ static bool commit_late(struct request *req)
 static enum req_result end_compound(struct compound *c)
 {
     finish_reply(c);
-    if (volume_call_pending(&c->call) && request_alone(c->req)) {
-        request_stay_awake(c->req);
-        volume_call_commit(&c->call);
-    }
+    if (volume_call_pending(&c->call) && request_alone(c->req))
+        commit_here(c);
     if (volume_call_pending(&c->call)) {
         c->waiter.done = durable;
         if (!c->req->may_block) {
