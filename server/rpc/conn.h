@@ -23,6 +23,7 @@
 
 #define CONN_RX_MAX    (64u << 20) /* receive memory that requests of one connection may hold */
 #define CONN_CALLS_MAX 256u    /* back channel calls waiting for their reply */
+#define CONN_LAST_FRAGMENT 0x80000000u /* in a record mark (RFC 5531 section 11); the rest of it is the length */
 
 /* A message on its way out. */
 struct outmsg {
@@ -82,13 +83,13 @@ int conn_new_ref(struct rpcserver *server, const struct oncrpc_program *prog, in
                  const struct sockaddr_storage *peer, struct conn **ref);
 void conn_unref(struct conn *c); /* any thread */
 void conn_event(struct conn *c, uint32_t events);
-/* Goes on reading. */
-void conn_resume(struct conn *c);
 /* Sends what is queued, as far as the socket takes it. */
 void conn_flush(struct conn *c);
 /* Queues m, which has body and gone set. The connection must be open. */
 void conn_queue(struct conn *c, struct outmsg *m);
 void conn_eased(struct conn *c);
+/* A limit is reached: nothing is read (see above). */
+bool conn_full(const struct conn *c);
 /* Too much waits to be sent. Any thread. */
 bool conn_out_full(const struct conn *c);
 /* Counts m, whose body is complete, as waiting; and no more, if it will not be queued. Any thread: what workers
@@ -102,6 +103,9 @@ void conn_tick(struct conn *c, uint64_t now);
 void conn_feed(struct conn *c);
 /* Keeps the connection in the loop's list `timed` while it has something that times out. */
 void conn_update_timed(struct conn *c);
+
+/* conn_recv.c: goes on reading, as far as there is something and conn_full allows. */
+void conn_resume(struct conn *c);
 
 /* conncall.c: a reply from the client came; all calls fail; those whose time is up fail. */
 void conncall_reply(struct conn *c, uint32_t xid, const char *body, size_t len);

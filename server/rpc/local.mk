@@ -1,7 +1,7 @@
 noinst_LIBRARIES += librpc.a
 librpc_a_SOURCES = \
     server/rpc/awake.c server/rpc/awake.h \
-    server/rpc/conn.c server/rpc/conn.h \
+    server/rpc/conn.c server/rpc/conn_recv.c server/rpc/conn.h \
     server/rpc/conncall.c server/rpc/connect.c \
     server/rpc/listener.c server/rpc/listener.h \
     server/rpc/loop.c server/rpc/loop.h \
