@@ -19,6 +19,7 @@
 
 #define TURNS      300 /* some hundred ns between looks at the clock */
 #define STACK_SIZE (128u << 10)
+#define PATH_SIZE  4608u /* a group's path is PATH_MAX at most */
 
 struct awake {
     uint64_t until; /* ns; these: atomic */
@@ -41,27 +42,78 @@ static bool in_virtual_machine(void)
 #endif
 }
 
-/* Of the group that this process is in, as far as it can be seen. */
-static bool time_is_limited(void)
+/* Does a group, or one it is in, have a limit? path: "/a/b"; file: below sys and each of them, its first word is `none` if
+ * there is no limit. */
+static bool limit_on_way(const char *sys, char *path, const char *file, const char *none)
 {
-    char path[4096], line[4096 - 64] = "", word[16] = "max";
-    FILE *f = fopen("/proc/self/cgroup", "re");
+    if (strstr(path, "/..")) /* not below what this process sees as the root */
+        *path = 0;
+    for (;;) {
+        char name[PATH_SIZE], word[32] = "";
+        FILE *f = NULL;
+        if (snprintf(name, sizeof(name), "%s%s/%s", sys, path, file) < (int)sizeof(name))
+            f = fopen(name, "re");
+        if (f) {
+            bool limited = fscanf(f, "%31s", word) == 1 && strcmp(word, none) != 0;
+            fclose(f);
+            if (limited)
+                return true;
+        }
+        char *slash = strrchr(path, '/');
+        if (!slash)
+            return false;
+        *slash = 0;
+    }
+}
 
-    while (f && fgets(line, sizeof(line), f) && strncmp(line, "0::", 3) != 0)
-        ;
+/* Is "cpu" one of the words? */
+static bool has_cpu(const char *controllers)
+{
+    for (const char *p = controllers; *p; p += *p == ',') {
+        size_t len = strcspn(p, ",");
+        if (len == 3 && !strncmp(p, "cpu", 3))
+            return true;
+        p += len;
+    }
+    return false;
+}
+
+/* line: "0::/path" of cgroup v2, "4:cpu,cpuacct:/path" of v1, whose folder has the controllers' names or is linked so. */
+static bool line_limits(const char *root, char *line)
+{
+    char sys[PATH_SIZE], path[PATH_SIZE], *controllers = strchr(line, ':'), *group;
+
+    line[strcspn(line, "\n")] = 0;
+    if (!controllers || !(group = strchr(++controllers, ':')))
+        return false;
+    *group++ = 0;
+    if (!strcmp(line, "0:") && !*controllers) {
+        snprintf(sys, sizeof(sys), "%s/sys/fs/cgroup", root);
+        return limit_on_way(sys, group, "cpu.max", "max");
+    }
+    if (!has_cpu(controllers))
+        return false;
+    snprintf(path, sizeof(path), "%s", group);
+    snprintf(sys, sizeof(sys), "%s/sys/fs/cgroup/%s", root, controllers);
+    if (limit_on_way(sys, path, "cpu.cfs_quota_us", "-1"))
+        return true;
+    snprintf(sys, sizeof(sys), "%s/sys/fs/cgroup/cpu", root);
+    return limit_on_way(sys, group, "cpu.cfs_quota_us", "-1");
+}
+
+bool awake_limited(const char *root)
+{
+    char name[PATH_SIZE], line[PATH_SIZE];
+    bool limited = false;
+    FILE *f;
+
+    snprintf(name, sizeof(name), "%s/proc/self/cgroup", root);
+    f = fopen(name, "re");
+    while (f && !limited && fgets(line, sizeof(line), f))
+        limited = line_limits(root, line);
     if (f)
         fclose(f);
-    if (strncmp(line, "0::", 3) != 0)
-        return false;
-    line[strcspn(line, "\n")] = 0;
-    snprintf(path, sizeof(path), "/sys/fs/cgroup%s/cpu.max", line + 3);
-    f = fopen(path, "re");
-    if (f) {
-        if (fscanf(f, "%15s", word) != 1)
-            snprintf(word, sizeof(word), "max");
-        fclose(f);
-    }
-    return strcmp(word, "max") != 0;
+    return limited;
 }
 
 bool awake_helps(void)
@@ -69,7 +121,7 @@ bool awake_helps(void)
     cpu_set_t set;
 
     return in_virtual_machine() && sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 1 &&
-           !time_is_limited();
+           !awake_limited("");
 }
 
 struct awake *awake_new(void)

@@ -14,9 +14,11 @@
 #define AWAKE_NS 400000u
 
 struct awake;
-/* It helps here: a virtual machine with more than one processor for this process, and no limit on their time (cgroup
- * v2, cpu.max). */
+/* It helps here: a virtual machine with more than one processor for this process, and no limit on their time. */
 bool awake_helps(void);
+/* Is the processor time of this process limited, by its control group or one that this is in (v2: cpu.max, v1:
+ * cpu.cfs_quota_us), as far as can be seen? root: what /proc and /sys are below, "" for the real ones. Opens files. */
+bool awake_limited(const char *root);
 /* NULL: out of memory. The thread begins with the first awake_keep. */
 struct awake *awake_new(void);
 /* The calling thread's processor, from now on. One thread, always the same. NULL is nothing. */

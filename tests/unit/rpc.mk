@@ -1,4 +1,6 @@
-UNIT_TESTS_rpc = tests/unit/rpcmsg.t tests/unit/rpcserver.t
+UNIT_TESTS_rpc = tests/unit/awake.t tests/unit/rpcmsg.t tests/unit/rpcserver.t
+tests_unit_awake_t_SOURCES = tests/unit/awake.c
+tests_unit_awake_t_LDADD = $(UNIT_LIBS_RPC)
 tests_unit_rpcmsg_t_SOURCES = tests/unit/rpcmsg.c
 tests_unit_rpcmsg_t_LDADD = $(UNIT_LIBS_RPC)
 tests_unit_rpcserver_t_SOURCES = tests/unit/rpcserver.c
