@@ -133,7 +133,8 @@ int index_walk_blobs(struct index *ix, unsigned max,
                      int (*fn)(void *arg, const struct chunk *c, const void *blob), void *arg);
 int64_t index_blob_bytes(struct index *ix);
 /* Where an extent has the bytes of a blob, from their first one on; of up to max of them, lowest chunk id first, committed state.
- * Those that only snapshots have are left out. The count. Reads all extents. */
+ * Those that only snapshots have are left out, and those of which an end is left where the beginning would be below 0. The
+ * count. Reads all extents. */
 struct index_blob_place {
     uint64_t chunk, ino, off;
 };

@@ -96,9 +96,10 @@ static const char *const sql[SQL_COUNT] = {
     [SQL_DEL_PACK] = "DELETE FROM pack WHERE id = ?1 AND live = 0",
     [SQL_WALK_BLOBS] = "SELECT " CHUNK_COLUMNS ", b.data FROM blob b LEFT JOIN chunk c ON"
                        " c.id = b.chunk WHERE b.chunk > ?1 ORDER BY b.chunk LIMIT 1",
-    /* Extents are read once, blobs looked up: there are few of them, and no index from chunks to extents. */
+    /* Extents are read once, blobs looked up: there are few of them, and no index from chunks to extents. What a clone has of
+     * a chunk's end may be where its beginning would have no place. */
     [SQL_BLOB_PLACES] = "SELECT e.chunk, e.ino, min(e.off - e.chunk_off) FROM extent e CROSS JOIN blob b ON"
-                        " b.chunk = e.chunk GROUP BY e.chunk ORDER BY e.chunk LIMIT ?1",
+                        " b.chunk = e.chunk WHERE e.off >= e.chunk_off GROUP BY e.chunk ORDER BY e.chunk LIMIT ?1",
     [SQL_GET_META] = "SELECT next_ino, next_chunk, next_pack, next_gen, txg, files, logical,"
                      " stored, codec, level, quota_bytes, quota_files, readonly, snap_seq, held,"
                      " dedup, recompress, snapdir FROM meta",

@@ -408,6 +408,36 @@ static int move_blob(void *arg, const struct chunk *c, const void *blob)
     return 0;
 }
 
+/* Where a blob's beginning is: in the file that it was written to, though another has its end where there would be no place
+ * for the beginning; nowhere if only that has it. */
+static void places_of_blobs(void **state)
+{
+    struct fix *f = *state;
+    struct chunk c[2] = {{.id = 1, .len = 8192, .stored_len = 8192}, {.id = 2, .len = 8192, .stored_len = 8192}};
+    struct index_blob_place p[2];
+    struct index_delta d = {0};
+    unsigned char data[8192];
+
+    st_fill(data, sizeof(data), 6);
+    c[0].checksum = c[1].checksum = XXH3_64bits(data, sizeof(data));
+    assert_int_equal(index_begin(f->ix), 0);
+    put_file(f->ix, 2, "written");
+    put_file(f->ix, 3, "clone");
+    assert_int_equal(index_map(f->ix, 2, 12288, &c[0], data, &d), 0);
+    assert_int_equal(index_map(f->ix, 2, 40960, &c[1], data, &d), 0);
+    assert_int_equal(index_clone(f->ix, 2, 16384, 3, 0, 4096, &d), 0);
+    assert_int_equal(index_clone(f->ix, 2, 45056, 3, 4096, 4096, &d), 0);
+    assert_int_equal(index_commit(f->ix), 0);
+    assert_int_equal(index_blob_places(f->ix, p, 2), 2);
+    for (unsigned i = 0; i < 2; i++)
+        assert_true(p[i].chunk == c[i].id && p[i].ino == (i ? 3 : 2) && p[i].off == (i ? 0 : 12288));
+    assert_int_equal(index_begin(f->ix), 0);
+    assert_int_equal(index_punch(f->ix, 2, 0, 40960, 0, &d), 0);
+    assert_int_equal(index_commit(f->ix), 0);
+    assert_int_equal(index_blob_places(f->ix, p, 1), 1); /* the one without a place is not in its way */
+    assert_int_equal(p[0].chunk, 2);
+}
+
 static void counters(struct fix *f, const struct index_delta *d)
 {
     assert_int_equal(raw(f, "SELECT coalesce(sum(len), 0) FROM extent"), d->logical);
@@ -707,6 +737,7 @@ int main(void)
         T(rows_come_back),
         T(extents_follow_a_model),
         T(map_limits),
+        T(places_of_blobs),
         T(every_step_may_fail),
         T(survives_a_crash),
         T(checkpoints_reset_the_wal),
