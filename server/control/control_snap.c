@@ -29,7 +29,7 @@ static void say_snap(control_result *r, char *buf, int err, const char *name)
             STORE_SNAP_NAME_MAX);
         break;
     case -EBUSY:
-        say(r, buf, err, "the snapshot '%s' is just being made", name);
+        say(r, buf, err, "'%s' is just being made, or a clone of it is: try again when that is done", name);
         break;
     case -EXDEV:
         say(r, buf, err, "'%s' cannot become a snapshot of another volume", name);

@@ -395,19 +395,23 @@ static int volume_end(struct volume *v, bool keep)
     return err;
 }
 
-int volume_shut(struct volume *v)
+void volume_shut(struct volume *v)
 {
-    int r = 0;
+    pthread_mutex_lock(&v->lock);
+    v->closing = true;
+    pthread_mutex_unlock(&v->lock);
+}
+
+bool volume_is_cloned(struct volume *v)
+{
+    bool yes = false;
 
     pthread_mutex_lock(&v->lock);
     list_for_each(it, &v->snaps) {
-        if (list_entry(it, struct snap, link)->cloning)
-            r = -EBUSY;
+        yes = yes || list_entry(it, struct snap, link)->cloning;
     }
-    if (r == 0)
-        v->closing = true;
     pthread_mutex_unlock(&v->lock);
-    return r;
+    return yes;
 }
 
 void volume_comes_back(struct volume *v)

@@ -79,9 +79,11 @@ int volume_close(struct volume *v);
 /* Before volume_close of a volume that is opened again soon: calls get -EBUSY from then on, not -ESTALE. */
 void volume_comes_back(struct volume *v);
 /* Before volume_close, for who has to know that nothing is added from now on: calls get -ESTALE. Does not wait; of the calls that
- * are inside some go on until volume_close returns. -EBUSY, with nothing changed: a snapshot is being cloned, which
- * volume_close would wait for. */
-int volume_shut(struct volume *v);
+ * are inside some go on until volume_close returns. */
+void volume_shut(struct volume *v);
+/* Is a snapshot of it being cloned? That may take minutes, and volume_close waits for it. Once the volume is shut no clone
+ * begins. */
+bool volume_is_cloned(struct volume *v);
 /* As volume_close, but throws memory away; dir may then be removed. */
 void volume_abandon(struct volume *v);
 /* The user it belongs to, as its opener says; 0 at first. */

@@ -16,8 +16,9 @@
 #define TRIES   8u    /* volumes that turn out to be used after all, before room is made another time */
 
 struct removal {
-    struct list link; /* vfs.removals */
+    struct list link; /* vfs.removals; first */
     uint64_t id;
+    struct volume *vol; /* to be ended before (K5), or NULL */
 };
 
 /* --- closing --- */
@@ -211,35 +212,71 @@ out:
 
 /* --- removing --- */
 
-void keeper_remove(struct vfs *v, uint64_t id)
+static bool enqueue(struct vfs *v, uint64_t id, struct volume *vol)
 {
     struct removal *r = calloc(1, sizeof(*r));
 
     if (!r) {
         log_warn("out of memory: the folder of destroyed volume %llu stays until the next start", (unsigned long long)id);
-        return;
+        return false;
     }
     r->id = id;
+    r->vol = vol;
     pthread_mutex_lock(&v->keeper_lock);
     list_add_tail(&v->removals, &r->link);
     pthread_cond_signal(&v->keeper_cond);
     pthread_mutex_unlock(&v->keeper_lock);
+    return true;
 }
 
-static void remove_some(struct vfs *v)
+void keeper_remove(struct vfs *v, uint64_t id)
 {
-    for (;;) {
-        struct removal *r;
-        pthread_mutex_lock(&v->keeper_lock);
-        r = list_first(&v->removals, struct removal, link);
-        if (r)
-            list_del(&r->link);
-        pthread_mutex_unlock(&v->keeper_lock);
-        if (!r)
+    (void)enqueue(v, id, NULL);
+}
+
+void keeper_end(struct vfs *v, uint64_t id, struct volume *vol)
+{
+    if (vol) {
+        volume_shut(vol);
+        if (volume_is_cloned(vol) && enqueue(v, id, vol))
             return;
-        if (!v->keeper_stop)
-            (void)trash_empty(v->store, r->id, &v->keeper_stop);
-        free(r);
+        volume_abandon(vol);
+    }
+    if (!trash_put_aside(v->store, id)) /* else the next start does it */
+        keeper_remove(v, id);
+}
+
+/* false: it is not the time yet. */
+static bool remove_one(struct vfs *v, struct removal *r)
+{
+    int err = 0;
+
+    if (r->vol) {
+        if (!v->keeper_stop && volume_is_cloned(r->vol))
+            return false;
+        volume_abandon(r->vol);
+        err = trash_put_aside(v->store, r->id);
+    }
+    if (!err && !v->keeper_stop)
+        (void)trash_empty(v->store, r->id, &v->keeper_stop);
+    free(r);
+    return true;
+}
+
+/* What came since the last look goes, and what had to wait, if it has not to any more. */
+static void remove_some(struct vfs *v, struct list *waiting)
+{
+    struct list now;
+
+    list_init(&now);
+    pthread_mutex_lock(&v->keeper_lock);
+    list_splice_tail(&now, waiting);
+    list_splice_tail(&now, &v->removals);
+    pthread_mutex_unlock(&v->keeper_lock);
+    list_for_each_safe(it, &now) {
+        list_del(it);
+        if (!remove_one(v, list_entry(it, struct removal, link)))
+            list_add_tail(waiting, it);
     }
 }
 
@@ -248,10 +285,12 @@ static void remove_some(struct vfs *v)
 static void *keeper_main(void *arg)
 {
     struct vfs *v = arg;
+    struct list waiting;
 
+    list_init(&waiting);
     while (!v->keeper_stop) {
         struct timespec ts;
-        remove_some(v);
+        remove_some(v, &waiting);
         note_used(v);
         close_idle(v);
         clock_gettime(CLOCK_MONOTONIC, &ts);
@@ -261,7 +300,7 @@ static void *keeper_main(void *arg)
             pthread_cond_timedwait(&v->keeper_cond, &v->keeper_lock, &ts);
         pthread_mutex_unlock(&v->keeper_lock);
     }
-    remove_some(v);
+    remove_some(v, &waiting);
     return NULL;
 }
 

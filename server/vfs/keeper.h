@@ -10,6 +10,8 @@
  *      open volume from its successor by, the write verifier, is carried over. If closing fails it is not.
  *   K4 What READDIR of a user, lists and metrics want of a closed volume is kept (nvol.peek), or read from its folder: they
  *      open nothing.
+ *   K5 A destroyed volume out of which a clone is still being made has no name and lets nobody in, but it is open, and its
+ *      folder in its place, until that is done: then the keeper ends it. After a crash the folder belongs to no volume, and goes.
  */
 #ifndef VOLNFS_VFS_KEEPER_H
 #define VOLNFS_VFS_KEEPER_H
@@ -22,6 +24,9 @@ int keeper_start(struct vfs *v);
 void keeper_stop(struct vfs *v);
 /* A folder was moved aside (trash.h) and is to be removed. */
 void keeper_remove(struct vfs *v, uint64_t id);
+/* A volume was destroyed: ends it (vol, NULL if it was not open; the reference goes over), moves its folder aside and removes that. At
+ * once, but for the contents of the folder; if a snapshot of it is being cloned, when that is done. */
+void keeper_end(struct vfs *v, uint64_t id, struct volume *vol);
 /* With as many volumes open as may be: closes the one that was not used longest, if there is one that can be. Any thread,
  * which may hold nvol.life of a volume that is not open. Blocks. */
 void keeper_make_room(struct vfs *v);

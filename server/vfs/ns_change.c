@@ -280,6 +280,8 @@ int ns_vol_rollback(struct vfs *v, struct nvol *n, const char *snap, unsigned fl
         err = -ENOENT;
     if (!err && !n->vol)
         err = ns_vol_open_cold(v, n);
+    if (!err && volume_is_cloned(n->vol)) /* closing it would wait, and all who want it for that */
+        err = -EBUSY;
     if (!err)
         err = prepare_rollback(n->vol, snap, flags);
     if (err)
@@ -298,11 +300,9 @@ out:
     return err;
 }
 
-/* Sees that a volume is empty, and shuts it so that it stays so. n->life is held. -EBUSY: a snapshot of it is being cloned, which
- * may take long; nobody waits for that while others wait for him. */
-static int shut_if_empty(struct vfs *v, struct nvol *n, const struct vcred *c)
+/* Sees that a volume is empty, and shuts it so that it stays so: *out, taken out of n, is to be ended. n->life is held. */
+static int shut_if_empty(struct vfs *v, struct nvol *n, const struct vcred *c, struct volume **out)
 {
-    struct volume *vol = NULL;
     int err = 0;
     bool empty = false;
     struct vattr a;
@@ -320,14 +320,13 @@ static int shut_if_empty(struct vfs *v, struct nvol *n, const struct vcred *c)
     err = volume_is_empty(n->vol, &call, &empty);
     if (!err && !empty)
         err = -ENOTEMPTY;
-    if (!err && !(err = volume_shut(n->vol))) {
+    if (!err) {
+        volume_shut(n->vol);
         pthread_rwlock_wrlock(&v->lock);
-        vol = ns_vol_take_locked(v, n);
+        *out = ns_vol_take_locked(v, n);
         pthread_rwlock_unlock(&v->lock);
     }
     pthread_rwlock_unlock(&v->roots);
-    if (vol)
-        (void)volume_close(vol); /* empty: nothing can be lost */
 out:
     store_call_release(&call);
     return err;
@@ -344,9 +343,14 @@ int ns_vol_destroy(struct vfs *v, struct nvol *n, bool only_empty, const struct 
     if (n->dead)
         err = -ENOENT;
     else if (only_empty)
-        err = shut_if_empty(v, n, c);
-    if (err || (err = statedb_del_volume(v->db, n->id)))
+        err = shut_if_empty(v, n, c, &vol);
+    if (err)
         goto out;
+    if ((err = statedb_del_volume(v->db, n->id))) {
+        if (vol) /* whoever wants it opens it again; empty: nothing can be lost */
+            (void)volume_close(vol);
+        goto out;
+    }
     pthread_rwlock_wrlock(&v->lock);
     snprintf(label, sizeof(label), "%s/%s", n->owner->name, n->name);
     htab_del(&v->vols_by_id, &n->by_id);
@@ -356,20 +360,18 @@ int ns_vol_destroy(struct vfs *v, struct nvol *n, bool only_empty, const struct 
     ns_dir_changed(v, &n->owner->dir, dc);
     n->owner = NULL;
     n->dead = true;
-    vol = ns_vol_take_locked(v, n);
+    if (!vol)
+        vol = ns_vol_take_locked(v, n);
     pthread_rwlock_unlock(&v->lock);
 out:
     pthread_mutex_unlock(&n->life);
     pthread_mutex_unlock(&v->admin);
     if (err)
         return err;
-    if (vol)
-        volume_abandon(vol);
     if (v->grants)
         grants_object_gone(v->grants, 0, n->id);
     log_info("volume %s destroyed", label);
-    if (!trash_put_aside(v->store, n->id)) /* it is gone for everybody; the next start retries */
-        keeper_remove(v, n->id);
+    keeper_end(v, n->id, vol); /* it is gone for everybody */
     ns_vol_put(n); /* the table's */
     return 0;
 }

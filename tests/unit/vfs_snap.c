@@ -7,15 +7,20 @@
 #include "server/vfs/namespace.h"
 #include "tests/unit/vfstest.h"
 
-static void start(struct env *e)
+static void make_volume(struct env *e)
 {
     struct volume_props props;
     int r;
-    vt_start(e);
     volume_props_default(&props);
     r = vfs_volume_create(e->v, "alice/v", &props, 0, 0, 0755);
     assert_true(r == 0 || r == -EEXIST);
     vt_find_volume(e, &e->user, &e->vol);
+}
+
+static void start(struct env *e)
+{
+    vt_start(e);
+    make_volume(e);
 }
 
 static int setup(void **state)
@@ -341,31 +346,115 @@ static void clone_locks_nobody_out(void **state)
     assert_int_equal(vfs_snap_clone(e->v, "alice/v@a", "alice/w"), -EEXIST);
 }
 
-/* Nor does who wants to remove the volume wait for that, while everybody waits for him: he is to come again. */
-static void removed_while_cloned(void **state)
+/* A clone that is being made, as far as others can see it. */
+static struct snap *clone_begins(struct volume *vol)
 {
-    struct env *e = *state;
+    struct snap *s;
+
+    pthread_mutex_lock(&vol->lock);
+    s = list_first(&vol->snaps, struct snap, link);
+    s->cloning++;
+    vol->inside++;
+    pthread_mutex_unlock(&vol->lock);
+    return s;
+}
+
+static void clone_ends(struct volume *vol, struct snap *s)
+{
+    pthread_mutex_lock(&vol->lock);
+    s->cloning--;
+    vol_wake(vol);
+    vol_leave(vol);
+}
+
+static bool has_folder(struct env *e, const char *form, uint64_t id)
+{
+    char name[64], path[256];
+
+    snprintf(name, sizeof(name), form, (unsigned long long)id);
+    snprintf(path, sizeof(path), "%s/volumes/%s", e->v->store, name);
+    return access(path, F_OK) == 0;
+}
+
+/* Who removes the volume meanwhile does not wait either, nor does anybody else; what the clone is made of stays until it is
+ * complete. */
+static void removed_while_cloned(struct env *e, int (*removal)(struct env *e))
+{
+    uint64_t id;
     struct volume *vol;
     struct snap *s;
 
     assert_int_equal(vfs_snap_create(e->v, "alice/v@a"), 0);
     assert_int_equal(vfs_snap_create(e->v, "alice/v@b"), 0);
-    vol = e->vol.vol;
-    pthread_mutex_lock(&vol->lock);
-    s = list_first(&vol->snaps, struct snap, link);
-    s->cloning++;
-    pthread_mutex_unlock(&vol->lock);
-    assert_int_equal(vfs_remove(e->v, &e->call, &e->user, &root, "v", 1, NULL, NULL, NULL), -EBUSY);
-    put(e, "f", "it goes on");
-    assert_int_equal(vfs_remove(e->v, &e->call, &e->user, &root, "v", 1, NULL, NULL, NULL), -ENOTEMPTY);
-    assert_int_equal(vfs_remove(e->v, &e->call, &e->vol, &root, "f", 1, NULL, NULL, NULL), 0);
-    assert_int_equal(vfs_remove(e->v, &e->call, &e->user, &root, "v", 1, NULL, NULL, NULL), -EBUSY);
-    store_call_release(&e->call);
-    pthread_mutex_lock(&vol->lock);
-    s->cloning--;
-    pthread_mutex_unlock(&vol->lock);
-    assert_int_equal(vfs_remove(e->v, &e->call, &e->user, &root, "v", 1, NULL, NULL, NULL), 0);
+    vol = volume_ref(e->vol.vol);
+    id = e->vol.vol->id;
+    s = clone_begins(vol);
+    assert_int_equal(vfs_snap_destroy(e->v, "alice/v@a"), -EBUSY);
+    assert_int_equal(vfs_snap_rollback(e->v, "alice/v@b", 0), -EBUSY);
+    assert_int_equal(removal(e), 0);
     assert_int_equal(vfs_volume_count(e->v), 0);
+    assert_int_equal(vfs_snap_clone(e->v, "alice/v@b", "alice/w"), -ENOENT);
+    vobj_release(&e->vol);
+    make_volume(e); /* one of the same name */
+    put(e, "f", "mine");
+    usleep(1200000); /* the keeper has looked */
+    assert_true(has_folder(e, "%016llx", id));
+    clone_ends(vol, s);
+    volume_unref(vol);
+    for (int i = 0; i < 6000 && (has_folder(e, "%016llx", id) || has_folder(e, "trash-%016llx", id)); i++)
+        usleep(10000);
+    assert_false(has_folder(e, "%016llx", id) || has_folder(e, "trash-%016llx", id));
+    assert_true(holds(e, &e->vol, "f", "mine"));
+}
+
+static int by_rmdir(struct env *e)
+{
+    return vfs_remove(e->v, &e->call, &e->user, &root, "v", 1, NULL, NULL, NULL);
+}
+
+static void rmdir_while_cloned(void **state)
+{
+    struct env *e = *state;
+
+    put(e, "f", "it is not empty");
+    assert_int_equal(by_rmdir(e), -ENOTEMPTY);
+    assert_int_equal(vfs_remove(e->v, &e->call, &e->vol, &root, "f", 1, NULL, NULL, NULL), 0);
+    store_call_release(&e->call);
+    removed_while_cloned(e, by_rmdir);
+}
+
+static int by_name(struct env *e)
+{
+    return vfs_volume_destroy(e->v, "alice/v");
+}
+
+static void destroyed_while_cloned(void **state)
+{
+    struct env *e = *state;
+
+    put(e, "f", "it is not empty");
+    removed_while_cloned(e, by_name);
+}
+
+/* A server that stops meanwhile leaves nothing. */
+static void stopped_while_cloned(void **state)
+{
+    struct env *e = *state;
+    uint64_t id = e->vol.vol->id;
+    struct volume *vol = volume_ref(e->vol.vol);
+    struct snap *s;
+
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@a"), 0);
+    s = clone_begins(vol);
+    assert_int_equal(by_name(e), 0);
+    clone_ends(vol, s);
+    volume_unref(vol);
+    vt_stop(e);
+    start(e);
+    for (int i = 0; i < 6000 && (has_folder(e, "%016llx", id) || has_folder(e, "trash-%016llx", id)); i++)
+        usleep(10000);
+    assert_false(has_folder(e, "%016llx", id) || has_folder(e, "trash-%016llx", id));
+    assert_int_equal(vfs_volume_count(e->v), 1); /* the new one */
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, vt_teardown)
@@ -373,7 +462,8 @@ static void removed_while_cloned(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {T(found_by_name), T(listed), T(read_only), T(handles_last), T(clone_and_roll_back),
-                                       T(clone_locks_nobody_out), T(removed_while_cloned)};
+                                       T(clone_locks_nobody_out), T(rmdir_while_cloned), T(destroyed_while_cloned),
+                                       T(stopped_while_cloned)};
 
     return cmocka_run_group_tests_name("vfs_snap", tests, NULL, NULL);
 }
