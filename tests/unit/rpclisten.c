@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * rpclisten: addresses to listen on, functions for the workers, processors kept awake.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "server/rpc/awake.h"
+#include "tests/unit/rpc_env.h"
+
+static void unix_sockets_tell_who(void **state)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    struct rpcserver *second;
+    uint32_t w[64];
+    struct stat st;
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0), tcp = dial();
+
+    strcpy(sun.sun_path, sock_path);
+    assert_int_equal(stat(sock_path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0666);
+    assert_int_equal(connect(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
+    call(fd, 1, P_IDS, NULL, 0);
+    assert_int_equal(reply(fd, w, 64), 32);
+    assert_int_equal(w[6], geteuid());
+    assert_int_equal(w[7], getegid());
+    close(fd);
+    call(tcp, 1, P_IDS, NULL, 0);
+    assert_closed(tcp);
+    /* A live socket is not stolen. */
+    assert_int_equal(rpcserver_new(&(struct rpcserver_conf){.loops = 1, .workers = 1}, &second), 0);
+    assert_int_equal(rpcserver_listen(second, sock_path, &program), -EADDRINUSE);
+    rpcserver_free(second);
+}
+
+static void bad_addresses_are_refused(void **state)
+{
+    static const char *const bad[] = {"", ":", "127.0.0.1", "127.0.0.1:", "[::1:2049", "[::1]x:1",
+                                      "127.0.0.1:abc", "127.0.0.1:99999999", NULL};
+    struct rpcserver *s;
+    char file[] = "/tmp/rpcserver-XXXXXX", long_path[200], taken[32];
+    int fd = mkstemp(file), stale = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+
+    assert_int_equal(rpcserver_new(&(struct rpcserver_conf){.loops = 1, .workers = 1}, &s), 0);
+    for (int i = 0; bad[i]; i++)
+        assert_true(rpcserver_listen(s, bad[i], &program) < 0);
+    assert_int_equal(rpcserver_listen(s, file, &program), -EADDRINUSE); /* not a socket: stays */
+    assert_int_equal(access(file, F_OK), 0);
+    memset(long_path, '/', sizeof(long_path));
+    long_path[199] = 0;
+    assert_int_equal(rpcserver_listen(s, long_path, &program), -ENAMETOOLONG);
+    snprintf(taken, sizeof(taken), "127.0.0.1:%d", port);
+    assert_int_equal(rpcserver_listen(s, taken, &program), -EADDRINUSE);
+    /* What a dead server left behind is replaced. */
+    unlink(file);
+    strcpy(sun.sun_path, file);
+    assert_int_equal(bind(stale, (struct sockaddr *)&sun, sizeof(sun)), 0);
+    close(stale);
+    assert_int_equal(rpcserver_listen(s, file, &program), 0);
+    assert_int_equal(rpcserver_port(s, 0), -EAFNOSUPPORT);
+    assert_int_equal(rpcserver_port(s, 1), -EINVAL);
+    rpcserver_free(s);
+    assert_int_equal(access(file, F_OK), -1);
+    close(fd);
+}
+
+static void run_fn(void *arg)
+{
+    INC(*(int *)arg);
+}
+
+static void functions_run_on_workers(void **state)
+{
+    int n = 0;
+
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(rpcserver_run(server, run_fn, &n), 0);
+    rpcserver_stop(server, 0);
+    assert_int_equal(LOAD(n), 100);
+}
+
+static uint64_t cpu_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Whoever keeps a processor awake stops by himself, soon, and begins again. */
+static void kept_awake_not_for_long(void **state)
+{
+    struct awake *a = awake_new();
+    uint64_t from = cpu_ns();
+
+    assert_non_null(a);
+    for (int i = 0; i < 100; i++) {
+        awake_keep(a);
+        usleep(AWAKE_NS / 1000 * 5);
+    }
+    assert_true(cpu_ns() - from < 100 * AWAKE_NS * 3);
+    awake_keep(a);
+    awake_free(a);
+    awake_free(awake_new());
+    awake_keep(NULL);
+    awake_free(NULL);
+}
+
+int main(void)
+{
+#define TEST(f)  cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(unix_sockets_tell_who),
+        TEST(bad_addresses_are_refused),
+        TEST(functions_run_on_workers),
+        cmocka_unit_test(kept_awake_not_for_long),
+    };
+    return cmocka_run_group_tests_name("rpclisten", tests, NULL, NULL);
+}
