@@ -248,15 +248,22 @@ int dial(void)
     return fd;
 }
 
-void send_all(int fd, const void *p, size_t n)
+static bool try_send(int fd, const void *p, size_t n)
 {
     for (const char *s = p; n;) {
         ssize_t m = send(fd, s, n, MSG_NOSIGNAL);
 
-        assert_true(m > 0);
+        if (m <= 0)
+            return false;
         s += m;
         n -= (size_t)m;
     }
+    return true;
+}
+
+void send_all(int fd, const void *p, size_t n)
+{
+    assert_true(try_send(fd, p, n));
 }
 
 static bool recv_all(int fd, void *p, size_t n)
@@ -285,24 +292,32 @@ size_t make_call(void *buf, uint32_t xid, uint32_t proc, const void *args, size_
     return 44 + n;
 }
 
-void call(int fd, uint32_t xid, uint32_t proc, const void *args, size_t n)
+bool try_call(int fd, uint32_t xid, uint32_t proc, const void *args, size_t n)
 {
     char *buf = malloc(44 + n);
+    bool all = try_send(fd, buf, make_call(buf, xid, proc, args, n));
 
-    send_all(fd, buf, make_call(buf, xid, proc, args, n));
     free(buf);
+    return all;
+}
+
+void call(int fd, uint32_t xid, uint32_t proc, const void *args, size_t n)
+{
+    assert_true(try_call(fd, xid, proc, args, n));
 }
 
 size_t reply(int fd, uint32_t *w, size_t max)
 {
     uint32_t mark;
 
-    assert_true(recv_all(fd, &mark, 4));
+    if (!recv_all(fd, &mark, 4))
+        return 0;
     mark = ntohl(mark);
     assert_true(mark & 0x80000000u);
     mark &= 0x7fffffffu;
     assert_true(mark <= max * 4 && mark % 4 == 0);
-    assert_true(recv_all(fd, w, mark));
+    if (!recv_all(fd, w, mark))
+        return 0;
     for (uint32_t i = 0; i < mark / 4; i++)
         w[i] = ntohl(w[i]);
     return mark;

@@ -77,8 +77,12 @@ void send_all(int fd, const void *p, size_t n);
 void assert_closed(int fd);
 /* A call with its record mark into buf (of 44 + n bytes); the size of it. */
 size_t make_call(void *buf, uint32_t xid, uint32_t proc, const void *args, size_t n);
+/* false: the server hung up. */
+bool try_call(int fd, uint32_t xid, uint32_t proc, const void *args, size_t n);
+/* Must succeed. */
 void call(int fd, uint32_t xid, uint32_t proc, const void *args, size_t n);
-/* A reply's words in host order: xid, 1, 0, 0, 0, accept_stat, results. Returns its bytes. */
+/* A reply's words in host order: xid, 1, 0, 0, 0, accept_stat, results. Returns its bytes; 0: the
+ * server hung up. */
 size_t reply(int fd, uint32_t *w, size_t max);
 void expect(int fd, uint32_t xid, uint32_t accept_stat);
 
