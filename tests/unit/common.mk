@@ -3,5 +3,3 @@ tests_unit_common_t_SOURCES = tests/unit/common.c
 tests_unit_common_t_LDADD = $(UNIT_LIBS_COMMON)
 tests_unit_xdrbuf_t_SOURCES = tests/unit/xdrbuf.c
 tests_unit_xdrbuf_t_LDADD = $(UNIT_LIBS_PROTO)
-check_PROGRAMS += $(UNIT_TESTS_common)
-TESTS += $(UNIT_TESTS_common)

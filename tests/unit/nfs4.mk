@@ -16,5 +16,3 @@ tests_unit_io42_t_SOURCES = tests/unit/io42.c tests/unit/nfs4_client.h $(NFS4_EN
 tests_unit_io42_t_LDADD = $(NFS4_ENV_LIBS)
 tests_unit_fh_t_SOURCES = tests/unit/fh.c $(NFS4_ENV)
 tests_unit_fh_t_LDADD = $(NFS4_ENV_LIBS)
-check_PROGRAMS += $(UNIT_TESTS_nfs4)
-TESTS += $(UNIT_TESTS_nfs4)

@@ -26,5 +26,3 @@ tests_unit_state_stress_t_SOURCES = tests/unit/state_stress.c tests/unit/state_f
 tests_unit_state_stress_t_LDADD = $(UNIT_LIBS_STATE)
 tests_unit_state_restart_t_SOURCES = tests/unit/state_restart.c
 tests_unit_state_restart_t_LDADD = $(UNIT_LIBS_STATE)
-check_PROGRAMS += $(UNIT_TESTS_state)
-TESTS += $(UNIT_TESTS_state)

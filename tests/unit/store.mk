@@ -83,8 +83,6 @@ tests_unit_volume_trouble_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_walk_t_SOURCES = tests/unit/volume_walk.c tests/unit/snapmodel.h tests/unit/treemodel.h tests/unit/volumemodel.h \
     tests/unit/volumetest.h
 tests_unit_volume_walk_t_LDADD = $(UNIT_LIBS_STORE)
-check_PROGRAMS += $(UNIT_TESTS_store)
-TESTS += $(UNIT_TESTS_store)
 
 # walk: the long form of volume_walk, five minutes; WALK_SECONDS and VOLUME_WALK_SEED change that.
 WALK_SECONDS = 300

@@ -15,8 +15,6 @@ tests_unit_vfs_idle_t_SOURCES = tests/unit/vfs_idle.c tests/unit/storetest.h tes
 tests_unit_vfs_idle_t_LDADD = $(UNIT_LIBS_VFS)
 tests_unit_vfs_snap_t_SOURCES = tests/unit/vfs_snap.c tests/unit/storetest.h tests/unit/vfstest.h
 tests_unit_vfs_snap_t_LDADD = $(UNIT_LIBS_VFS)
-check_PROGRAMS += $(UNIT_TESTS_vfs)
-TESTS += $(UNIT_TESTS_vfs)
 
 # faultwalk: the walk over all fault points without leaving out any; some minutes.
 faultwalk: tests/unit/fault_walk.t
