@@ -158,6 +158,11 @@ static int store_init(struct daemon *d)
                   d->opt.store);
     else if (err == -ENOTSUP)
         log_error("store %s was written by a newer volnfs; use that release", d->opt.store);
+    else if (err == -ENOENT)
+        log_error("cannot make store %s: the folder it would be in is missing; make that first", d->opt.store);
+    else if (err == -EACCES || err == -EPERM || err == -EROFS)
+        log_error("cannot write in store %s: %s; give the folder to user id %u, or choose another", d->opt.store,
+                  strerror(-err), (unsigned)geteuid());
     else if (err)
         log_error("cannot open store %s: %s", d->opt.store, strerror(-err));
     if (err)

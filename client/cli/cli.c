@@ -26,7 +26,10 @@ int cli_getopt(struct cli *cli, int argc, char **argv, const char *shorts, const
     struct option all[OPTIONS_MAX + 1] = {{0}};
     char text[64];
     const char *own_json, *own_help;
+    static char name[64]; /* which getopt_long begins its messages with */
     int n = 0, opt;
+    snprintf(name, sizeof(name), "volnfs %s", cli->verb->name);
+    argv[0] = name;
     for (size_t i = 0; i < sizeof(common) / sizeof(common[0]); i++)
         all[n++] = common[i];
     for (; longs && longs->name && n < OPTIONS_MAX; longs++)

@@ -293,8 +293,9 @@ static int run_all(struct run_conf *conf, char **command)
     for (unsigned i = 0; err == 0 && i < SHIM_MOUNTS && run->mounts[i].len != 0; i++) {
         err = make_volume(client, &run->mounts[i]);
         if (err == -EIO) {
-            fprintf(stderr, "volnfs: no NFS server answers at %s: ", conf->address);
-            err = -ECONNREFUSED;
+            fprintf(stderr, "volnfs: no NFS server answers at %s: %s; is volnfsd running there? --server names another\n",
+                    conf->address, strerror(ECONNREFUSED));
+            goto out;
         } else if (err != 0 && mount_by_token(&run->mounts[i])) {
             fprintf(stderr, "volnfs: the token for %s: %s at %s\n", run->mounts[i].path,
                     err == -ENOENT   ? "mistyped, revoked, or of something that is gone,"

@@ -60,6 +60,11 @@ CLIENT *control_connect(const struct cli *cli, int *status)
                            store);
         goto out;
     }
+    if (fd == -EACCES) {
+        *status = cli_fail("only root and the user that the server runs as may administer store %s: run this as one of them",
+                           store);
+        goto out;
+    }
     if (fd < 0) {
         *status = cli_fail("cannot reach the server of store %s: %s", store, strerror(-fd));
         goto out;

@@ -164,7 +164,8 @@ struct remote *remote_open(const char *server)
     if (!err)
         err = nfs_root(r->client, &r->root, NULL);
     if (err) {
-        cli_fail("server %s: %s", server, strerror(-err));
+        cli_fail("no NFS server answers at %s:%s: %s; is volnfsd running there? --server names another", host, port,
+                 strerror(-err));
         goto fail;
     }
     freeaddrinfo(list);

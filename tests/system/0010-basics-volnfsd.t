@@ -12,6 +12,10 @@ not_ok "a cache of nothing" "$VOLNFSD" --store "$T/x" --cache-size 0
 : >"$T/file"
 not_ok "a store that is a file" "$VOLNFSD" --store "$T/file" --listen 127.0.0.1:0
 like "it says which" "$(cat "$T/out")" "$T/file"
+not_ok "a store in a folder that is not there" "$VOLNFSD" --store "$T/no/store" --listen 127.0.0.1:0
+like "it says what to do" "$(cat "$T/out")" "$T/no/store: the folder it would be in is missing; make that first"
+not_ok "a store where nobody may write" "$VOLNFSD" --store /sys/volnfs --listen 127.0.0.1:0
+like "it says what to do" "$(cat "$T/out")" "give the folder to user id $(id -u), or choose another"
 
 ok "starts, makes the store" server_start
 ok "the store is there" test -d "$T/store"

@@ -70,6 +70,11 @@ t "store missing" 1 "volnfsd --store" volnfs --store "$dir/none" list
 mkdir "$store"
 t "no server" 1 "no server is running on store $store: start one with 'volnfsd --store $store'" v list
 t "unknown option" 2 "usage: volnfs" v list --frob
+t "its message names the verb" 2 "volnfs list: unrecognized option '--frob'" v list --frob
+t "no NFS server" 1 "no NFS server answers at 127.0.0.1:1: Connection refused; is volnfsd running there?" \
+    volnfs ls --server 127.0.0.1:1 alice/mydata:/
+t "nor for run" 1 "no NFS server answers at 127.0.0.1:1: Connection refused; is volnfsd running there?" \
+    volnfs run --server 127.0.0.1:1 -v alice/mydata -- true
 t "help" 0 "USER/VOLUME" volnfs help create
 t "version" 0 "volnfs " volnfs version
 t "server without store" 2 "--store DIR" volnfsd
