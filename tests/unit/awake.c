@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -142,6 +143,30 @@ static void the_thread(void **state)
     awake_free(NULL);
 }
 
+static uint64_t cpu_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Whoever keeps a processor awake stops by himself, soon, and begins again. */
+static void kept_awake_not_for_long(void **state)
+{
+    struct awake *a = awake_new();
+    uint64_t from = cpu_ns();
+
+    assert_non_null(a);
+    for (int i = 0; i < 100; i++) {
+        awake_keep(a);
+        usleep(AWAKE_NS / 1000 * 5);
+    }
+    assert_true(cpu_ns() - from < 100 * AWAKE_NS * 3);
+    awake_keep(a);
+    awake_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +177,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(version_1_in_a_container, setup, teardown),
         cmocka_unit_test_setup_teardown(version_1_by_another_name, setup, teardown),
         cmocka_unit_test(the_thread),
+        cmocka_unit_test(kept_awake_not_for_long),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

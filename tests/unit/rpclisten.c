@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * rpclisten: addresses to listen on, functions for the workers, processors kept awake.
+ * rpclisten: addresses to listen on, and functions for the workers.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -11,12 +11,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#include "server/rpc/awake.h"
 #include "tests/unit/rpc_env.h"
 
 static void unix_sockets_tell_who(void **state)
@@ -91,33 +89,6 @@ static void functions_run_on_workers(void **state)
     assert_int_equal(LOAD(n), 100);
 }
 
-static uint64_t cpu_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-/* Whoever keeps a processor awake stops by himself, soon, and begins again. */
-static void kept_awake_not_for_long(void **state)
-{
-    struct awake *a = awake_new();
-    uint64_t from = cpu_ns();
-
-    assert_non_null(a);
-    for (int i = 0; i < 100; i++) {
-        awake_keep(a);
-        usleep(AWAKE_NS / 1000 * 5);
-    }
-    assert_true(cpu_ns() - from < 100 * AWAKE_NS * 3);
-    awake_keep(a);
-    awake_free(a);
-    awake_free(awake_new());
-    awake_keep(NULL);
-    awake_free(NULL);
-}
-
 int main(void)
 {
 #define TEST(f)  cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -125,7 +96,6 @@ int main(void)
         TEST(unix_sockets_tell_who),
         TEST(bad_addresses_are_refused),
         TEST(functions_run_on_workers),
-        cmocka_unit_test(kept_awake_not_for_long),
     };
     return cmocka_run_group_tests_name("rpclisten", tests, NULL, NULL);
 }
