@@ -180,12 +180,14 @@ static const char clone_sql[] =
     " coalesce(sum(len), 0) FROM main.extent), stored = (SELECT coalesce(sum(stored_len), 0) FROM main.chunk),"
     " held = 0, snap_seq = 0, readonly = 0;";
 
+/* A chunk may have moved to a pack that was begun after the caller had looked at the numbers. */
 static int clone_counters(struct index *ix, uint64_t next_chunk, uint32_t next_pack)
 {
-    char text[200];
+    char text[256];
 
     snprintf(text, sizeof(text), "UPDATE main.meta SET next_chunk = max(next_chunk, %llu), next_pack ="
-             " max(next_pack, %u)", (unsigned long long)next_chunk, next_pack);
+             " max(next_pack, %u, (SELECT coalesce(max(id), 0) + 1 FROM main.pack))", (unsigned long long)next_chunk,
+             next_pack);
     return index_exec(ix, ix->writer.db, text);
 }
 

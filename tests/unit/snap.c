@@ -4,8 +4,11 @@
 #include <dirent.h>
 #include <pthread.h>
 
+#include <sqlite3.h>
+
 #include "common/clock.h"
 #include "server/store/diff.h"
+#include "server/store/index.h"
 #include "tests/unit/snapmodel.h"
 
 #define ROOT  STORE_ROOT_INO
@@ -340,6 +343,40 @@ static void clone_may_fail(void **state)
     model_drop(m);
 }
 
+/* While a clone is made the background moves data to packs that were begun after the clone was. It begins its own above them. */
+static void clone_beside_moves(void **state)
+{
+    unsigned char data[SLOT_SIZE];
+    struct index_meta meta;
+    struct snap_info s;
+    struct index *ix;
+    char path[256], tree[256], shared[256];
+    char cmd[600];
+    uint64_t ino;
+    sqlite3 *db;
+
+    vt_fill(data, sizeof(data), 8);
+    put(&T, "f", data, sizeof(data), &ino);
+    assert_int_equal(snap_create(T.v, "a", NULL), 0);
+    assert_int_equal(snap_find(T.v, "a", 1, &s), 0);
+    snprintf(path, sizeof(path), "%.100s/clone.db", T.base);
+    snprintf(tree, sizeof(tree), "%.100s/snapshots/%016llx.db", T.dir, (unsigned long long)s.id);
+    snprintf(shared, sizeof(shared), "%.100s/shared.db", T.base);
+    vt_close(&T);
+    snprintf(cmd, sizeof(cmd), "cp '%.100s/index.db' '%s'", T.dir, shared);
+    assert_int_equal(system(cmd), 0);
+    assert_int_equal(sqlite3_open(shared, &db), 0);
+    assert_int_equal(sqlite3_exec(db, "UPDATE chunk SET pack = 9; UPDATE pack SET id = 9", NULL, NULL, NULL), 0);
+    sqlite3_close(db);
+    assert_int_equal(index_create_clone(path, tree, shared, "test", 1, 3), 0);
+    assert_int_equal(index_open(path, "test", &ix), 0);
+    assert_int_equal(index_last_pack(ix), 9);
+    assert_int_equal(index_get_meta(ix, &meta), 0);
+    assert_int_equal(meta.next_pack, 10);
+    index_close(ix);
+    vt_open(&T);
+}
+
 static void close_and_roll_back(const char *name, int want)
 {
     assert_int_equal(snap_rollback(T.dir, "test/vol", name, T.epoch), -EBUSY); /* it is open */
@@ -566,6 +603,7 @@ int main(void)
         TF(differences),
         TF(clone_apart),
         TF(clone_may_fail),
+        TF(clone_beside_moves),
         TF(roll_back),
     };
     const struct CMUnitTest benches[] = {TF(bench)};

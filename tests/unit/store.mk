@@ -50,6 +50,7 @@ tests_unit_later_t_SOURCES = tests/unit/later.c tests/unit/indexquery.h tests/un
 tests_unit_later_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_pack_t_SOURCES = tests/unit/pack.c tests/unit/storetest.h
 tests_unit_pack_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_snap_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_snap_t_SOURCES = tests/unit/snap.c tests/unit/snapmodel.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_snap_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_repack_t_SOURCES = tests/unit/repack.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
