@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/fault.h"
 #include "server/control/control_impl.h"
 
 #define COMPARE_MAX (64u << 20) /* bytes compared in one call */
@@ -485,7 +486,8 @@ static bool do_restore(struct proc_call *pc, void *args)
     store_call_init(&call, true);
     if (err)
         say_dump(&r.result, pc->text, err, a->name);
-    else if ((err = apply(vol, &call, &a->change, &ino)) < 0)
+    else if ((err = fault_point("restore.step")) || (err = apply(vol, &call, &a->change, &ino)) < 0 ||
+             (err = fault_point("restore.done")))
         say(&r.result, pc->text, err, "'%s' cannot be restored into: %s", a->name, strerror(-err));
     else
         say(&r.result, pc->text, 0, "%s", "");

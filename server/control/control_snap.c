@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/fault.h"
 #include "server/control/control_impl.h"
 #include "server/state/deleg.h"
 #include "server/store/snap.h"
@@ -197,7 +198,8 @@ static bool do_settle(struct proc_call *pc, void *args)
 {
     const control_name_args *a = args;
     control_settled r = {0};
-    say_error(&r.result, pc->text, vfs_volume_settle(pc->c->vfs, a->name, &r.volume), a->name);
+    int err = vfs_volume_settle(pc->c->vfs, a->name, &r.volume);
+    say_error(&r.result, pc->text, err ? err : fault_point("restore.settled"), a->name);
     return xdr_control_settled(pc->out, &r);
 }
 

@@ -7,7 +7,8 @@
 int main(void)
 {
     static const struct fault_story *const stories[] = {&walk_files,  &walk_gc,      &walk_snapshots, &walk_clones,
-                                                        &walk_repair, &walk_rebuild, &walk_upgrade,   &walk_tree};
+                                                        &walk_repair, &walk_rebuild, &walk_upgrade,   &walk_tree,
+                                                        &walk_restore};
 
     log_set_level(LOG_ERROR);
     return fault_walk(stories, sizeof(stories) / sizeof(*stories));

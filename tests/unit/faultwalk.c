@@ -206,7 +206,9 @@ static void record(unsigned story)
 
 static bool wanted(unsigned story, unsigned point, unsigned nth)
 {
-    unsigned passed = all->points[point].passed[story], most = stories[story]->most ? stories[story]->most : MOST;
+    const struct fault_story *s = stories[story];
+    bool own = s->own && !strncmp(all->points[point].name, s->own, strlen(s->own));
+    unsigned passed = all->points[point].passed[story], most = own ? s->own_most : s->most ? s->most : MOST;
 
     return every || nth == 1 || nth % (passed / most + 1) == 0;
 }

@@ -29,6 +29,8 @@ struct fault_story {
     void (*verify)(const struct fault_story *s, const char *dir, unsigned acked, bool done);
     const void *arg;
     unsigned most; /* passings of a point up to which none is left out; 0: 3 */
+    const char *own;   /* points whose names begin so have own_most instead; or NULL */
+    unsigned own_most;
 };
 
 /* In play: a step is acknowledged; the story is at its end. */

@@ -2,9 +2,9 @@ UNIT_TESTS_vfs = tests/unit/fault_walk.t tests/unit/perm.t tests/unit/props.t te
 tests_unit_fault_walk_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(XXHASH_CFLAGS)
 tests_unit_fault_walk_t_SOURCES = tests/unit/fault_walk.c tests/unit/faultwalk.c tests/unit/faultwalk.h \
     tests/unit/snapmodel.h tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h \
-    tests/unit/walk_tree.c tests/unit/walk_volume.c tests/unit/walk_volume.h \
+    tests/unit/walk_restore.c tests/unit/walk_tree.c tests/unit/walk_volume.c tests/unit/walk_volume.h \
     tests/unit/walk_world.c tests/unit/walk_world.h
-tests_unit_fault_walk_t_LDADD = $(UNIT_LIBS_VFS)
+tests_unit_fault_walk_t_LDADD = libcontrol.a $(UNIT_LIBS_NFS4)
 tests_unit_perm_t_SOURCES = tests/unit/perm.c
 tests_unit_perm_t_LDADD = $(UNIT_LIBS_VFS)
 tests_unit_props_t_SOURCES = tests/unit/props.c
@@ -17,6 +17,6 @@ tests_unit_vfs_snap_t_SOURCES = tests/unit/vfs_snap.c tests/unit/storetest.h tes
 tests_unit_vfs_snap_t_LDADD = $(UNIT_LIBS_VFS)
 
 # faultwalk: the walk over all fault points without leaving out any; some minutes.
-faultwalk: tests/unit/fault_walk.t
+faultwalk: tests/unit/fault_walk.t volnfs
 	VOLNFS_SRC='$(abs_top_srcdir)' FAULTWALK=all ./tests/unit/fault_walk.t
 .PHONY: faultwalk

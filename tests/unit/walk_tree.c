@@ -123,14 +123,14 @@ static int rename_volume(struct tree *t, const char *user, const char *from, con
 }
 
 /* What is destroyed goes in the background. */
-static bool has_trash(struct tree *t)
+bool walk_has_trash(const char *store)
 {
     char path[256];
     struct dirent *e;
     bool found = false;
     DIR *d;
 
-    snprintf(path, sizeof(path), "%s/volumes", t->store);
+    snprintf(path, sizeof(path), "%s/volumes", store);
     d = opendir(path);
     assert_non_null(d);
     while ((e = readdir(d)))
@@ -183,7 +183,7 @@ static int s_destroy(struct tree *t)
 {
     int r = vfs_volume_destroy(t->v, "alice/w");
 
-    for (unsigned i = 0; i < 6000 && r == 0 && has_trash(t) && !fault_came(); i++)
+    for (unsigned i = 0; i < 6000 && r == 0 && walk_has_trash(t->store) && !fault_came(); i++)
         usleep(10000);
     return r;
 }
@@ -249,22 +249,21 @@ static void problem(void *arg, const char *text)
     print_message("# check: %s\n", text);
 }
 
-/* Each folder is a sound volume; nothing is left of those that were destroyed or half made. */
-static unsigned check_folders(struct tree *t)
+unsigned walk_check_folders(const char *store)
 {
     char path[256];
     unsigned n = 0;
     struct dirent *e;
     DIR *d;
 
-    snprintf(path, sizeof(path), "%s/volumes", t->store);
+    snprintf(path, sizeof(path), "%s/volumes", store);
     d = opendir(path);
     assert_non_null(d);
     while ((e = readdir(d))) {
         struct check_report rep;
         if (e->d_name[0] == '.')
             continue;
-        snprintf(path, sizeof(path), "%s/volumes/%.64s", t->store, e->d_name);
+        snprintf(path, sizeof(path), "%s/volumes/%.64s", store, e->d_name);
         assert_int_equal(volume_check(path, true, problem, NULL, &rep), 0);
         assert_int_equal(rep.problems, 0);
         n++;
@@ -288,10 +287,10 @@ static void verify(const struct fault_story *s, const char *dir, unsigned acked,
     volumes = vfs_volume_count(t.v);
     assert_int_equal(make(&t, "carol/new"), 0);
     assert_int_equal(put(&t, "carol", "new", "x"), 0);
-    for (unsigned i = 0; i < 6000 && has_trash(&t); i++)
+    for (unsigned i = 0; i < 6000 && walk_has_trash(t.store); i++)
         usleep(10000);
     assert_int_equal(end(&t), 0);
-    assert_int_equal(check_folders(&t), volumes + 1);
+    assert_int_equal(walk_check_folders(t.store), volumes + 1);
 }
 
 const struct fault_story walk_tree = {.name = "tree", .prepare = prepare, .play = play, .verify = verify};

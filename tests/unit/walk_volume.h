@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * walk_volume, walk_tree: the stories of faultwalk.
+ * walk_volume, walk_tree, walk_restore: the stories of faultwalk.
  */
 #ifndef VOLNFS_TESTS_WALK_VOLUME_H
 #define VOLNFS_TESTS_WALK_VOLUME_H
@@ -10,5 +10,12 @@
 extern const struct fault_story walk_files, walk_gc, walk_snapshots, walk_clones, walk_repair, walk_rebuild, walk_upgrade;
 /* What happens to users and volumes. */
 extern const struct fault_story walk_tree;
+/* A volume is made of a dump, and brought up to date. */
+extern const struct fault_story walk_restore;
+
+/* Of a store: is something still to be removed that was destroyed? */
+bool walk_has_trash(const char *store);
+/* Each folder is a sound volume; nothing is left of those that were destroyed or half made. How many there are. */
+unsigned walk_check_folders(const char *store);
 
 #endif
