@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "client/shim/fault.h"
+#include "client/shim/needed.h"
 #include "client/shim/shim.h"
 
 #define EXEC_LINE 256 /* of "#!", as in the kernel */
@@ -187,7 +188,8 @@ static long exec_now(int dirfd, const char *path, char **argv, char **envp, int 
 static long exec_volume(struct vpath *vp, const char *called, char **argv, char **envp, int depth)
 {
     char line[EXEC_LINE + 1], *interp, *arg;
-    const char *name = strrchr(vp->path, '/') + 1;
+    const char *name = strlen(vp->path) < MEMFD_NAME_MAX ? vp->path : strrchr(vp->path, '/') + 1;
+    char **with;
     ssize_t n;
     long ret;
     int fd, have;
@@ -214,8 +216,30 @@ static long exec_volume(struct vpath *vp, const char *called, char **argv, char 
     if (fd < 0)
         return fd;
     sys2(SYS_fchmod, fd, 0700);
-    ret = exec_now(fd, "", argv, envp, AT_EMPTY_PATH);
+    needed_prepare(fd, vp->path, envp, junk_alloc, &with);
+    ret = exec_now(fd, "", argv, with, AT_EMPTY_PATH);
+    if (with != envp)
+        needed_drop(with);
     sys1(SYS_close, fd);
+    return ret;
+}
+
+/* A local program; where it could need libraries in volumes, these are lent to it. */
+static long exec_local(int dirfd, const char *path, char **argv, char **envp, int flags)
+{
+    char **with = envp;
+    long ret, fd;
+
+    if (path[0] != 0 && needed_by_env(envp)) {
+        fd = sys4(SYS_openat, dirfd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+        if (fd >= 0) {
+            needed_prepare((int)fd, path[0] == '/' ? path : NULL, envp, junk_alloc, &with);
+            sys1(SYS_close, fd);
+        }
+    }
+    ret = exec_now(dirfd, path, argv, with, flags);
+    if (with != envp)
+        needed_drop(with);
     return ret;
 }
 
@@ -246,9 +270,9 @@ static long exec_at(int dirfd, const char *path, char **argv, char **envp, int f
     case VP_LOCAL:
         /* A local script whose interpreter lies in a volume: the kernel would not find it. */
         if (vp->path[0] != 0)
-            ret = exec_now(AT_FDCWD, vp->path, argv, envp, flags);
+            ret = exec_local(AT_FDCWD, vp->path, argv, envp, flags);
         else
-            ret = exec_now(dirfd, path, argv, envp, flags);
+            ret = exec_local(dirfd, path, argv, envp, flags);
         if (ret == -ENOENT && !shim_deep) {
             shim_deep = 1;
             ret = path_resolve(dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? 0 : VP_FOLLOW, vp);

@@ -17,13 +17,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 
 #include "client/door/door.h"
 #include "client/nfs/call.h"
 #include "client/shim/run.h"
 #include "client/shim/fault.h"
+#include "client/shim/needed.h"
 #include "client/shim/shim.h"
 
 _Static_assert(FD_LOCAL == DOOR_FOREIGN && SHIM_FDS == DOOR_FDS, "the door's stubs look into fd_state");
@@ -218,6 +221,25 @@ static void shim_attach(const char *server, const char *volumes)
         shim_die(why, strerror(-err));
 }
 
+/* A program from a volume runs from a copy, and the kernel calls it by the number of that descriptor. */
+static void shim_comm(void)
+{
+    const char *called = (const char *)getauxval(AT_EXECFN), *name;
+    char text[SHIM_PATH];
+    long n;
+
+    if (called == NULL || strncmp(called, "/dev/fd/", 8) != 0)
+        return;
+    n = sys3(SYS_readlink, "/proc/self/exe", text, sizeof(text) - 1);
+    if (n <= 8 || strncmp(text, "/memfd:/", 8) != 0)
+        return;
+    text[n] = 0;
+    if (n > 10 && strcmp(text + n - 10, " (deleted)") == 0)
+        text[n - 10] = 0;
+    name = strrchr(text, '/') + 1;
+    sys2(SYS_prctl, PR_SET_NAME, name);
+}
+
 __attribute__((constructor(101))) static void shim_init(void)
 {
     const char *volumes = getenv("VOLNFS_VOLUMES"), *server = getenv("VOLNFS_SERVER");
@@ -242,10 +264,12 @@ __attribute__((constructor(101))) static void shim_init(void)
         shim_die("VOLNFS_SERVER must be ADDRESS:PORT with a numeric address", server);
     shim_attach(server, volumes);
     shim.dir_len = (uint32_t)strlen(shim.dir);
+    needed_take();
     snprintf(shim.mirror, sizeof(shim.mirror), "%s/cwd", shim.dir);
     shim.mirror_len = (uint32_t)strlen(shim.mirror);
     while (shim.nmounts < SHIM_MOUNTS && shim.run->mounts[shim.nmounts].len != 0)
         shim.nmounts++;
+    shim_comm();
     shim_find_top();
     shim_keep_env();
     shim.soft_ms = soft != NULL ? (unsigned)atoi(soft) * 1000 : 0;

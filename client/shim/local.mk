@@ -25,6 +25,7 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/lock.c \
     client/shim/map.c \
     client/shim/name.c \
+    client/shim/needed.c client/shim/needed.h \
     client/shim/ofd.c client/shim/ofd_all.c \
     client/shim/open.c \
     client/shim/path.c client/shim/path.h client/shim/path_dirs.c client/shim/path_link.c \

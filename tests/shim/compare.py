@@ -85,7 +85,8 @@ def as_user(uid):
 
 
 def leaks(path):
-    """Calls in strace's output that gave the kernel a volume's name; texts of links are none, nor what it answers."""
+    """Calls in strace's output that gave the kernel a volume's name; texts of links are none, nor what it answers, nor
+    what a copy of a program is called."""
     found = []
     with open(path, errors="replace") as f:
         for line in f:
@@ -95,7 +96,8 @@ def leaks(path):
                 names = names[1:]
             elif call.startswith("exec") or call.startswith("readlink"):
                 names = names[:1]
-            elif call in ("read", "write", "pread64", "pwrite64", "getcwd", "recvmsg", "sendmsg", "readv", "writev"):
+            elif call in ("memfd_create", "read", "write", "pread64", "pwrite64", "getcwd", "recvmsg", "sendmsg", "readv",
+                          "writev"):
                 names = []
             if any(name == VOLUME or name.startswith(VOLUME + "/") for name in names):
                 found.append(line.strip()[:300])

@@ -70,6 +70,6 @@ KERNEL_TESTS = \
 TESTS += $(SYSTEM_TESTS) $(KERNEL_TESTS)
 EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/tap.py tests/lib/nfswire.py tests/lib/servers.py tests/lib/summary.py \
     tests/uml/uml.py tests/uml/powered.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py tests/workflow/shim.py \
-    tests/shim/programs.sh tests/shim/python.py
+    tests/shim/libraries.sh tests/shim/programs.sh tests/shim/python.py
 EXTRA_DIST += tests/grants/attacks.py tests/grants/held.py tests/grants/matrix.py tests/grants/wire.py
 EXTRA_DIST += tests/shim/badmem.py tests/shim/killed.py tests/shim/moved.py tests/shim/races.py tests/shim/recovery.py
