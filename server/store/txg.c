@@ -568,9 +568,10 @@ void txg_commit_here(struct volume *v, uint64_t n)
     const struct txg *t = v->open;
     uint64_t before = v->durable;
 
-    /* here_ns sinks by itself, so that a disk that was slow gets another chance. */
+    /* A disk that was slow gets another chance when it is quick for the commit thread. Just to try now and then would keep all
+     * who are served by this thread waiting for it. */
     if (v->here_ns > HERE_NS) {
-        v->here_ns -= v->here_ns / 64;
+        v->here_ns += v->commit_ns / 64 - v->here_ns / 64;
         return;
     }
     if (t->n != n || v->committing || v->waiters || v->failed || v->stop || !v->journal || t->packs || t->snap ||

@@ -464,6 +464,43 @@ static void slow_write(const char *name, int hit)
         usleep(3000);
 }
 
+/* On a disk that is slow the asking thread, who has others to serve, does not even try it now and then; but again when it is
+ * quick. */
+static void commit_here_not_slowly(void **state)
+{
+    struct vattr a;
+    unsigned char w[4096] = "x";
+    unsigned here[3] = {0};
+
+    vt_open(&T);
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "a", IT_REG, &a), 0);
+    vt_sync(&T);
+    fault_watch(slow_write);
+    fault_arm("journal.write", 1000000, FAULT_FAIL);
+    for (unsigned i = 0; i < 700; i++) {
+        unsigned part = i < 100 ? 0 : i < 200 ? 1 : 2;
+        if (i == 200) {
+            fault_disarm();
+            fault_watch(NULL);
+        }
+        assert_int_equal(volume_write(T.v, &T.c, a.ino, (uint64_t)i * 4096, w, 4096, true, NULL, NULL), 0);
+        pthread_mutex_lock(&T.v->lock);
+        if (part == 2)
+            T.v->commit_ns = 1000; /* however busy the machine is */
+        pthread_mutex_unlock(&T.v->lock);
+        volume_call_commit(&T.c);
+        here[part] += !volume_call_pending(&T.c);
+        assert_int_equal(volume_call_wait(&T.c), 0);
+        store_call_release(&T.c);
+        if (here[2])
+            break;
+    }
+    assert_in_range(here[1], 0, 1); /* by the commit thread, while this one was stopped */
+    assert_in_range(here[2], 1, 500);
+    vt_close(&T);
+    model_check_disk(&T);
+}
+
 static bool gathers(void)
 {
     bool yes;
@@ -705,6 +742,7 @@ int main(void)
         cmocka_unit_test(full_ring),
         cmocka_unit_test_setup_teardown(commit_here, setup, teardown),
         cmocka_unit_test_setup_teardown(commit_here_has_room, setup, teardown),
+        cmocka_unit_test_setup_teardown(commit_here_not_slowly, setup, teardown),
         cmocka_unit_test_setup_teardown(commit_here_or_there, setup, teardown),
         cmocka_unit_test_setup_teardown(without_a_journal, setup, teardown),
         cmocka_unit_test_setup_teardown(journal_of_another_time, setup, teardown),
