@@ -442,7 +442,8 @@ static int apply(struct volume *vol, struct store_call *call, const control_chan
     struct dir_change d1, d2;
     struct vattr attr;
     int err;
-    if (c->step != STEP_DATA && c->step != STEP_HOLE && c->step != STEP_SET && !good_name(name, len))
+    if ((c->step == STEP_BASE || c->step == STEP_AWAY || c->step == STEP_NEW || c->step == STEP_NAME ||
+         c->step == STEP_MOVE) && !good_name(name, len)) /* extended attributes may be called "a/b" */
         return -EINVAL;
     switch (c->step) {
     case STEP_BASE:

@@ -5,130 +5,19 @@
  * When a server or a restore ended somewhere, a volume is as it was before, is all that the stream says, or says by
  * the mark that it is neither; what the message then asks for can be done, and the restore succeeds after it.
  */
-#include <fcntl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "server/control/control.h"
-#include "server/rpc/rpcserver.h"
-#include "server/state/state.h"
 #include "server/store/snap.h"
 #include "tests/unit/storetest.h"
+#include "tests/unit/walk_server.h"
 #include "tests/unit/walk_volume.h"
 
 #define MARK "/.volnfs-restore-incomplete "
 
-struct server {
-    const char *dir; /* of the story */
-    char store[128];
-    struct statedb *db;
-    struct engine *engine;
-    struct vfs *v;
-    struct state *state;
-    struct rpcserver *rpc;
-    struct control control;
-    struct oncrpc_program prog;
-};
+/* --- what the command says --- */
 
-/* --- the server --- */
-
-static void drop_hold(void *ctx, void *hold)
-{
-}
-
-static void grace_over(void *ctx)
-{
-}
-
-static int end(struct server *s)
-{
-    int r = 0;
-
-    if (s->rpc) {
-        rpcserver_stop(s->rpc, 1000);
-        rpcserver_free(s->rpc);
-    }
-    state_free(s->state);
-    if (s->v)
-        r = vfs_free(s->v);
-    if (s->engine)
-        engine_free(s->engine);
-    if (s->db)
-        statedb_close(s->db);
-    return r;
-}
-
-static int begin(struct server *s, const char *dir)
-{
-    struct engine_conf ec = {.cache_size = 16u << 20, .workers = 1};
-    struct state_conf sc = {.lease_seconds = 90, .drop_hold = drop_hold, .grace_over = grace_over};
-    struct rpcserver_conf rc = {.loops = 1, .workers = 2};
-    char sock[160];
-    int r;
-
-    *s = (struct server){.dir = dir};
-    snprintf(s->store, sizeof(s->store), "%.100s/store", dir);
-    snprintf(sock, sizeof(sock), "%s/control.sock", s->store);
-    if ((r = statedb_open(s->store, &s->db)))
-        goto out;
-    sc.db = s->db;
-    sc.epoch = ec.epoch = statedb_epoch(s->db);
-    assert_int_equal(engine_new(&ec, &s->engine), 0);
-    if ((r = vfs_new(s->store, s->db, s->engine, &s->v)) || (r = state_new(&sc, &s->state)))
-        goto out;
-    s->control = (struct control){.vfs = s->v, .engine = s->engine, .state = s->state, .store = s->store, .listen = "",
-                                  .epoch = sc.epoch};
-    control_program(&s->control, &s->prog);
-    assert_int_equal(rpcserver_new(&rc, &s->rpc), 0);
-    assert_int_equal(rpcserver_listen(s->rpc, sock, &s->prog), 0);
-    assert_int_equal(rpcserver_start(s->rpc), 0);
-out:
-    if (r)
-        end(s);
-    return r;
-}
-
-/* 'volnfs --store STORE ARGS...' with files in the story's folder as its input and output; NULL: nothing. What it says is in the
- * file "said". Its exit status. */
-static int volnfs(struct server *s, const char *in, const char *out, const char *const *args)
-{
-    const char *argv[8] = {"volnfs", "--store", s->store}, *build = getenv("VOLNFS_BUILD");
-    char program[512], path[256];
-    unsigned n = 3;
-    int status;
-    pid_t pid;
-
-    snprintf(program, sizeof(program), "%s/volnfs", build ? build : ".");
-    while (*args && n < 7)
-        argv[n++] = *args++;
-    pid = fork();
-    if (pid == 0) {
-        int fds[3];
-        snprintf(path, sizeof(path), "%s/%s", in ? s->dir : "/dev", in ? in : "null");
-        fds[0] = open(path, O_RDONLY);
-        snprintf(path, sizeof(path), "%s/%s", out ? s->dir : "/dev", out ? out : "null");
-        fds[1] = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        snprintf(path, sizeof(path), "%s/said", s->dir);
-        fds[2] = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        for (int i = 0; i < 3; i++)
-            if (fds[i] < 0 || dup2(fds[i], i) < 0)
-                _exit(111);
-        execv(program, (char *const *)argv);
-        _exit(111);
-    }
-    if (pid < 0)
-        abort();
-    while (waitpid(pid, &status, 0) != pid)
-        if (errno != EINTR)
-            abort();
-    assert_true(!WIFEXITED(status) || WEXITSTATUS(status) != 111); /* 'make' has to have made it */
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000;
-}
-
-#define VOLNFS(s, in, out, ...) volnfs(s, in, out, (const char *const[]){__VA_ARGS__, NULL})
-
-static void read_said(struct server *s, char text[2048])
+static void read_said(struct walk_server *s, char text[2048])
 {
     char path[256];
     size_t n;
@@ -142,7 +31,7 @@ static void read_said(struct server *s, char text[2048])
     text[n] = 0;
 }
 
-static void refused(struct server *s, int status, const char *why)
+static void refused(struct walk_server *s, int status, const char *why)
 {
     char text[2048];
 
@@ -151,7 +40,7 @@ static void refused(struct server *s, int status, const char *why)
         fail_msg("%d, and it said: %s", status, text);
 }
 
-static void well(struct server *s, int status)
+static void well(struct walk_server *s, int status)
 {
     char text[2048];
 
@@ -245,7 +134,7 @@ static void show(struct shown *s, const char *path, const struct vattr *a)
 }
 
 /* All that can be seen of "bob/c" or "bob/c@s0" but ctime, and the root's mtime, which may be lost. "": there is none. */
-static char *seen(struct server *s, const char *name)
+static char *seen(struct walk_server *s, const char *name)
 {
     struct shown sh = {0};
     char *text = NULL;
@@ -266,7 +155,7 @@ static char *seen(struct server *s, const char *name)
     return text;
 }
 
-static bool is(struct server *s, const char *name, const char *want)
+static bool is(struct walk_server *s, const char *name, const char *want)
 {
     char *text = seen(s, name);
     bool same = !strcmp(text, want);
@@ -299,12 +188,12 @@ static void prepare(const struct fault_story *story, const char *dir)
     struct volume_props props;
     struct dir_change d1, d2;
     struct store_call c;
-    struct server s;
+    struct walk_server s;
     struct volume *vol;
     struct vattr attr;
     uint64_t d, e, small;
 
-    assert_int_equal(begin(&s, dir), 0);
+    assert_int_equal(walk_server_begin(&s, dir), 0);
     volume_props_default(&props);
     assert_int_equal(vfs_volume_create(s.v, "alice/v", &props, 0, 0, 0755), 0);
     assert_int_equal(vfs_volume_get(s.v, "alice/v", true, &vol), 0);
@@ -316,13 +205,14 @@ static void prepare(const struct fault_story *story, const char *dir)
     small = add(vol, &c, STORE_ROOT_INO, "small", IT_REG, 5000);
     add(vol, &c, STORE_ROOT_INO, "link", IT_LNK, 0);
     assert_int_equal(volume_link(vol, &c, small, d, "hard", 4, &attr, &d1), 0);
-    assert_int_equal(volume_setxattr(vol, &c, small, "user.x", 6, "1", 1, 0, &d1), 0);
+    assert_int_equal(volume_setxattr(vol, &c, d, "..", 2, "2", 1, 0, &d1), 0);
+    assert_int_equal(volume_setxattr(vol, &c, small, "a/b", 3, "1", 1, 0, &d1), 0);
     assert_int_equal(snap_create(vol, "s0", NULL), 0);
     assert_int_equal(volume_rename(vol, &c, STORE_ROOT_INO, "d", 1, STORE_ROOT_INO, "f", 1, 0, 0, NULL, &d1, &d2), 0);
     add(vol, &c, STORE_ROOT_INO, "d", IT_DIR, 0);
     assert_int_equal(volume_rename(vol, &c, d, "e", 1, STORE_ROOT_INO, "e", 1, 0, 0, NULL, &d1, &d2), 0);
     assert_int_equal(volume_unlink(vol, &c, STORE_ROOT_INO, "small", 5, 0, NULL, &d1), 0);
-    assert_int_equal(volume_removexattr(vol, &c, small, "user.x", 6, &d1), 0);
+    assert_int_equal(volume_removexattr(vol, &c, small, "a/b", 3, &d1), 0);
     assert_int_equal(volume_write(vol, &c, small, 3, "other", 5, false, NULL, NULL), 0);
     add(vol, &c, e, "new", IT_REG, 140000);
     assert_int_equal(snap_create(vol, "s1", NULL), 0);
@@ -330,14 +220,14 @@ static void prepare(const struct fault_story *story, const char *dir)
     volume_unref(vol);
     well(&s, VOLNFS(&s, NULL, "full", "dump", "alice/v@s0"));
     well(&s, VOLNFS(&s, NULL, "more", "dump", "alice/v@s1", "--base", "@s0"));
-    assert_int_equal(end(&s), 0);
+    assert_int_equal(walk_server_end(&s), 0);
 }
 
 static void play(const struct fault_story *story, const char *dir)
 {
     static const char *const streams[] = {"full", "more"};
-    struct server s;
-    int r = begin(&s, dir);
+    struct walk_server s;
+    int r = walk_server_begin(&s, dir);
 
     if (r)
         return;
@@ -348,12 +238,12 @@ static void play(const struct fault_story *story, const char *dir)
     }
     if (r == 0)
         fault_done();
-    if (end(&s))
+    if (walk_server_end(&s))
         assert_true(fault_came());
 }
 
 /* A full restore did not come to its end. */
-static void again(struct server *s, const char *want)
+static void again(struct walk_server *s, const char *want)
 {
     char *now = seen(s, "bob/c");
     bool none = !*now, marked = strstr(now, MARK), whole = !strcmp(now, want), empty = !none && !strchr(now + 1, '/');
@@ -371,7 +261,7 @@ static void again(struct server *s, const char *want)
 }
 
 /* An increment did not. */
-static void again_more(struct server *s, const char *base, const char *want)
+static void again_more(struct walk_server *s, const char *base, const char *want)
 {
     char *now = seen(s, "bob/c");
     bool marked = strstr(now, MARK);
@@ -392,10 +282,10 @@ static void again_more(struct server *s, const char *base, const char *want)
 
 static void verify(const struct fault_story *story, const char *dir, unsigned acked, bool done)
 {
-    struct server s;
+    struct walk_server s;
     char *first, *second;
 
-    assert_int_equal(begin(&s, dir), 0);
+    assert_int_equal(walk_server_begin(&s, dir), 0);
     first = seen(&s, "alice/v@s0");
     second = seen(&s, "alice/v@s1");
     assert_true(strchr(first + 1, '/') && strchr(second + 1, '/') && strcmp(first, second) && is(&s, "alice/v", second));
@@ -409,7 +299,7 @@ static void verify(const struct fault_story *story, const char *dir, unsigned ac
     free(second);
     for (unsigned i = 0; i < 6000 && walk_has_trash(s.store); i++)
         usleep(10000);
-    assert_int_equal(end(&s), 0);
+    assert_int_equal(walk_server_end(&s), 0);
     assert_int_equal(walk_check_folders(s.store), 2);
 }
 
