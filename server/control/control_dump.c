@@ -287,7 +287,7 @@ static int get_values(struct volume *vol, struct store_call *call, uint64_t ino,
 {
     for (u_int i = 0; i < e->n; i++) {
         control_dump_xattr *x = &e->x[i];
-        char *value = malloc(STORE_XATTR_SIZE_MAX);
+        char *value = malloc(STORE_XATTR_SIZE_MAX), *less;
         int n = value ? volume_getxattr(vol, call, ino, x->name.name_val, x->name.name_len, value,
                                         STORE_XATTR_SIZE_MAX)
                       : -ENOMEM;
@@ -295,10 +295,9 @@ static int get_values(struct volume *vol, struct store_call *call, uint64_t ino,
             free(value);
             return n;
         }
+        less = realloc(value, (size_t)n + 1);
         x->value.value_len = (u_int)n;
-        x->value.value_val = realloc(value, (size_t)n + 1);
-        if (!x->value.value_val)
-            x->value.value_val = value;
+        x->value.value_val = less ? less : value;
     }
     return 0;
 }

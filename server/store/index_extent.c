@@ -89,7 +89,7 @@ int index_free_chunk(struct index *ix, const struct chunk *c)
 int index_unref_chunk(struct index *ix, uint64_t id, struct index_delta *d)
 {
     struct chunk c;
-    uint64_t refs, birth;
+    uint64_t refs = 0, birth = 0;
     int rc = index_get_chunk(ix, id, &c, &refs, &birth);
 
     if (rc == -ENOENT || (!rc && refs == 0))
