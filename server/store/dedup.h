@@ -7,7 +7,7 @@
 
 #include "server/store/volume_int.h"
 
-#define DEDUP_MIN (SLOT_SIZE / 2) /* shorter runs are not looked for */
+#define DEDUP_MIN INDEX_DEDUP_MIN /* shorter runs are not looked for */
 
 /* A place that had the same bytes when they were compared. */
 struct same {

@@ -120,7 +120,9 @@ struct index_piece {
 int index_repack(struct index *ix, const struct index_piece *p, size_t n, const struct chunk *c,
                  struct index_delta *d);
 /* The chunk of the extent (ino, off, len), if there is one just so, has bytes with this hash: index_find_dedup finds the
- * place while the chunk lives, or until it is put again with another. */
+ * place while the chunk lives, or until it is put again with another. -EINVAL: len is below INDEX_DEDUP_MIN; no row
+ * is looked for when a shorter chunk goes. */
+#define INDEX_DEDUP_MIN (SLOT_SIZE / 2)
 int index_put_dedup(struct index *ix, uint64_t hash, uint64_t ino, uint64_t off, uint32_t len);
 /* Deletes a pack's row if it has no live bytes; unlink its file after the commit, and only if no transaction that is
  * not committed yet may refer to it. */

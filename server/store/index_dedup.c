@@ -53,6 +53,8 @@ int index_put_dedup(struct index *ix, uint64_t hash, uint64_t ino, uint64_t off,
     uint64_t chunk;
     int rc = fault_point("dedup.put");
 
+    if (!rc && len < INDEX_DEDUP_MIN)
+        rc = -EINVAL;
     if (!rc)
         rc = whole_extent(ix, ino, off, len, &chunk);
     if (rc || !chunk)

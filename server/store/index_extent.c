@@ -80,7 +80,7 @@ int index_free_chunk(struct index *ix, const struct chunk *c)
 
     if (!rc && c->pack == 0)
         rc = writer_run_keys(ix, SQL_DEL_BLOB, c->id, 0, 1, "delete blob");
-    if (!rc)
+    if (!rc && c->len >= INDEX_DEDUP_MIN)
         rc = writer_run_keys(ix, SQL_DEL_DEDUP, c->id, 0, 1, "delete dedup");
     return rc ? rc : index_add_live(ix, c->pack, -(int64_t)c->stored_len);
 }
@@ -131,10 +131,10 @@ int index_move_chunk(struct index *ix, const struct chunk *c)
 
 /* --- extents --- */
 
-int index_put_extent(struct index *ix, uint64_t ino, const struct extent_row *e)
+static int put_extent(struct index *ix, enum index_sql which, uint64_t ino, const struct extent_row *e)
 {
     int rc;
-    sqlite3_stmt *st = writer_prepare(ix, SQL_PUT_EXTENT, &rc);
+    sqlite3_stmt *st = writer_prepare(ix, which, &rc);
 
     if (!st)
         return rc;
@@ -144,6 +144,11 @@ int index_put_extent(struct index *ix, uint64_t ino, const struct extent_row *e)
     bind_u64(st, 4, e->chunk);
     bind_u64(st, 5, e->chunk_off);
     return writer_run(ix, st, "put extent");
+}
+
+int index_put_extent(struct index *ix, uint64_t ino, const struct extent_row *e)
+{
+    return put_extent(ix, SQL_PUT_EXTENT, ino, e);
 }
 
 static int set_extent_len(struct index *ix, uint64_t ino, uint64_t off, uint32_t len)
@@ -182,10 +187,10 @@ static int get_range(struct index *ix, uint64_t ino, uint64_t off, uint64_t end,
         if (bad || e.len == 0 || e.off % SLOT_SIZE + e.len > SLOT_SIZE ||
             e.chunk_off + e.len > SLOT_SIZE)
             rc = index_bad_row(ix, "extent of inode", ino);
-        else if (e.off + e.len <= off)
-            break;
-        else
+        else if (e.off + e.len > off)
             rows[(*count)++] = e;
+        if (e.off <= off) /* they do not overlap: those before it end before it */
+            break;
     }
     if (!rc && code != SQLITE_ROW && code != SQLITE_DONE)
         rc = index_error(ix, ix->writer.db, code, "extents");
@@ -333,10 +338,18 @@ int index_map(struct index *ix, uint64_t ino, uint64_t off, const struct chunk *
     if (c->len == 0 || off >= STORE_FILE_MAX || off % SLOT_SIZE + c->len > SLOT_SIZE ||
         (c->pack == 0) != (blob != NULL))
         return -EINVAL;
-    int rc = index_punch(ix, ino, off, c->len, 0, d);
-    if (rc)
-        return rc;
-    rc = index_put_chunk(ix, c, 1, d);
+    struct extent_row old[PUNCH_BATCH];
+    unsigned count;
+    int rc = get_range(ix, ino, off, off + c->len, old, PUNCH_BATCH, &count);
+    bool same = !rc && count == 1 && old[0].off == off && old[0].len == c->len;
+    if (same)
+        rc = index_unref_chunk(ix, old[0].chunk, d);
+    for (unsigned i = 0; !rc && !same && i < count; i++)
+        rc = cut_extent(ix, ino, &old[i], off, off + c->len, d);
+    if (!rc && count == PUNCH_BATCH)
+        rc = index_punch(ix, ino, off, c->len, 0, d);
+    if (!rc)
+        rc = index_put_chunk(ix, c, 1, d);
     if (!rc && blob) {
         sqlite3_stmt *st = writer_prepare(ix, SQL_PUT_BLOB, &rc);
         if (!st)
@@ -346,8 +359,9 @@ int index_map(struct index *ix, uint64_t ino, uint64_t off, const struct chunk *
         rc = writer_run(ix, st, "put blob");
     }
     if (!rc)
-        rc = index_put_extent(ix, ino, &(struct extent_row){.off = off, .len = c->len, .chunk = c->id});
-    if (!rc)
+        rc = put_extent(ix, same ? SQL_REPLACE_EXTENT : SQL_PUT_EXTENT, ino,
+                        &(struct extent_row){.off = off, .len = c->len, .chunk = c->id});
+    if (!rc && !same)
         d->logical += c->len;
     return rc;
 }

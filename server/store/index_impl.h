@@ -32,6 +32,7 @@ enum index_sql {
     SQL_DEL_XATTR,
     SQL_RANGE_DOWN,
     SQL_PUT_EXTENT,
+    SQL_REPLACE_EXTENT,
     SQL_DEL_EXTENT,
     SQL_SET_EXTENT,
     SQL_PUT_CHUNK,

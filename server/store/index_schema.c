@@ -66,6 +66,7 @@ static const char *const sql[SQL_COUNT] = {
     [SQL_RANGE_DOWN] = "SELECT off, len, chunk, chunk_off FROM extent WHERE ino = ?1 AND off < ?2"
                        " AND off > ?3 ORDER BY off DESC LIMIT ?4",
     [SQL_PUT_EXTENT] = "INSERT INTO extent VALUES(?1,?2,?3,?4,?5)",
+    [SQL_REPLACE_EXTENT] = "UPDATE extent SET len = ?3, chunk = ?4, chunk_off = ?5 WHERE ino = ?1 AND off = ?2",
     [SQL_DEL_EXTENT] = "DELETE FROM extent WHERE ino = ?1 AND off = ?2",
     [SQL_SET_EXTENT] = "UPDATE extent SET len = ?3 WHERE ino = ?1 AND off = ?2",
     [SQL_PUT_CHUNK] = "INSERT INTO chunk VALUES(?1,?2,?3,?4,?5,?6,?7,?9,?8,?10)",
