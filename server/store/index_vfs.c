@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "server/store/index_impl.h"
+#include "server/store/sqlite.h"
 
 #define BUFFER_SIZE (124 << 10) /* the default VFS writes less than 128 KiB at once */
 #define STEP_SMALL  (1 << 20) /* growth of a small WAL */
@@ -209,6 +210,7 @@ static int vfs_open(sqlite3_vfs *self, const char *name, sqlite3_file *f, int fl
 
 static void vfs_make(void)
 {
+    sqlite_setup();
     real_vfs = sqlite3_vfs_find(NULL);
     if (!real_vfs)
         return;

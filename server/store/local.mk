@@ -46,6 +46,7 @@ libstore_a_SOURCES = \
     server/store/slot.c \
     server/store/snap.c server/store/snap.h server/store/snap_int.h server/store/snap_clone.c \
     server/store/snap_list.c server/store/snap_open.c \
+    server/store/sqlite.c server/store/sqlite.h \
     server/store/statedb.c server/store/statedb.h server/store/statedb_grant.c server/store/statedb_int.h \
     server/store/statedb_open.c \
     server/store/tend.c server/store/txg.c \

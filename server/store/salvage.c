@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "server/store/repair_int.h"
+#include "server/store/sqlite.h"
 
 #define GAPS_MAX 4096u /* of a table */
 
@@ -190,6 +191,7 @@ int salvage(struct repair *r, const char *path, bool tree)
     sqlite3 *src = NULL;
     int rc = 0;
 
+    sqlite_setup();
     if (sqlite3_open_v2(path, &src, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL)) {
         sqlite3_close(src);
         return -EUCLEAN;

@@ -19,6 +19,7 @@
 #include "common/log.h"
 #include "server/store/files.h"
 #include "server/store/index_impl.h"
+#include "server/store/sqlite.h"
 
 #define STATE_FORMAT   2
 #define APPLICATION_ID 0x564e4657 /* "VNFW" */
@@ -67,6 +68,7 @@ static int open_db(struct statedb *db, const char *store, int flags)
             return -errno;
         close(fd);
     }
+    sqlite_setup();
     int code = sqlite3_open_v2(path, &db->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
     if (code)
         return access(path, F_OK) ? -errno : statedb_fail(db, code, "open");
