@@ -2,7 +2,7 @@
  * apply: durable txgs go into the index, many in one transaction, behind the replies' back.
  *
  *   A1 Txgs are applied in order, each batch in one SQLite transaction with meta.txg = its last (I1). Ops go first, in
- *      their order; inode rows once per batch, as the last image says, with `used` as what the row had and what the
+ *      their order, but maps slot by slot (fold.h), as far as no other op on extents is between them; inode rows once per batch, as the last image says, with `used` as what the row had and what the
  *      batch's ops made of it. So a replay, which begins from the rows alone, comes to the same.
  *      A txg that makes a snapshot ends its batch: the tree that snap_pin fixes then is as of that txg.
  *   A2 Payloads that came along in a txg are compressed, and appended to a pack, which is synced before the transaction
@@ -26,6 +26,7 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "common/priority.h"
+#include "server/store/fold.h"
 #include "server/store/journal.h"
 
 #pragma GCC diagnostic error "-Wswitch"
@@ -47,6 +48,7 @@ struct touched {
 struct batch {
     struct volume *vol;
     struct htab touched;
+    struct fold maps; /* not applied yet */
     struct index_delta delta;
     struct index_meta meta;
     uint64_t reaped, blob_bytes;
@@ -95,6 +97,7 @@ void batch_free(struct batch *b)
         free(container_of(n, struct touched, hn));
     }
     htab_release(&b->touched);
+    fold_release(&b->maps);
     free(b);
 }
 
@@ -219,12 +222,32 @@ static int apply_op(struct batch *b, struct txg *t, struct rowop *op)
 
 /* --- a batch --- */
 
+static int apply_fold(void *arg, struct txg *t, struct rowop *op)
+{
+    return apply_op(arg, t, op);
+}
+
+/* Is the op none of extents and chunks? Then it does not matter whether maps before it come after it. */
+static bool beside_maps(enum op_type type)
+{
+    return type == OP_PUT_DIRENT || type == OP_DEL_DIRENT || type == OP_SYMLINK || type == OP_PUT_ORPHAN ||
+           type == OP_PUT_XATTR || type == OP_DEL_XATTR;
+}
+
 static int apply_one(struct batch *b, struct txg *t)
 {
     int r = 0;
 
-    for (struct rowop *op = t->first; op && r >= 0; op = op->next)
-        r = apply_op(b, t, op);
+    for (struct rowop *op = t->first; op && r >= 0; op = op->next) {
+        if (op->type == OP_MAP) {
+            fold_add(&b->maps, t, op);
+            continue;
+        }
+        if (!beside_maps(op->type))
+            r = fold_run(&b->maps, apply_fold, b);
+        if (r == 0)
+            r = apply_op(b, t, op);
+    }
     for (size_t i = 0; i < t->nimgs; i++) /* not after a reap: nothing dirties what is dead */
         touch(b, t->imgs[i].a.ino, t->imgs[i].in)->row = &t->imgs[i].a;
     b->meta.files += t->created;
@@ -286,6 +309,8 @@ int batch_apply(struct volume *v, struct txg *const *t, size_t n, struct batch *
         return r;
     for (size_t i = 0; i < n && r >= 0; i++)
         r = apply_one(b, t[i]);
+    if (r >= 0)
+        r = fold_run(&b->maps, apply_fold, b);
     if (r >= 0)
         r = put_rows(b);
     if (r >= 0 && b->appended)

@@ -9,7 +9,7 @@ libstore_a_SOURCES = \
     server/store/compact.c server/store/compact.h \
     server/store/diff.c server/store/diff.h \
     server/store/dcache.c server/store/dedup.c server/store/dedup.h server/store/engine.c \
-    server/store/files.c server/store/files.h server/store/flush.c \
+    server/store/files.c server/store/files.h server/store/flush.c server/store/fold.c server/store/fold.h \
     server/store/gc.c server/store/gc.h \
     server/store/index.h \
     server/store/index_dedup.c server/store/index_extent.c \

@@ -2,6 +2,7 @@ UNIT_TESTS_store = \
     tests/unit/check.t \
     tests/unit/chunk.t \
     tests/unit/dedup.t \
+    tests/unit/fold.t \
     tests/unit/gc.t \
     tests/unit/index.t \
     tests/unit/index_memory.t \
@@ -32,6 +33,8 @@ tests_unit_chunk_t_LDADD = $(UNIT_LIBS_STORE) -lm
 tests_unit_dedup_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_dedup_t_SOURCES = tests/unit/dedup.c tests/unit/indexquery.h tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_dedup_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_fold_t_SOURCES = tests/unit/fold.c
+tests_unit_fold_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_gc_t_SOURCES = tests/unit/gc.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_gc_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_index_memory_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
