@@ -4,7 +4,8 @@
  * What is encoded: if at least half of the slot's pages are dirty, or the slot was written in many
  * fragments since that was last done, and all of it is in memory, the whole slot as one chunk; else each run of dirty pages as a chunk. Zeros
  * become a punch. Chunks go to the pack, or along in the txg when there is little: then as they are, since somebody
- * waits; apply.c compresses them (A2).
+ * waits; apply.c compresses them (A2). For many fragments nobody waits: all of the slot would go through the journal, where
+ * there are no more of them than pages anyway, and repacking makes one chunk of them when the slot is cold.
  *
  * A slot written in full is encoded by a worker at once (prep); the map enters the txg at the file's
  * commit, after PREP_AGE_MS, or when PREP_MAX bytes wait. So a commit of streamed data has only the tail
@@ -25,7 +26,6 @@
 #include "server/store/dedup.h"
 
 #define MANY_FRAGMENTS 8
-#define MANY_BLOBS     SLOT_PAGES /* somebody waits for these, and all of the slot would go through the index */
 
 #define HURRY_MS       2000u
 
@@ -178,7 +178,7 @@ int slot_encode(struct slot *s, bool blob, struct same *same)
     s->busy = SLOT_FLUSHING;
     j.tail = &j.ops;
     if ((s->valid & all) == all && (__builtin_popcount(mask) * 2 >= __builtin_popcount(all) ||
-                                    s->nfrag > (blob ? MANY_BLOBS : MANY_FRAGMENTS)))
+                                    (!blob && s->nfrag > MANY_FRAGMENTS)))
         mask = all;
     if (!blob)
         low = packref_here(v);
