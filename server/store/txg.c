@@ -375,6 +375,8 @@ static int write_record(struct volume *v, struct txg *t)
     if (!v->journal)
         return 0;
     len = record_size(t);
+    if (journal_used(v->journal) > journal_size(v->journal) / 4 * 3) /* applied in small batches, which cost more */
+        (void)grow_journal(v, t->n, len);
     while (r == 0) {
         if (len > JOURNAL_SIZE_MAX / 2)
             return 0;
@@ -576,7 +578,7 @@ void txg_commit_here(struct volume *v, uint64_t n)
     }
     if (t->n != n || v->committing || v->waiters || v->failed || v->stop || !v->journal || t->packs || t->snap ||
         v->snap_request || t->blob_bytes > HERE_BYTES || t->rows > HERE_ROWS || v->queue_rows > QUEUE_ROWS_MAX / 2 ||
-        v->queue_bytes > QUEUE_BYTES_MAX / 2 || cache_ops_over(v->e) || !ring_has_room(v))
+        v->queue_bytes > QUEUE_BYTES_MAX / 4 * 3 || cache_ops_over(v->e) || !ring_has_room(v))
         return;
     commit_one(v);
     if (v->durable > before)
