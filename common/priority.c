@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * priority: sched_setattr of two fields; a kernel that refuses is left alone.
+ * priority: sched_setattr of two fields, and sched_setaffinity; a kernel that refuses is left alone.
  */
 #include "common/priority.h"
 
@@ -35,4 +35,25 @@ void priority_set(enum priority p)
     if (p == PRIORITY_BACKGROUND)
         a.nice = a.nice + NICER < NICEST ? a.nice + NICER : NICEST;
     (void)syscall(SYS_sched_setattr, 0, &a, 0);
+}
+
+/* What priority_avoid has set, and what was there before. */
+static _Thread_local int avoided = -1;
+static _Thread_local cpu_set_t all, rest;
+
+void priority_avoid(int cpu)
+{
+    cpu_set_t now;
+
+    if (cpu == avoided)
+        return;
+    if (avoided >= 0 && sched_getaffinity(0, sizeof(now), &now) == 0 && CPU_EQUAL(&now, &rest))
+        (void)sched_setaffinity(0, sizeof(all), &all);
+    avoided = cpu;
+    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof(all), &all))
+        return;
+    rest = all;
+    CPU_CLR((unsigned)cpu, &rest);
+    if (CPU_COUNT(&rest) > 0)
+        (void)sched_setaffinity(0, sizeof(rest), &rest);
 }

@@ -16,4 +16,8 @@ enum priority {
 /* For the calling thread, once. Of a policy other than SCHED_OTHER and SCHED_BATCH it changes nothing. */
 void priority_set(enum priority p);
 
+/* The calling thread leaves a processor to others, if it may run on another one; -1: it may run everywhere again. Cheap
+ * when nothing changes. Who sets the thread's processors from outside meanwhile has the last word. */
+void priority_avoid(int cpu);
+
 #endif

@@ -515,6 +515,8 @@ struct volume {
     uint64_t commit_sleep;    /* ms until which the commit thread sleeps by itself; 0: it does not */
     uint64_t commit_ns;       /* how long the last commit took */
     uint64_t here_ns;         /* and those of txg_commit_here, on average */
+    atomic_uint_fast64_t here_at; /* the end of the last of them, ns, */
+    atomic_int here_cpu;          /* and where its thread ran */
     bool gathering;           /* the commit thread waits for more waiters */
     pthread_t thread, apply_thread;
     pthread_cond_t apply_cond;
