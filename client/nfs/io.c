@@ -21,6 +21,7 @@ struct io_piece {
     uint64_t offset, verf;
     uint32_t status;
     bool eof, write, busy;
+    uint32_t placed; /* READ: so many bytes of a long reply were received where they belong */
 };
 
 static int io_take(struct rpc_call *rpc, const uint8_t *reply, size_t size)
@@ -47,12 +48,36 @@ static int io_take(struct rpc_call *rpc, const uint8_t *reply, size_t size)
         return 0;
     }
     piece->eof = dec_u32(&dec) != 0;
+    if (piece->placed > 0 && dec.end - dec.at == 4) {
+        piece->have = piece->placed;
+        return dec_u32(&dec) == piece->placed ? 0 : -EIO;
+    }
     data = dec_bytes(&dec, &n);
     if (dec.bad || n > piece->want)
         return -EIO;
     memcpy(piece->to, data, n);
     piece->have = n;
     return 0;
+}
+
+/* The bytes of a READ: all that is left of its reply. */
+static size_t io_place(struct rpc_call *rpc, const uint8_t *reply, size_t have, size_t size, uint8_t **to, size_t *run)
+{
+    struct io_piece *piece = rpc->arg;
+    struct nfs_dec dec;
+    uint32_t n;
+
+    dec_start(&dec, reply, have);
+    if (dec_op(&dec, NFS_OP_PUTFH) != NFS_OK || dec_op(&dec, NFS_OP_READ) != NFS_OK)
+        return 0;
+    dec_u32(&dec);
+    n = dec_u32(&dec);
+    if (dec.bad || n > piece->want || (size_t)(dec.at - reply) + n + (-n & 3) != size)
+        return 0;
+    *to = piece->to;
+    *run = n;
+    piece->placed = n;
+    return (size_t)(dec.at - reply);
 }
 
 static void io_start(struct nfs_client *client, struct io_piece *piece, const struct nfs_fh *fh, const void *data,
@@ -78,7 +103,9 @@ static void io_start(struct nfs_client *client, struct io_piece *piece, const st
         piece->rpc.out[2] = (struct iovec){piece->tail, -piece->want & 3};
         piece->rpc.nout = 3;
     }
+    piece->placed = 0;
     piece->rpc.take = io_take;
+    piece->rpc.place = piece->write ? NULL : io_place;
     piece->rpc.arg = piece;
     piece->rpc.lane = lane;
     piece->busy = true;

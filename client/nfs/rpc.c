@@ -5,8 +5,9 @@
  * The copy is made at build time from libnfs.a with some of its outside names changed (client/nfs/local.mk): its
  * malloc is our heap, its socket calls are direct system calls, it resolves no names, binds no privileged port and
  * sets no SO_LINGER. Some of its inner calls are wrapped by the linker: rpc_allocate_pdu (to size the buffer: 4 KiB
- * otherwise) and zdr_COMPOUND4args (to send bytes that are encoded already); and rpc_process_pdu, because 4.0.0 reads
- * outside its buffer when the length in a reply's verifier is wrong. Replies come back as bytes too.
+ * otherwise) and zdr_COMPOUND4args (to send bytes that are encoded already). Replies come back as bytes too: rpc_in.c
+ * receives them, so that their bytes need not be copied, and because 4.0.0 reads outside its buffer when the length in
+ * a reply's verifier is wrong.
  *
  * Invariants:
  *  1. A libnfs context is only touched under its conn's lock; the leader polls without the lock.
@@ -43,6 +44,7 @@ typedef void (*rpc_cb)(struct rpc_context *rpc, int status, void *data, void *pr
 
 #include "client/nfs/heap.h"
 #include "client/nfs/port.h"
+#include "client/nfs/rpc_in.h"
 #include "client/nfs/sys.h"
 
 struct rpc_pdu;
@@ -54,11 +56,11 @@ struct rpc_pdu *rpc_allocate_pdu2(struct rpc_context *rpc, int program, int vers
                                   void *private_data, zdrproc_t decode, int decode_size, size_t hint);
 struct AUTH *libnfs_authunix_create(const char *host, uint32_t uid, uint32_t gid, uint32_t len, uint32_t *groups);
 
+int rpc_process_pdu(struct rpc_context *rpc, char *buf, int size);
+
 struct rpc_pdu *__wrap_rpc_allocate_pdu(struct rpc_context *rpc, int program, int version, int procedure, rpc_cb cb,
                                         void *private_data, zdrproc_t decode, int decode_size);
 uint32_t __wrap_zdr_COMPOUND4args(ZDR *zdrs, void *args);
-int __real_rpc_process_pdu(struct rpc_context *rpc, char *buf, int size);
-int __wrap_rpc_process_pdu(struct rpc_context *rpc, char *buf, int size);
 
 #define RPC_GROUPS 16 /* AUTH_SYS carries no more */
 
@@ -74,6 +76,8 @@ struct rpc_conn {
     bool leader; /* somebody polls and serves */
     unsigned epoch;
     uint64_t down_since; /* first failed connect in a row, ms; 0: none */
+    struct rpc_in in;
+    int low; /* SO_RCVLOWAT */
 };
 
 struct rpc_server {
@@ -125,8 +129,11 @@ struct rpc_pdu *__wrap_rpc_allocate_pdu(struct rpc_context *rpc, int program, in
 
 uint32_t __wrap_zdr_COMPOUND4args(ZDR *zdrs, void *args)
 {
-    const struct rpc_call *call = args;
+    struct rpc_call *call = args;
+    uint32_t xid;
 
+    memcpy(&xid, zdrs->buf + 4, sizeof(xid)); /* behind the record mark */
+    call->xid = ntohl(xid);
     for (int i = 0; i < call->nout; i++) {
         if ((size_t)(zdrs->size - zdrs->pos) < call->out[i].iov_len)
             return 0;
@@ -136,40 +143,17 @@ uint32_t __wrap_zdr_COMPOUND4args(ZDR *zdrs, void *args)
     return 1;
 }
 
-/* Per descriptor: the next record goes on with a message that began before. */
-static uint8_t rpc_parts[65536];
-
-#define RPC_VERF_MAX 400
-
-static uint32_t rpc_word(const char *buf, int i)
+static int rpc_deliver(void *arg, uint8_t *msg, size_t size)
 {
-    uint32_t word;
+    const struct rpc_conn *conn = arg;
 
-    memcpy(&word, buf + 4 * i, 4);
-    return ntohl(word);
-}
-
-/* Record mark, xid, REPLY, accepted or denied; then flavor and length of the verifier of an accepted one. */
-static bool rpc_head_ok(const char *buf, int size)
-{
-    if (size < 24 || rpc_word(buf, 2) != 1 || rpc_word(buf, 3) > 1)
-        return false;
-    return rpc_word(buf, 3) == 1 || (rpc_word(buf, 5) <= RPC_VERF_MAX && 24 + (int)rpc_word(buf, 5) + 4 <= size);
-}
-
-int __wrap_rpc_process_pdu(struct rpc_context *rpc, char *buf, int size)
-{
-    int fd = rpc_get_fd(rpc);
-    uint8_t none = 0, *part = fd >= 0 && fd < (int)sizeof(rpc_parts) ? &rpc_parts[fd] : &none;
-
-    if (size < 4 || (*part == 0 && !rpc_head_ok(buf, size)))
-        return -1;
-    *part = rpc_word(buf, 0) >> 31 == 0;
-    return __real_rpc_process_pdu(rpc, buf, size);
+    return rpc_process_pdu(conn->ctx, (char *)msg, (int)size);
 }
 
 static void rpc_done_locked(struct rpc_conn *conn, struct rpc_call *call)
 {
+    if (call->place != NULL)
+        rpc_in_forget(&conn->in, call);
     __atomic_sub_fetch(&conn->pending, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&call->done, 1, __ATOMIC_RELEASE);
     __atomic_add_fetch(&conn->seq, 1, __ATOMIC_RELEASE);
@@ -227,6 +211,7 @@ static void rpc_teardown_locked(struct rpc_conn *conn)
         rpc_destroy_context(conn->ctx);
         conn->ctx = NULL;
     }
+    rpc_in_reset(&conn->in);
     conn->fd = -1;
     conn->epoch++;
     rpc_kick_locked(conn);
@@ -250,12 +235,22 @@ static void rpc_mine_locked(struct rpc_server *server, struct rpc_conn *conn)
         rpc_gone_locked(conn);
 }
 
+/* Before every poll for POLLIN. (A socket that cannot take in so much is ready earlier.) */
+static void rpc_low_locked(struct rpc_conn *conn)
+{
+    int low = (int)rpc_in_wanted(&conn->in);
+
+    if (low != conn->low && port_setsockopt(conn->fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low)) == 0)
+        conn->low = low;
+}
+
 /* Takes in what poll said of the connection. */
 static void rpc_serve_locked(struct rpc_conn *conn, short events)
 {
     if (events & POLLNVAL)
         rpc_gone_locked(conn); /* somebody closed it by a call that we do not see */
-    else if (rpc_service(conn->ctx, events & POLLIN ? POLLIN : events) < 0) /* read first what was sent before the end */
+    else if (events & POLLIN ? rpc_in_serve(&conn->in, conn->fd, rpc_deliver, conn) < 0 /* first what was sent before the end */
+                             : rpc_service(conn->ctx, events) < 0)
         rpc_teardown_locked(conn);
 }
 
@@ -341,8 +336,7 @@ static int rpc_connect_locked(struct rpc_server *server, struct rpc_conn *conn)
     port_setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_ms, sizeof(user_ms));
     conn->ctx = ctx;
     rpc_auth_locked(conn, true);
-    if (fd < (int)sizeof(rpc_parts))
-        rpc_parts[fd] = 0;
+    conn->low = 1;
     conn->fd = fd;
     conn->pid = (int)sys0(SYS_getpid);
     conn->down_since = 0;
@@ -424,12 +418,13 @@ static void rpc_flush_locked(struct rpc_conn *conn)
         if ((rpc_which_events(conn->ctx) & POLLOUT) == 0)
             return;
         p.events = (short)(POLLOUT | (conn->leader ? 0 : POLLIN));
+        if (!conn->leader)
+            rpc_low_locked(conn);
         vlock_unlock(&conn->lock);
         sys3(SYS_poll, &p, 1, 1000);
         vlock_lock(&conn->lock);
-        if (conn->epoch == epoch && (p.revents & (POLLIN | POLLHUP | POLLERR)) && !conn->leader &&
-            rpc_service(conn->ctx, p.revents & ~POLLOUT) < 0)
-            rpc_teardown_locked(conn);
+        if (conn->epoch == epoch && (p.revents & (POLLIN | POLLHUP | POLLERR)) && !conn->leader)
+            rpc_serve_locked(conn, (short)(p.revents & ~POLLOUT));
     }
 }
 
@@ -475,6 +470,8 @@ static void rpc_send_locked(struct rpc_server *server, struct rpc_conn *conn, st
         call->done = 1;
         return;
     }
+    if (call->place != NULL)
+        rpc_in_expect(&conn->in, call);
     rpc_flush_locked(conn);
 }
 
@@ -494,6 +491,7 @@ static void rpc_lead_locked(struct rpc_conn *conn, int ms)
     struct pollfd p = {.fd = conn->fd, .events = POLLIN};
     unsigned epoch = conn->epoch;
 
+    rpc_low_locked(conn);
     conn->leader = true;
     vlock_unlock(&conn->lock);
     sys3(SYS_poll, &p, 1, ms);
@@ -582,6 +580,7 @@ bool rpc_poll(struct rpc_server *server, struct rpc_call *call)
         if (!conn->leader && conn->ctx != NULL) {
             struct pollfd p = {.fd = conn->fd, .events = POLLIN};
 
+            rpc_low_locked(conn);
             if (sys3(SYS_poll, &p, 1, 0) > 0)
                 rpc_serve_locked(conn, p.revents);
         }

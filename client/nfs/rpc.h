@@ -35,6 +35,10 @@ struct rpc_call {
      * copies what it needs and calls nothing of this module. Its return value becomes `error`. */
     int (*take)(struct rpc_call *call, const uint8_t *reply, size_t size);
     void *arg;
+    /* NULL, or where the bytes of a long reply belong: sees its beginning, `have` of `size` bytes, and returns how many of
+     * them stand before a run of *run bytes that (but for the filling to 4) ends the reply and is received at *to; take
+     * gets what stands before it, then. Or 0: take gets it all. Where and under what as take. */
+    size_t (*place)(struct rpc_call *call, const uint8_t *reply, size_t have, size_t size, uint8_t **to, size_t *run);
 
     /* Set by this module. */
     int error;   /* 0, what take returned, or -EIO / -EACCES / -ETIMEDOUT ... */
@@ -42,6 +46,8 @@ struct rpc_call {
     bool lost;   /* the connection went away before the reply */
     bool resent; /* sent more than once */
     struct rpc_conn *conn;
+    uint32_t xid;
+    struct rpc_call *next; /* rpc_in.h */
 };
 
 /* A server at a numeric address; no connection is made yet. soft_ms: give up with -EIO after so long without the
