@@ -85,6 +85,9 @@ struct rpc_server {
     unsigned port;
     unsigned soft_ms;
     int pid; /* whose memory this is */
+    /* Connections that large transfers are spread over: one for every two processors. With more, threads at both ends
+     * take turns with each other and with the program, and bytes have left the cache when they are looked at. */
+    unsigned lanes;
     struct rpc_conn conns[RPC_CONNS];
 };
 
@@ -351,6 +354,7 @@ fail:
 
 int rpc_server_open(struct rpc_server **out, const char *host, unsigned port, unsigned soft_ms)
 {
+    unsigned lanes = sys_cpus() / 2;
     struct rpc_server *server;
     uint8_t addr[16];
 
@@ -364,6 +368,7 @@ int rpc_server_open(struct rpc_server **out, const char *host, unsigned port, un
     server->port = port;
     server->soft_ms = soft_ms;
     server->pid = (int)sys0(SYS_getpid);
+    server->lanes = lanes < 1 ? 1 : lanes < RPC_CONNS ? lanes : RPC_CONNS;
     for (int i = 0; i < RPC_CONNS; i++)
         server->conns[i].fd = -1;
     *out = server;
@@ -444,7 +449,7 @@ static struct rpc_conn *rpc_lane(struct rpc_server *server, int lane)
         }
         return &server->conns[least];
     }
-    return &server->conns[(unsigned)lane % RPC_CONNS];
+    return &server->conns[(unsigned)lane % server->lanes];
 }
 
 /* Queues the call; marks it lost when there is no connection. */

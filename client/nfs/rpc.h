@@ -30,7 +30,7 @@ struct rpc_conn;
 struct rpc_call {
     struct iovec out[RPC_PARTS]; /* COMPOUND4args in XDR, in pieces; copied when submitted */
     int nout;
-    int lane; /* which connection: any number from 0, calls of one lane share one; or RPC_ANY, an idle one */
+    int lane; /* which connection: any number from 0, calls of one lane share one (with others); or RPC_ANY, an idle one */
     /* Looks at the reply (COMPOUND4res in XDR), in whichever thread received it, under the connection's lock: it
      * copies what it needs and calls nothing of this module. Its return value becomes `error`. */
     int (*take)(struct rpc_call *call, const uint8_t *reply, size_t size);

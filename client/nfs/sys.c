@@ -136,3 +136,14 @@ uint64_t sys_now_ms(void)
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* the vdso: no system call */
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
+
+unsigned sys_cpus(void)
+{
+    uint64_t mask[128]; /* for 8192 of them */
+    long n = sys3(SYS_sched_getaffinity, 0, sizeof(mask), mask);
+    unsigned cpus = 0;
+
+    for (long i = 0; i < n / (long)sizeof(mask[0]); i++)
+        cpus += (unsigned)__builtin_popcountll(mask[i]);
+    return cpus > 0 ? cpus : 1;
+}

@@ -122,6 +122,9 @@ void sys_futex_wake(int *word);
 /* Sleeps ms milliseconds; signals cut it short. */
 void sys_sleep_ms(unsigned ms);
 
+/* Processors that this thread may run on; at least 1. */
+unsigned sys_cpus(void);
+
 /* Milliseconds on the monotonic clock. */
 uint64_t sys_now_ms(void);
 
