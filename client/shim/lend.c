@@ -12,7 +12,7 @@
 #define LAZY_PIECES (LAZY_GRAIN / RPC_MAX_IO)
 #define LAZY_WINDOW 16 /* granules lent */
 #define LAZY_BEHIND 3  /* of a reader in order, as many stay */
-#define LAZY_AHEAD 4
+#define LAZY_AHEAD 2
 #define LAZY_ASKS 8
 
 struct slot {
