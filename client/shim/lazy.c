@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Large mappings, filled where they are touched: the mappings, and faults (lend.c has the bytes). */
+/* Large mappings, filled where they are touched: the mappings (lazy_fault.c has the touches, lend.c the bytes). */
 #include "client/shim/lazy.h"
 
 #include <errno.h>
@@ -12,13 +12,10 @@
 #include "client/shim/store.h"
 
 #define LAZY_MIN (16ul << 20) /* smaller mappings are filled at once: one round of parallel reads */
-#define LAZY_RUN 16           /* granules that are kept in one go */
-#define LAZY_STACK (256ul << 10)
 
 static struct {
     struct vlock lock;
     struct lazy *first;
-    uint8_t *stack, *keep_stack; /* of fault_step, and of fault_keep */
 } lazy;
 
 int lazy_count;
@@ -27,37 +24,24 @@ struct lazy_ranges lazy_ranges;
 
 static __thread bool lazy_mine __attribute__((tls_model("initial-exec"))); /* this thread holds the lock */
 
-/* Calls fn(arg) on another stack: a handler may have little of its own. */
-long lazy_call(long (*fn)(void *arg), void *arg, uint8_t *top) SHIM_HIDDEN;
-__asm__(".text\n"
-        ".hidden lazy_call\n"
-        ".globl lazy_call\n"
-        ".type lazy_call, @function\n"
-        "lazy_call:\n"
-        "    push %rbp\n"
-        "    mov %rsp, %rbp\n"
-        "    mov %rdi, %rax\n"
-        "    mov %rsi, %rdi\n"
-        "    mov %rdx, %rsp\n"
-        "    call *%rax\n"
-        "    mov %rbp, %rsp\n"
-        "    pop %rbp\n"
-        "    ret\n"
-        ".size lazy_call, . - lazy_call\n");
-
-static void lazy_lock(void)
+void lazy_lock(void)
 {
     vlock_lock(&lazy.lock);
     lazy_mine = true;
 }
 
-static void lazy_unlock(void)
+void lazy_unlock(void)
 {
     lazy_mine = false;
     vlock_unlock(&lazy.lock);
 }
 
-static struct lazy *find(const uint8_t *at)
+bool lazy_held(void)
+{
+    return lazy_mine;
+}
+
+struct lazy *lazy_find(const uint8_t *at)
 {
     for (struct lazy *r = lazy.first; r != NULL; r = r->next)
         if (at >= r->at && at < r->at + r->size)
@@ -155,27 +139,6 @@ bool lazy_wanted(const long a[6], const struct nfs_attr *attr, bool writable)
            !shim_is_vfork_child();
 }
 
-static int lazy_start(void)
-{
-    int err = lend_start();
-
-    if (err != 0)
-        return err;
-    for (int i = 0; i < 2; i++) {
-        uint8_t **stack = i == 0 ? &lazy.stack : &lazy.keep_stack;
-        long at;
-
-        if (*stack != NULL)
-            continue;
-        at = sys6(SYS_mmap, 0, LAZY_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (failed(at))
-            return (int)at;
-        sys3(SYS_mprotect, at, LAZY_PAGE, PROT_NONE);
-        *stack = (uint8_t *)at + LAZY_STACK;
-    }
-    return 0;
-}
-
 long lazy_map(const long a[6], const struct nfs_fh *fh, const struct nfs_attr *attr, struct store *store)
 {
     struct lazy like = {.file_size = attr->size,
@@ -193,7 +156,9 @@ long lazy_map(const long a[6], const struct nfs_fh *fh, const struct nfs_attr *a
     if (like.type == MAP_SHARED_VALIDATE)
         like.type = MAP_SHARED;
     lazy_lock();
-    err = lazy_start();
+    err = lend_start();
+    if (err == 0)
+        err = lazy_fault_start();
     if (err != 0) {
         at = err;
         goto out;
@@ -367,7 +332,7 @@ int lazy_one(uint8_t *from, uint8_t *to, struct store **store, uint64_t *offset)
     long at;
 
     lazy_lock();
-    r = find(from);
+    r = lazy_find(from);
     if (r == NULL || to > r->at + r->size || r->store == NULL || r->fd < 0)
         goto out;
     *store = r->store;
@@ -382,7 +347,7 @@ out:
     return err;
 }
 
-static void resized(struct lazy *r, uint64_t size)
+void lazy_resize(struct lazy *r, uint64_t size)
 {
     uint64_t less = size < r->file_size ? size : r->file_size, g = less / LAZY_GRAIN;
 
@@ -400,7 +365,7 @@ void lazy_resized(const struct nfs_fh *fh, uint64_t size)
     lazy_lock();
     for (struct lazy *r = lazy.first; r != NULL; r = r->next)
         if (nfs_fh_same(&r->fh, fh))
-            resized(r, size);
+            lazy_resize(r, size);
     lazy_unlock();
 }
 
@@ -426,7 +391,7 @@ void lazy_wrote(const struct nfs_fh *fh, uint64_t from, uint64_t to)
         if (!nfs_fh_same(&r->fh, fh))
             continue;
         if (to > r->file_size)
-            resized(r, to);
+            lazy_resize(r, to);
         lend_asks_drop(r, from, to);
         for (uint64_t g = from / LAZY_GRAIN > r->first ? from / LAZY_GRAIN : r->first;
              g < granules_end(r) && g * LAZY_GRAIN < to; g++)
@@ -499,104 +464,6 @@ bool lazy_advise(uint8_t *from, uint8_t *to, int advice, long *ret)
     }
     lazy_unlock();
     return all;
-}
-
-struct fault {
-    uint8_t *at;
-    bool write, exec, no_keep;
-    enum { FAULT_NOT, FAULT_DONE, FAULT_BUS, FAULT_KEEP } result;
-};
-
-/* Under lazy.lock, on lazy.stack. */
-static long fault_step(void *arg)
-{
-    struct fault *f = arg;
-    struct lazy *r = find(f->at);
-    uint64_t offset, g;
-    uint8_t state;
-
-    f->result = FAULT_NOT;
-    if (r == NULL || f->exec || (f->write ? !(r->prot & PROT_WRITE) : r->prot == PROT_NONE))
-        return 0;
-    offset = r->offset + (uint64_t)(f->at - r->at);
-    f->result = FAULT_BUS;
-    if (offset >= page_up(r->file_size)) {
-        struct nfs_attr attr;
-
-        if (lend_getattr(&r->fh, &attr) != 0 || offset >= page_up(attr.size))
-            return 0;
-        resized(r, attr.size);
-    }
-    g = offset / LAZY_GRAIN;
-    state = *state_of(r, g);
-    f->result = FAULT_DONE;
-    if (state >= PINNED || (state == LENT && !f->write))
-        return 0; /* another thread was faster */
-    if (!f->no_keep && r->store != NULL && !r->no_room && state != LENT && (state == SEEN || r->others)) {
-        f->result = FAULT_KEEP;
-        return 0;
-    }
-    if ((f->write ? lend_pin(r, g) : lend_granule(r, g)) != 0)
-        f->result = FAULT_BUS;
-    return 0;
-}
-
-/* Under the map lock, on lazy.keep_stack. A granule that is new to us is taken from the store only if it is there. */
-static long fault_keep(void *arg)
-{
-    struct fault *f = arg;
-    struct lazy *r = find(f->at);
-    uint64_t offset = r != NULL ? r->offset + (uint64_t)(f->at - r->at) : 0, g = offset / LAZY_GRAIN, from, to;
-
-    f->no_keep = true;
-    if (r == NULL || r->store == NULL || offset >= r->file_size)
-        return 0;
-    if (*state_of(r, g) != SEEN && !store_filled(r->store, offset, offset + 1))
-        return 0;
-    /* In order: more at once. */
-    r->run = g != r->kept ? 1 : r->run * 2 < LAZY_RUN ? r->run * 2 : LAZY_RUN;
-    part_of(r, g, &from, &to);
-    for (r->kept = g + 1; r->kept < g + r->run && r->kept < granules_end(r) && *state_of(r, r->kept) == *state_of(r, g) &&
-                          (*state_of(r, g) == SEEN || store_filled(r->store, to, to + 1));
-         r->kept++)
-        part_of(r, r->kept, &offset, &to);
-    part_of(r, g, &from, &offset);
-    f->no_keep = lazy_keep(address(r, from), address(r, to), false) != 0;
-    return 0;
-}
-
-enum lazy_result lazy_fault(const siginfo_t *info, ucontext_t *context)
-{
-    const greg_t error_code = context->uc_mcontext.gregs[REG_ERR]; /* Intel SDM vol. 3, 4.7 */
-    struct fault f = {.at = info->si_addr, .write = (error_code & 2) != 0, .exec = (error_code & 16) != 0};
-    uint64_t all = ~0ull, mask, outer;
-    int inside = shim_inside, error = errno;
-
-    if (!lazy_near((long)f.at) || lazy_mine || __atomic_load_n(&lazy_count, __ATOMIC_ACQUIRE) == 0)
-        return LAZY_NOT;
-    sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, 8); /* until the return from the handler */
-    if (*shim.alive == 0)
-        shim_after_fork();
-    memcpy(&mask, &context->uc_sigmask, sizeof(mask));
-    outer = shim_mask_set(mask);
-    shim_inside = 1;
-    f.no_keep = inside != 0; /* we may hold what keeping takes */
-    do {
-        lazy_lock();
-        lazy_call(fault_step, &f, lazy.stack);
-        lazy_unlock();
-        if (f.result == FAULT_KEEP) {
-            map_lock();
-            lazy_call(fault_keep, &f, lazy.keep_stack);
-            map_unlock();
-        }
-    } while (f.result == FAULT_KEEP);
-    shim_inside = inside;
-    shim_mask_set(outer);
-    errno = error;
-    if (f.result != FAULT_DONE) /* another handler's turn */
-        sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, 8);
-    return f.result == FAULT_DONE ? LAZY_DONE : f.result == FAULT_BUS ? LAZY_BUS : LAZY_NOT;
 }
 
 void lazy_before_fork(void)

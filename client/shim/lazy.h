@@ -5,7 +5,7 @@
  * Such a mapping begins as inaccessible memory. The SIGSEGV of its first touch fetches a granule (2 MiB), and, when
  * touches come in order, asks for the next ones, so that the server works while the program looks at what it has.
  *
- * Invariants (lazy.c):
+ * Invariants (lazy.c, lazy_fault.c; lend.c keeps 1 to 4):
  *  1. A granule becomes accessible in one step, complete: it is read into a slot, memory of ours, whose pages are then
  *     moved (mremap) to where they belong. No thread sees half of one.
  *  2. First touch: the granule is lent. At most LAZY_WINDOW granules of the process are lent; the oldest one's pages

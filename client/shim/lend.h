@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lend: how bytes get into the mappings of lazy.c, and out again: slots, reads on their way, and what is lent.
+ * lend: how bytes get into the mappings of lazy.c, and out again: slots, reads on their way, and what is lent; and what
+ * lazy.c and lazy_fault.c share.
  *
  * Invariants 1 to 4 of lazy.h are kept here. All calls under lazy.lock, but for the inline ones.
  */
@@ -17,6 +18,7 @@
 
 #define LAZY_PAGE 4096ul
 #define LAZY_GRAIN (2ul << 20)
+#define LAZY_RUN 16 /* granules that are kept in one go */
 
 /* A granule. ABSENT and SEEN (was lent once) are inaccessible. PINNED and KEPT have all of the mapping's protection. */
 enum { ABSENT, SEEN, LENT, PINNED, KEPT };
@@ -88,6 +90,15 @@ static inline uint8_t *address(const struct lazy *r, uint64_t offset)
 {
     return r->at + (offset - r->offset);
 }
+
+/* lazy.c's list of them and its lock, for lazy_fault.c. lazy_held: this thread has the lock. */
+void lazy_lock(void);
+void lazy_unlock(void);
+bool lazy_held(void);
+struct lazy *lazy_find(const uint8_t *at);
+void lazy_resize(struct lazy *r, uint64_t size); /* the file's size is another now */
+/* Before the first mapping. 0 or -errno. */
+int lazy_fault_start(void);
 
 /* Inaccessible memory of `size` bytes; flags: MAP_FIXED ... The address or -errno. */
 long lend_blank(uint8_t *at, size_t size, int flags);

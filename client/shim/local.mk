@@ -19,7 +19,7 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/fault.c client/shim/fault.h \
     client/shim/hold.c client/shim/hold.h \
     client/shim/init.c \
-    client/shim/lazy.c client/shim/lazy.h \
+    client/shim/lazy.c client/shim/lazy.h client/shim/lazy_fault.c \
     client/shim/lend.c client/shim/lend.h \
     client/shim/io.c \
     client/shim/lock.c \
