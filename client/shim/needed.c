@@ -344,10 +344,9 @@ static void tidy(const char *dir, bool begun)
             snprintf(link, SHIM_PATH, "%s/%s", dir, e->name);
             n = sys3(SYS_readlink, link, text, SHIM_PATH - 1);
             sys1(SYS_unlink, link);
-            if (n <= 14 || memcmp(text, "/proc/self/fd/", 14) != 0)
-                continue;
-            text[n] = 0;
-            take_back(atoi(text + 14), begun ? link : NULL, text);
+            text[n > 0 ? n : 0] = 0;
+            if (strncmp(text, "/proc/", 6) == 0 && strstr(text, "/fd/") != NULL)
+                take_back(atoi(strrchr(text, '/') + 1), begun ? link : NULL, text);
         }
     }
     if (fd >= 0)
@@ -357,10 +356,21 @@ static void tidy(const char *dir, bool begun)
     heap_free(link);
 }
 
+/* Is /proc that of our pid namespace? Then a debugger, too, can follow links to our descriptors. */
+static bool proc_knows_us(void)
+{
+    char self[16];
+    long n = sys3(SYS_readlink, "/proc/self", self, sizeof(self) - 1);
+
+    self[n > 0 ? n : 0] = 0;
+    return n > 0 && atoi(self) == (int)sys0(SYS_getpid);
+}
+
 /* The folder of links, and in it a link for every library. Their descriptors are the folder's from then on. */
 static int lend(struct search *s, char dir[NEEDED_DIR])
 {
-    char target[32], *link = heap_alloc(SHIM_PATH);
+    char target[64], *link = heap_alloc(SHIM_PATH);
+    bool known = proc_knows_us();
     int err = link != NULL ? -EEXIST : -ENOMEM;
 
     for (unsigned i = 0; i < 100 && err == -EEXIST; i++) {
@@ -371,7 +381,10 @@ static int lend(struct search *s, char dir[NEEDED_DIR])
         struct object *o = s->objects[i];
 
         snprintf(link, SHIM_PATH, "%s/%s", dir, o->name);
-        fd_path(target, o->fd);
+        if (known)
+            snprintf(target, sizeof(target), "/proc/%d/fd/%d", (int)sys0(SYS_getpid), o->fd);
+        else
+            fd_path(target, o->fd);
         err = (int)sys2(SYS_symlink, target, link);
         if (err == 0)
             err = (int)sys3(SYS_fcntl, o->fd, F_SETFD, 0);

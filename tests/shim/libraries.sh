@@ -105,6 +105,25 @@ for fd in os.listdir("/proc/self/fd"):
 P
 python3 fails.py "$D/env/bin/noloader"
 say nothing stays; ls -d "${VOLNFS_RUN:-/nowhere}"/lib.* 2>/dev/null | wc -l
+say links lead debuggers to the library; python3 - "$D/env/bin/prog" <<'P'
+import ctypes, os, sys
+# Stopped where it has been started, before the library is in it: its links, if any, are opened by this process.
+libc = ctypes.CDLL(None, use_errno=True)
+pid = os.fork()
+if pid == 0:
+    libc.ptrace(0, 0, None, None)
+    os.execv(sys.argv[1], sys.argv[1:])
+os.waitpid(pid, 0)
+run, wrong = os.environ.get("VOLNFS_RUN", "/nowhere"), 0
+for folder in os.listdir(run) if os.path.isdir(run) else []:
+    if folder.startswith("lib.%d." % pid):
+        for name in os.listdir(run + "/" + folder):
+            with open(run + "/" + folder + "/" + name, "rb") as f:
+                wrong += f.read(4) != b"\177ELF"
+os.kill(pid, 9)
+os.waitpid(pid, 0)
+print("wrong:", wrong)
+P
 say not a library; mkdir bad; echo text >bad/libfar.so.1; LD_LIBRARY_PATH=bad bin/prog >/dev/null 2>&1; echo $?
 head -c 700 lib/libfar.so.1 >bad/libfar.so.1; LD_LIBRARY_PATH=bad bin/prog >/dev/null 2>&1; echo $?
 say no right to read; cp lib/libfar.so.1 bad; chmod 0 bad/libfar.so.1; LD_LIBRARY_PATH=bad bin/prog >/dev/null 2>&1; echo ran
