@@ -11,7 +11,7 @@ listed() {
         tr ' ' '\n' | sort
 }
 # The calls in the dispatch table whose functions do ($1 empty) or do not ($1 = -v) serve volumes.
-refusing='sc_(xattr_path|xattr_fd|refuse_path|enosys|inotify_add_watch|name_to_handle_at)\}'
+refusing='sc_(xattr_path|xattr_fd|refuse_path|enosys|getdents|inotify_add_watch|name_to_handle_at)\}'
 rows() {
     grep -E '^ +\[SYS_[a-z0-9_]+\] = \{' "$src/client/shim/dispatch.c" | grep -E $1 "$refusing" |
         sed -E 's/.*\[SYS_([a-z0-9_]+)\].*/\1/' | sort
