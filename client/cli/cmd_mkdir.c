@@ -12,10 +12,15 @@
 static int make_one(struct remote *r, const char *path, uint32_t mode)
 {
     char name[NFS_NAME_MAX + 1];
+    struct nfs_attr attr;
     struct nfs_fh dir;
     int err = remote_parent(r, path, &dir, name);
+    if (err == -EINVAL) {
+        err = remote_walk(r, path, true, &dir, &attr); /* is the volume there? */
+        return err ? err : -EEXIST;
+    }
     if (err)
-        return err == -EINVAL ? -EEXIST : err;
+        return err;
     return nfs_mkdir(r->client, &dir, name, mode, NULL, NULL);
 }
 

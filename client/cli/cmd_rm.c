@@ -119,6 +119,13 @@ static void rm_place(struct rm *rm, const struct place *p)
     struct nfs_fh dir, fh;
     char name[NFS_NAME_MAX + 1];
     int err = remote_parent(rm->r, p->path, &dir, name);
+    if (err == -EINVAL) {
+        char *text = show_escape(p->text);
+        cli_fail("cannot remove %s: it has no name in a directory; 'volnfs destroy' removes a volume", text);
+        free(text);
+        __atomic_store_n(&rm->failed, true, __ATOMIC_RELAXED);
+        return;
+    }
     if (!err)
         err = nfs_lookup(rm->r->client, &dir, name, strlen(name), &fh, &attr);
     if (!err && attr.type == NFS_DIR && !rm->recursive)

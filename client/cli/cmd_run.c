@@ -251,7 +251,10 @@ static int run_command(struct run_conf *conf, struct nfs_client *client, struct 
 
 static int fail(const char *what, int err)
 {
-    fprintf(stderr, "volnfs: %s: %s\n", what, strerror(-err));
+    if (err == -EBADMSG)
+        fprintf(stderr, "volnfs: %s; 'volnfs token' makes one\n", what);
+    else
+        fprintf(stderr, "volnfs: %s: %s\n", what, strerror(-err));
     return EXIT_FAILURE;
 }
 

@@ -47,7 +47,12 @@ static bool do_create(struct proc_call *pc, void *args)
 {
     const control_name_args *a = args;
     control_result r;
-    say_snap(&r, pc->text, vfs_snap_create(pc->c->vfs, a->name), a->name);
+    int err = vfs_snap_create(pc->c->vfs, a->name);
+    if (err == -ENOENT)
+        say(&r, pc->text, err, "there is no volume '%.*s'; 'volnfs list' shows those there are",
+            (int)strcspn(a->name, "@"), a->name);
+    else
+        say_snap(&r, pc->text, err, a->name);
     return xdr_control_result(pc->out, &r);
 }
 

@@ -130,6 +130,7 @@ not_ok "rm of a directory without -r" volnfs rm alice/v:/clash
 not_ok "rm of nothing" volnfs rm alice/v:/nothing
 ok "rm -f of nothing" volnfs rm -f alice/v:/nothing
 not_ok "rm of a volume's root" volnfs rm -rf alice/v:/
+like "says what does that" "$(cat "$T/out")" "'volnfs destroy' removes a volume"
 
 # Limits and rights.
 volnfs create alice/small -o quota=4M
@@ -158,6 +159,10 @@ not_ok "cat into a full disk" sh -c "$VOLNFS cat alice/v:/tree/plain >/dev/full"
 ok "mkdir -p" volnfs mkdir -p alice/v:/p/q/r
 ok "mkdir -p again" volnfs mkdir -p alice/v:/p/q/r
 not_ok "mkdir of one that is there" volnfs mkdir alice/v:/p
+not_ok "mkdir of a volume that is there" volnfs mkdir alice/v:/
+like "says so" "$(cat "$T/out")" "File exists"
+not_ok "mkdir of a volume that is not there" volnfs mkdir alice/none:/
+like "says so" "$(cat "$T/out")" "No such file"
 ok "mv to a new name" volnfs mv alice/v:/x alice/v:/p/moved
 ok "mv into a directory" volnfs mv alice/v:/p/moved alice/v:/plain alice/v:/p/q
 is "they are there" "$(volnfs ls alice/v:/p/q | tr '\n' ' ')" "moved plain r "

@@ -55,6 +55,7 @@ os.chmod("d/e/f", 0o1700); os.utime("d/e", ns=(1, 1000000001)); os.utime("d", ns
 
 not_ok "no volume" volnfs dump
 not_ok "a volume that is not there" dump alice/none
+like "says that it is the volume" "$(cat "$T/out")" "there is no volume 'alice/none'"
 not_ok "a snapshot that is not there" dump alice/mydata@none
 not_ok "a base that is not there" dump alice/mydata --base none
 not_ok "a base of another volume" dump alice/mydata --base bob/x@y
