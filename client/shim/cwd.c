@@ -99,6 +99,20 @@ static void mirror_parents(char *mirror)
     }
 }
 
+bool cwd_mirror(const char *path)
+{
+    char *mirror = mirror_of(path);
+    bool there = false;
+
+    if (mirror != NULL) {
+        mirror_parents(mirror);
+        sys2(SYS_mkdir, mirror, 0700);
+        there = sys4(SYS_faccessat, AT_FDCWD, mirror, X_OK, 0) == 0;
+    }
+    heap_free(mirror);
+    return there;
+}
+
 /* Removes a mirror and the mirrors in it: names of directories that somebody else has removed. */
 static void mirror_remove(char *mirror)
 {

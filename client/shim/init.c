@@ -264,9 +264,9 @@ __attribute__((constructor(101))) static void shim_init(void)
         shim_die("VOLNFS_SERVER must be ADDRESS:PORT with a numeric address", server);
     shim_attach(server, volumes);
     shim.dir_len = (uint32_t)strlen(shim.dir);
-    needed_take();
     snprintf(shim.mirror, sizeof(shim.mirror), "%s/cwd", shim.dir);
     shim.mirror_len = (uint32_t)strlen(shim.mirror);
+    needed_take();
     while (shim.nmounts < SHIM_MOUNTS && shim.run->mounts[shim.nmounts].len != 0)
         shim.nmounts++;
     shim_comm();

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "client/shim/shim.h"
 #include "client/shim/needed.h"
+#include "client/shim/path.h"
 
 #define NEEDED_PHDRS 64
 #define NEEDED_DYNS 512
@@ -397,13 +397,52 @@ static int lend(struct search *s, char dir[NEEDED_DIR])
     return err;
 }
 
-/* env with the folder of links first in LD_LIBRARY_PATH. */
+/* LD_LIBRARY_PATH for the linker: folders in volumes by their mirrors. Room for it is the caller's. */
+static void list_mirrored(const char *list, char *to)
+{
+    for (;;) {
+        size_t len = strcspn(list, ":;");
+
+        memcpy(to, list, len);
+        to[len] = 0;
+        if (len > 0 && len < SHIM_PATH && to[0] == '/' && strstr(to, "..") == NULL && path_mount(to) != NULL && cwd_mirror(to)) {
+            memmove(to + shim.mirror_len, to, len);
+            memcpy(to, shim.mirror, shim.mirror_len);
+            to += shim.mirror_len;
+        }
+        to += len;
+        *to = list[len];
+        if (list[len] == 0)
+            break;
+        to++;
+        list += len + 1;
+    }
+}
+
+/* And back, in place. */
+static void list_plain(char *list)
+{
+    for (; *list != 0; list += *list != 0) {
+        if (path_below(list, shim.mirror, shim.mirror_len)) {
+            size_t rest = strlen(list + shim.mirror_len);
+
+            memmove(list, list + shim.mirror_len, rest);
+            memset(list + rest, 0, shim.mirror_len);
+        }
+        list += strcspn(list, ":;");
+    }
+}
+
+/* env with an LD_LIBRARY_PATH for the linker; dir, which may be "", comes first. NULL: no memory. */
 static char **env_with(const char *dir, char **env, void *(*alloc)(size_t))
 {
     const char *old = env_value(env, LIBRARY_PATH, LIBRARY_PATH_LEN);
-    size_t n = 0, k = 0, size = LIBRARY_PATH_LEN + strlen(dir) + (old != NULL ? strlen(old) : 0) + 2;
-    char **all, *path, *var;
+    size_t n = 0, k = 0, size = LIBRARY_PATH_LEN + strlen(dir) + 2;
+    char **all, *path, *var, *at;
 
+    for (const char *p = old; p != NULL; p = strpbrk(p, ":;"), p = p != NULL ? p + 1 : NULL)
+        size += shim.mirror_len;
+    size += old != NULL ? strlen(old) : 0;
     while (env != NULL && env[n] != NULL)
         n++;
     all = alloc((n + 3) * sizeof(*all));
@@ -411,7 +450,14 @@ static char **env_with(const char *dir, char **env, void *(*alloc)(size_t))
     var = alloc(NEEDED_VAR_LEN + strlen(dir) + 1);
     if (all == NULL || path == NULL || var == NULL)
         return NULL;
-    snprintf(path, size, LIBRARY_PATH "%s%s%s", dir, old != NULL ? ":" : "", old != NULL ? old : "");
+    strcpy(path, LIBRARY_PATH);
+    strcat(path, dir);
+    at = path + strlen(path);
+    if (old != NULL) {
+        if (dir[0] != 0)
+            *at++ = ':';
+        list_mirrored(old, at);
+    }
     strcpy(var, NEEDED_VAR);
     strcat(var, dir);
     for (size_t i = 0; i < n; i++)
@@ -461,11 +507,13 @@ int needed_prepare(int fd, const char *path, char **env, void *(*alloc)(size_t),
     if (s->n > NEEDED_MAX)
         shim_say("%s: more than %d libraries in volumes; those that come last are not found",
                  path != NULL ? path : "a program", NEEDED_MAX);
-    if (s->n == 1)
+    if (s->n == 1 && !needed_by_env(env))
         goto out;
-    err = lend(s, dir);
+    dir[0] = 0;
+    err = s->n > 1 ? lend(s, dir) : 0;
     if (err == 0 && (*with = env_with(dir, env, alloc)) == NULL) {
-        tidy(dir, false);
+        if (dir[0] != 0)
+            tidy(dir, false);
         *with = env;
         err = -ENOMEM;
     }
@@ -485,7 +533,10 @@ out:
 
 void needed_drop(char **with)
 {
-    tidy(env_value(with, NEEDED_VAR, NEEDED_VAR_LEN), false);
+    const char *dir = env_value(with, NEEDED_VAR, NEEDED_VAR_LEN);
+
+    if (dir[0] != 0)
+        tidy(dir, false);
 }
 
 /* Takes text at env[i] out, and from the memory it stands in, which others can read. */
@@ -515,16 +566,18 @@ void needed_take(void)
     for (size_t i = 0; environ[i] != NULL; i++) {
         char *text = environ[i], *list = text + LIBRARY_PATH_LEN;
 
-        if (strncmp(text, LIBRARY_PATH, LIBRARY_PATH_LEN) != 0 || strncmp(list, value, len) != 0)
+        if (strncmp(text, LIBRARY_PATH, LIBRARY_PATH_LEN) != 0)
             continue;
-        if (list[len] == ':') {
+        if (len > 0 && strncmp(list, value, len) == 0 && list[len] == ':') {
             size_t rest = strlen(list + len + 1);
 
             memmove(list, list + len + 1, rest);
             memset(list + rest, 0, len + 1);
-        } else if (list[len] == 0) {
+        } else if (len > 0 && strcmp(list, value) == 0) {
             env_take(environ, i--);
+            continue;
         }
+        list_plain(list);
     }
     for (size_t i = 0; environ[i] != NULL; i++)
         if (strncmp(environ[i], NEEDED_VAR, NEEDED_VAR_LEN) == 0)

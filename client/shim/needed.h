@@ -6,7 +6,8 @@
  * found before the exec, as the linker would (ld.so(8)): by the DT_RPATH of the object that needs them and of those that needed
  * that one, by LD_LIBRARY_PATH, by the object's own DT_RUNPATH. What is found in a volume is copied into a memfd that the
  * program inherits; a folder of the run directory has links to these by the libraries' names, and LD_LIBRARY_PATH
- * begins with it.
+ * begins with it. Folders of volumes in LD_LIBRARY_PATH are named by their mirrors (cwd.c), empty folders of ours: the linker, which
+ * believes from the start of a program on that a folder is not there, so still looks there when the program asks for a library later.
  *
  * Invariants (needed.c):
  *  1. A name that the linker finds in a local folder which comes first is not taken from a volume.

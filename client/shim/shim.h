@@ -273,6 +273,8 @@ int path_cwd(char *buf, size_t size);
 /* The run has renamed or removed a directory: the working directories there. */
 void cwd_moved(const char *from, const char *to);
 void cwd_removed(const char *path);
+/* Makes shim.mirror followed by the absolute path, an empty folder that the kernel finds; names below it are the volume's. */
+bool cwd_mirror(const char *path);
 extern int path_cwd_ours; /* for the filter: 0 not known, 1 no, 2 yes, 3 no, but a mount lies below it */
 void path_forget(void);   /* names changed: drop what is cached */
 void path_after_fork(void);

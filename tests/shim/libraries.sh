@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Run with D set to a folder, locally and in a volume: programs in it whose libraries lie in it. Prints what they see.
 set -u
-mkdir -p "$D/env/bin" "$D/env/lib" "$D/other" "$D/old/lib"
+mkdir -p "$D/env/bin" "$D/env/lib" "$D/env/other" "$D/other" "$D/old/lib"
 cd "$D/env" || exit 1
 cat >near.c <<'C'
 int near_number(void) { return NUMBER; }
@@ -88,6 +88,17 @@ say relative and empty; cd lib; LD_LIBRARY_PATH=:/none ../bin/plain; LD_LIBRARY_
 say empty; LD_LIBRARY_PATH= bin/prog
 say local program; cp bin/plain "$T/plain.$$"; LD_LIBRARY_PATH=$D/env/lib "$T/plain.$$" | sed "s,$T/plain.[0-9]*,PLAIN,g; s/comm .*/comm/"
 rm -f "$T/plain.$$"
+say later, by LD_LIBRARY_PATH; cc -shared -fPIC -Wl,-soname,libplug.so -o other/libplug.so far.c -L"$D/env/lib" -lnear -Wl,--enable-new-dtags,-rpath,'$ORIGIN/../lib' 2>&1
+cat >plug.py <<'P'
+import ctypes, os, subprocess, sys
+print(ctypes.CDLL("libplug.so").far_number(), os.environ["LD_LIBRARY_PATH"])
+with open("/proc/self/environ", "rb") as f:
+    print([v for v in f.read().split(b"\0") if b"/cwd/" in v or v.startswith(b"VOLNFS_NEEDED")])
+if len(sys.argv) > 1:
+    subprocess.run([sys.executable, sys.argv[0]])
+P
+LD_LIBRARY_PATH=/none:$D/env/other:$D/none /usr/bin/python3 plug.py again
+LD_LIBRARY_PATH="$D/env/other/;$D/env/lib" /usr/bin/python3 plug.py again
 say a start that fails; cc -o bin/noloader prog.c -Llib -lfar -Wl,-rpath,'$ORIGIN/../lib' -Wl,--dynamic-linker=/nowhere/ld.so
 cat >fails.py <<'P'
 import os, sys
