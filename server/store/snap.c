@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -170,9 +171,19 @@ static int prepare(struct volume *v, const char *tmp, struct index_copy **copy)
     return r < 0 ? r : index_copy_new(v->ix, tmp, copy);
 }
 
-static bool closing(void *arg)
+int snap_room(const char *dir, uint64_t bytes, bool under_way)
 {
-    struct volume *v = arg;
+    struct statvfs st;
+    uint64_t keep;
+
+    if (statvfs(dir, &st) < 0)
+        return -errno;
+    keep = vol_reserve((uint64_t)st.f_blocks * st.f_frsize) / (under_way ? 4 : 2);
+    return (uint64_t)st.f_bavail * st.f_frsize < keep + bytes ? -ENOSPC : 0;
+}
+
+static bool closing(struct volume *v)
+{
     bool yes;
 
     pthread_mutex_lock(&v->lock);
@@ -181,12 +192,21 @@ static bool closing(void *arg)
     return yes;
 }
 
+static bool stop_copying(void *arg)
+{
+    struct volume *v = arg;
+
+    return closing(v) || snap_room(v->dir, 0, true) == -ENOSPC;
+}
+
 /* Copies what was fixed, and gives the result its name. No lock held. */
 static int copy_tree(struct volume *v, struct index_copy *copy, const char *tmp, const char *path)
 {
     char *dir = path_join(v->dir, "snapshots");
-    int r = index_copy_run(copy, closing, v);
+    int r = index_copy_run(copy, stop_copying, v);
 
+    if (r == -ECANCELED && !closing(v))
+        r = -ENOSPC;
     if (r == 0)
         r = fault_point("snap.rename");
     if (r == 0 && rename(tmp, path) < 0)
@@ -222,7 +242,9 @@ static int make(struct volume *v, struct index_snap *row)
     tmp = snap_path(v, row->id, ".tmp");
     atomic_store(&req->refs, 1);
     pthread_mutex_unlock(&v->lock);
-    r = prepare(v, tmp, &req->copy);
+    r = snap_room(v->dir, index_bytes(v->ix), false); /* it will be less than the whole index */
+    if (r == 0)
+        r = prepare(v, tmp, &req->copy);
     pthread_mutex_lock(&v->lock);
     if (r == 0)
         r = vol_flush(v); /* N1 */

@@ -26,6 +26,16 @@
 
 /* --- cloning --- */
 
+/* What a clone of the tree or the way back to it may write: indexes are of the same kind. */
+static int room_for(const char *dir, const char *tree, uint64_t index)
+{
+    struct stat st;
+
+    if (stat(tree, &st) < 0)
+        return errno == ENOENT ? 0 : -errno; /* told where it is opened */
+    return snap_room(dir, (uint64_t)st.st_size + index, false);
+}
+
 struct linker {
     const char *from, *to; /* folders of packs */
     bool made[256];        /* folders below `to` */
@@ -38,12 +48,15 @@ static int copy_pack(const char *from, const char *to)
     static const size_t piece = 1 << 20;
     char *buf = malloc(piece);
     int in = open(from, O_RDONLY | O_CLOEXEC), out = -1, r = 0;
+    struct stat st;
     ssize_t n = 0;
 
     if (!buf)
         r = -ENOMEM;
-    else if (in < 0)
+    else if (in < 0 || fstat(in, &st) < 0)
         r = -errno;
+    else if ((r = snap_room(from, (uint64_t)st.st_size, false)))
+        ;
     else if ((out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) < 0)
         r = -errno;
     while (r == 0 && (n = read(in, buf, piece)) > 0)
@@ -118,9 +131,9 @@ static int make_clone(struct volume *v, uint64_t id, const char *dir, uint64_t n
 {
     char *tree = snap_path(v, id, ""), *shared = path_join(v->dir, "index.db"), *from = path_join(v->dir, "packs");
     char *index = path_join(dir, "index.db"), *to = path_join(dir, "packs");
-    int r = 0;
+    int r = room_for(v->dir, tree, index_bytes(v->ix));
 
-    if (mkdir(dir, 0700) < 0 || mkdir(to, 0700) < 0)
+    if (r == 0 && (mkdir(dir, 0700) < 0 || mkdir(to, 0700) < 0))
         r = -errno;
     /* gc may just have emptied a pack and not know of the packref yet: then its chunks are elsewhere by now. */
     for (int i = 0; r == 0 && i < TRIES; i++) {
@@ -218,6 +231,8 @@ int snap_rollback(const char *dir, const char *label, const char *name, uint64_t
         abort();
     if (access(tree, F_OK) < 0) /* attaching would make an empty one */
         r = errno == ENOENT ? -EUCLEAN : -errno;
+    if (r == 0)
+        r = room_for(dir, tree, index_bytes(ix));
     if (r == 0)
         r = fault_point("rollback.begin");
     if (r == 0)

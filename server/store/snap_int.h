@@ -12,6 +12,10 @@ char *snap_path(const struct volume *v, uint64_t id, const char *suffix);
 /* Puts the snapshot's row into the open txg. Lock held. */
 void snap_put_row(struct volume *v, struct snap *s);
 
+/* May so many bytes be written for a snapshot, a clone or a way back? Not from what is kept free for the indexes of all
+ * volumes: half of that stays, or of what is under way already a quarter. dir: on the disk. 0; -ENOSPC; -errno. */
+int snap_room(const char *dir, uint64_t bytes, bool under_way);
+
 /* --- the list: snap_list.c. Lock held; found ones are borrowed --- */
 
 struct snap *snap_find_id(struct volume *v, uint64_t id);

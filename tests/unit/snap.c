@@ -3,12 +3,15 @@
  */
 #include <dirent.h>
 #include <pthread.h>
-
 #include <sqlite3.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
 
 #include "common/clock.h"
 #include "server/store/diff.h"
 #include "server/store/index.h"
+#include "tests/unit/smalldisk.h"
 #include "tests/unit/snapmodel.h"
 
 #define ROOT  STORE_ROOT_INO
@@ -377,6 +380,109 @@ static void clone_beside_moves(void **state)
     vt_open(&T);
 }
 
+static uint64_t disk_free(void)
+{
+    struct statvfs st;
+
+    assert_int_equal(statvfs(T.base, &st), 0);
+    return (uint64_t)st.f_bavail * st.f_frsize;
+}
+
+/* Makes a file so large that this is free. */
+static void leave(const char *filler, uint64_t bytes)
+{
+    int fd = open(filler, O_WRONLY | O_CREAT, 0600);
+    struct stat st;
+
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_true(disk_free() > bytes);
+    assert_int_equal(posix_fallocate(fd, 0, st.st_size + (off_t)(disk_free() - bytes)), 0);
+    close(fd);
+}
+
+#define EXPECT(what, n)                                                                            \
+    do {                                                                                           \
+        int got = what;                                                                            \
+        if (got != (n)) {                                                                          \
+            fprintf(stderr, "# %s: %d\n", #what, got);                                             \
+            return 1;                                                                              \
+        }                                                                                          \
+    } while (0)
+
+/* Names make an index of some MiB, on a disk where less is left, but more than what is kept free for all. */
+static int nearly_full_child(void)
+{
+    const struct vset root = {.mode = 0755};
+    struct volume_props p;
+    struct vattr a;
+    char name[256], filler[256];
+    uint64_t before;
+    struct vt o;
+
+    if (!small_disk(T.base, "size=64m"))
+        return 77;
+    volume_props_default(&p);
+    EXPECT(volume_create(T.dir, &p, &root), 0);
+    vt_open(&T);
+    for (unsigned i = 0; i < 12000; i++) {
+        snprintf(name, sizeof(name), "%0200u", i);
+        EXPECT(vt_create(&T, &T.c, ROOT, name, IT_REG, &a), 0);
+    }
+    EXPECT(volume_settle(T.v), 0);
+    EXPECT(snap_create(T.v, "a", NULL), 0);
+    snprintf(filler, sizeof(filler), "%.100s/filler", T.base);
+    leave(filler, 6u << 20); /* 8 MiB are the reserve */
+    before = disk_free();
+    other(&o, "clone");
+    EXPECT(snap_create(T.v, "b", NULL), -ENOSPC);
+    EXPECT(snap_clone(T.v, "a", o.dir), -ENOSPC);
+    EXPECT(access(o.dir, F_OK), -1);
+    EXPECT(disk_free() + (1u << 20) > before, 1);
+    vt_close(&T);
+    leave(filler, 6u << 20);
+    EXPECT(snap_rollback(T.dir, "test/vol", "a", T.epoch), -ENOSPC);
+    unlink(filler);
+    EXPECT(snap_rollback(T.dir, "test/vol", "a", T.epoch), 0);
+    vt_open(&T);
+    other(&o, "clone");
+    EXPECT(snap_clone(T.v, "a", o.dir), 0);
+    EXPECT(snap_create(T.v, "b", NULL), 0);
+    vt_close(&T);
+    model_check_disk(&T);
+    model_check_disk(&o);
+    return 0;
+}
+
+static int made(void **state)
+{
+    vt_make(&T, NULL);
+    vt_remove(&T);
+    return mkdir(T.base, 0700);
+}
+
+static int unmade(void **state)
+{
+    return rmdir(T.base);
+}
+
+/* What is kept free for the indexes of all volumes is not taken by a copy of one. */
+static void nearly_full(void **state)
+{
+    int status;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(nearly_full_child());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77) {
+        print_message("no private mount allowed here\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void close_and_roll_back(const char *name, int want)
 {
     assert_int_equal(snap_rollback(T.dir, "test/vol", name, T.epoch), -EBUSY); /* it is open */
@@ -604,6 +710,7 @@ int main(void)
         TF(clone_apart),
         TF(clone_may_fail),
         TF(clone_beside_moves),
+        cmocka_unit_test_setup_teardown(nearly_full, made, unmade),
         TF(roll_back),
     };
     const struct CMUnitTest benches[] = {TF(bench)};

@@ -54,7 +54,7 @@ tests_unit_later_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_pack_t_SOURCES = tests/unit/pack.c tests/unit/storetest.h
 tests_unit_pack_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_snap_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
-tests_unit_snap_t_SOURCES = tests/unit/snap.c tests/unit/snapmodel.h tests/unit/volumemodel.h tests/unit/volumetest.h
+tests_unit_snap_t_SOURCES = tests/unit/snap.c tests/unit/smalldisk.h tests/unit/snapmodel.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_snap_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_repack_t_SOURCES = tests/unit/repack.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_repack_t_LDADD = $(UNIT_LIBS_STORE)
@@ -81,7 +81,7 @@ tests_unit_volume_model_t_SOURCES = tests/unit/volume_model.c tests/unit/volumem
 tests_unit_volume_model_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_stress_t_SOURCES = tests/unit/volume_stress.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_volume_stress_t_LDADD = $(UNIT_LIBS_STORE)
-tests_unit_volume_trouble_t_SOURCES = tests/unit/volume_trouble.c tests/unit/storetest.h tests/unit/volumemodel.h \
+tests_unit_volume_trouble_t_SOURCES = tests/unit/volume_trouble.c tests/unit/smalldisk.h tests/unit/storetest.h tests/unit/volumemodel.h \
     tests/unit/volumetest.h
 tests_unit_volume_trouble_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_walk_t_SOURCES = tests/unit/volume_walk.c tests/unit/snapmodel.h tests/unit/treemodel.h tests/unit/volumemodel.h \

@@ -3,13 +3,11 @@
  */
 #include "tests/unit/volumemodel.h"
 
-#include <fcntl.h>
-#include <sched.h>
-#include <sys/mount.h>
 #include <sys/wait.h>
 
 #include "common/clock.h"
 #include "server/store/repair.h"
+#include "tests/unit/smalldisk.h"
 #include "tests/unit/storetest.h"
 
 #define ROOT STORE_ROOT_INO
@@ -375,16 +373,6 @@ static void moved_data_knows_its_file(void **state)
     free(r);
 }
 
-static bool put_file(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY);
-    bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-
-    if (fd >= 0)
-        close(fd);
-    return ok;
-}
-
 /* In a child with a tmpfs of its own. */
 static int full_disk_child(void)
 {
@@ -392,13 +380,9 @@ static int full_disk_child(void)
     unsigned char *w = malloc(1u << 20);
     uint64_t written = 0;
     int r = 0, err;
-    char name[32], map[32], gmap[32];
+    char name[32];
 
-    snprintf(map, sizeof(map), "0 %u 1", (unsigned)getuid());
-    snprintf(gmap, sizeof(gmap), "0 %u 1", (unsigned)getgid());
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 || !put_file("/proc/self/uid_map", map) ||
-        !put_file("/proc/self/setgroups", "deny") || !put_file("/proc/self/gid_map", gmap) ||
-        mount("none", T.base, "tmpfs", 0, "size=48m") < 0)
+    if (!small_disk(T.base, "size=48m"))
         return 77;
     st_fill(w, 1u << 20, 1);
     strcat(T.dir, "f");
