@@ -438,14 +438,16 @@ static void do_work(struct op *op, uint64_t *x)
 /* A snapshot that was there a moment ago, of a volume that others may be at. */
 static bool choose_source(struct op *op, uint64_t *x, char source[32])
 {
-    unsigned i = (unsigned)(st_random(x) % VOLS), s;
+    unsigned i = (unsigned)(st_random(x) % VOLS);
 
-    if (i == op->vol || pthread_mutex_trylock(&busy[i]))
-        return false;
-    s = some_snap(&all->vols[i], x);
-    op->from = all->vols[i].snaps[s];
-    pthread_mutex_unlock(&busy[i]);
-    snap_name(i, op->from.name, source);
+    op->from.there = false;
+    for (unsigned k = 0; k < VOLS && !op->from.there; k++, i = (i + 1) % VOLS) {
+        if (i == op->vol || pthread_mutex_trylock(&busy[i]))
+            continue;
+        op->from = all->vols[i].snaps[some_snap(&all->vols[i], x)];
+        pthread_mutex_unlock(&busy[i]);
+        snap_name(i, op->from.name, source);
+    }
     return op->from.there;
 }
 
@@ -484,9 +486,9 @@ static void run(struct op *op, struct vol *v, unsigned who, enum verb verb, uint
 
 static void *operator(void *arg)
 {
-    static const enum verb verbs[] = {CREATE, CREATE, CREATE, DESTROY, SNAP, SNAP, SNAP, SNAP, SNAP, SNAP, SNAP_RENAME, SNAP_DESTROY,
-                                      SNAP_DESTROY, SNAP_DESTROY, ROLLBACK, ROLLBACK, CLONE, CLONE, CLONE, CLONE, RESTORE, RESTORE,
-                                      GC, GC, GC, SCRUB, PROPS};
+    static const enum verb verbs[] = {CREATE, DESTROY, DESTROY, SNAP, SNAP, SNAP, SNAP, SNAP, SNAP, SNAP_RENAME, SNAP_DESTROY,
+                                      SNAP_DESTROY, SNAP_DESTROY, ROLLBACK, ROLLBACK, CLONE, CLONE, CLONE, CLONE, CLONE, CLONE,
+                                      RESTORE, RESTORE, RESTORE, GC, GC, GC, SCRUB, PROPS};
     unsigned who = (uintptr_t)arg & 1;
     uint64_t x = (uintptr_t)arg;
 
