@@ -55,15 +55,15 @@ struct snapshot {
     uint64_t version[FILES]; /* 0: no file */
 };
 struct vol {
-    bool there;
-    uint64_t acked[FILES], begun[FILES];
+    atomic_bool there;
+    atomic_uint_fast64_t acked[FILES], begun[FILES];
     struct snapshot snaps[SNAPS];
 };
 /* O3. */
 struct op {
     enum verb verb;
     unsigned vol, snap, name;
-    struct snapshot from; /* of CLONE and RESTORE: what vol gets; of SNAP: what was acknowledged before */
+    struct snapshot from; /* of CREATE, CLONE and RESTORE: what vol gets; of SNAP: what was acknowledged before */
 };
 struct shared {
     struct vol vols[VOLS];
@@ -285,9 +285,19 @@ static unsigned some_snap(const struct vol *v, uint64_t *x)
     return s;
 }
 
+static void set_versions(struct vol *v, const uint64_t version[FILES])
+{
+    for (unsigned f = 0; f < FILES; f++)
+        v->acked[f] = v->begun[f] = version[f];
+}
+
 static void forget(struct vol *v)
 {
-    memset(v, 0, sizeof(*v));
+    static const uint64_t none[FILES];
+
+    v->there = false;
+    set_versions(v, none);
+    memset(v->snaps, 0, sizeof(v->snaps));
 }
 
 static void do_create(struct op *op, struct vol *v)
@@ -369,17 +379,18 @@ static void do_rollback(struct op *op, struct vol *v)
     pthread_rwlock_wrlock(&gate[op->vol]);
     r = vfs_snap_rollback(server.v, snap_name(op->vol, v->snaps[op->snap].name, name), VFS_ROLLBACK_KEEP);
     CHECK(r == 0 || r == -EBUSY, "rollback %s: %d", name, r);
-    for (unsigned f = 0; f < FILES && r == 0; f++)
-        v->acked[f] = v->begun[f] = v->snaps[op->snap].version[f];
+    if (r == 0)
+        set_versions(v, v->snaps[op->snap].version);
     pthread_rwlock_unlock(&gate[op->vol]);
 }
 
 /* The volume is what a snapshot was. */
-static void born(struct op *op, struct vol *v)
+static void born(struct op *op, struct vol *v, bool with_snapshot)
 {
     forget(v);
-    memcpy(v->acked, op->from.version, sizeof(v->acked));
-    memcpy(v->begun, op->from.version, sizeof(v->begun));
+    set_versions(v, op->from.version);
+    if (with_snapshot)
+        v->snaps[0] = op->from;
     v->there = true;
 }
 
@@ -389,9 +400,8 @@ static void do_clone(struct op *op, struct vol *v, const char *source)
     int r = vfs_snap_clone(server.v, source, vol_name(op->vol, name));
 
     CHECK(r == 0 || r == -ENOENT || r == -EBUSY || r == -ESTALE, "clone %s to %s: %d", source, name, r);
-    if (r)
-        return;
-    born(op, v);
+    if (r == 0)
+        born(op, v, false);
 }
 
 static void do_restore(struct op *op, struct vol *v, const char *source, unsigned who)
@@ -405,8 +415,7 @@ static void do_restore(struct op *op, struct vol *v, const char *source, unsigne
         return; /* it is gone meanwhile */
     r = walk_volnfs(&server, stream, NULL, said, (const char *const[]){"restore", vol_name(op->vol, name), NULL});
     CHECK(r == 0, "restore %s to %s: %d, %s/%s", source, name, r, server.dir, said);
-    born(op, v);
-    v->snaps[0] = op->from;
+    born(op, v, true);
 }
 
 static void do_work(struct op *op, uint64_t *x)
@@ -465,8 +474,8 @@ static void run(struct op *op, struct vol *v, unsigned who, enum verb verb, uint
         return;
     if ((verb == CLONE || verb == RESTORE) && !choose_source(op, x, source))
         return;
-    for (unsigned f = 0; f < FILES && verb == SNAP; f++)
-        op->from.version[f] = v->acked[f];
+    for (unsigned f = 0; f < FILES && (verb == SNAP || verb == CREATE); f++)
+        op->from.version[f] = verb == SNAP ? v->acked[f] : 0;
     atomic_thread_fence(memory_order_seq_cst);
     op->verb = verb;
     switch (verb) {
@@ -605,8 +614,7 @@ static void check_head(unsigned i, struct vol *v, const uint64_t version[FILES],
     for (unsigned f = 0; f < FILES && !rolled; f++)
         CHECK(version[f] == v->acked[f] || version[f] == v->begun[f], "u/v%u: f%u is %llu, neither %llu nor %llu", i, f,
               (unsigned long long)version[f], (unsigned long long)v->acked[f], (unsigned long long)v->begun[f]);
-    memcpy(v->acked, version, sizeof(v->acked));
-    memcpy(v->begun, version, sizeof(v->begun));
+    set_versions(v, version);
 }
 
 /* A volume that was being made: it is not there, is whole, or, of a restore, is empty or marked, and goes. */
@@ -623,11 +631,8 @@ static void check_new(unsigned i, struct vol *v, const uint64_t version[FILES], 
     if (!there)
         return;
     if (op->verb != RESTORE) {
-        static const uint64_t none[FILES];
-        CHECK(same(version, op->verb == CLONE ? op->from.version : none), "%s is not what it should be", vol_name(i, name));
-        if (op->verb == CLONE)
-            born(op, v);
-        v->there = true;
+        CHECK(same(version, op->from.version), "%s is not what it should be", vol_name(i, name));
+        born(op, v, false); /* of CREATE: with nothing */
         return;
     }
     CHECK(vfs_snap_list(server.v, vol_name(i, name), note_name, &seen) == 0, "%s", name);
