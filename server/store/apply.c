@@ -34,8 +34,7 @@
 #define ENOSPC_TRIES 10
 #define BATCH_TXGS   4096u
 #define IDLE_MS      2000u /* without changes: blobs move */
-#define ASIDE_NS     5000000u /* after the last commit by a thread that somebody waits for */
-#define ASIDE_OPS    16u      /* are applied between looks */
+#define ASIDE_OPS    16u   /* are applied between engine_step_aside */
 
 unsigned apply_age_ms = 500;
 
@@ -171,18 +170,6 @@ static int apply_repack(struct index *ix, const struct rowop *op, struct index_d
     return r < 0 ? r : 0;
 }
 
-/* A loop's thread that commits by itself sleeps while the disk works. If this thread takes its processor then, it keeps it for
- * longer than a request takes, although another one may be idle: that is not looked at for such short sleeps. */
-static void step_aside(struct volume *v)
-{
-    uint64_t at = atomic_load_explicit(&v->here_at, memory_order_relaxed);
-
-    if (at && clock_mono_ns() - at < ASIDE_NS)
-        priority_avoid(atomic_load_explicit(&v->here_cpu, memory_order_relaxed));
-    else
-        priority_avoid(-1);
-}
-
 static int apply_op(struct batch *b, struct txg *t, struct rowop *op)
 {
     struct index *ix = b->vol->ix;
@@ -190,7 +177,7 @@ static int apply_op(struct batch *b, struct txg *t, struct rowop *op)
     int r = 0;
 
     if (b->nops++ % ASIDE_OPS == 0)
-        step_aside(b->vol);
+        engine_step_aside(b->vol->e);
     switch (op->type) {
     case OP_PUT_DIRENT:
         return index_put_dirent(ix, op->ino, op->off, op->name, op->nlen, op->len);
@@ -564,7 +551,7 @@ void *apply_main(void *arg)
         uint64_t now = clock_mono_ms();
         unsigned ms;
 
-        step_aside(v);
+        engine_step_aside(v->e);
         if (apply_due(v, now, &ms)) {
             if (apply_some(v, t) < 0)
                 break;

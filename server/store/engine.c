@@ -11,11 +11,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/priority.h"
 #include "server/store/gc.h"
 #include "server/store/journal.h"
 
+#define ASIDE_NS 5000000u /* after the last commit of such a thread */
 #define WORKERS_WAITING 2u /* workers more than cores, because some wait for the disk */
 #define QUEUE_MAX 512u /* read-ahead beyond this is dropped */
 
@@ -87,6 +89,7 @@ static void *checkpoint_main(void *arg)
         list_del(&v->ckpt_link);
         e->ckpt_now = v;
         pthread_mutex_unlock(&e->qlock);
+        engine_step_aside(e);
         r = index_checkpoint(v->ix);
         if (r < 0 && r != -EBUSY && r != -EAGAIN)
             log_warn("%s: cannot checkpoint the index: %s", v->label, strerrordesc_np(-r));
@@ -96,6 +99,16 @@ static void *checkpoint_main(void *arg)
     }
     pthread_mutex_unlock(&e->qlock);
     return NULL;
+}
+
+void engine_step_aside(const struct engine *e)
+{
+    uint64_t at = atomic_load_explicit(&e->here_at, memory_order_relaxed);
+
+    if (at && clock_mono_ns() - at < ASIDE_NS)
+        priority_avoid(atomic_load_explicit(&e->here_cpu, memory_order_relaxed));
+    else
+        priority_avoid(-1);
 }
 
 void engine_checkpoint_later(struct engine *e, struct volume *v)

@@ -340,6 +340,7 @@ static void *gc_main(void *arg)
         }
         e->gc_now = first->vol;
         pthread_mutex_unlock(&e->qlock);
+        engine_step_aside(e);
         ms = step_paced(first->vol);
         pthread_mutex_lock(&e->qlock);
         first->due = clock_mono_ms() + ms;

@@ -109,6 +109,9 @@ struct engine {
     pthread_t ckpt_thread;
     bool has_ckpt, has_gc; /* the threads were started */
 
+    atomic_uint_fast64_t here_at; /* when a thread that somebody waits for has committed by itself last, ns, */
+    atomic_int here_cpu;          /* and where: engine_step_aside */
+
     struct list gc_list; /* with qlock: volumes */
     struct volume *gc_now;
     pthread_cond_t gc_cond, gc_done;
@@ -126,6 +129,11 @@ extern unsigned flush_hurry_ms, flush_slow_us;
 void engine_queue(struct engine *e, struct volume *v, uint64_t ino, uint64_t idx, enum work_kind kind);
 void engine_checkpoint_later(struct engine *e, struct volume *v);
 void engine_checkpoint_cancel(struct engine *e, struct volume *v);
+/* For threads in the background, now and then: the calling one leaves the processor of a loop that commits by itself
+ * (txg_commit_here) to it, for as long as it goes on. That loop sleeps while the disk works, 50 us at a time. Another thread
+ * that takes its processor then keeps it for milliseconds, by its fair share, although another processor may be idle: for
+ * such short sleeps the kernel does not look what could be moved. */
+void engine_step_aside(const struct engine *e);
 
 /* A buffer of at least `pages` pages, contents undefined, one reference. Any thread. */
 struct buf *buf_get(struct engine *e, uint32_t pages);
@@ -515,8 +523,6 @@ struct volume {
     uint64_t commit_sleep;    /* ms until which the commit thread sleeps by itself; 0: it does not */
     uint64_t commit_ns;       /* how long the last commit took */
     uint64_t here_ns;         /* and those of txg_commit_here, on average */
-    atomic_uint_fast64_t here_at; /* the end of the last of them, ns, */
-    atomic_int here_cpu;          /* and where its thread ran */
     bool gathering;           /* the commit thread waits for more waiters */
     pthread_t thread, apply_thread;
     pthread_cond_t apply_cond;
