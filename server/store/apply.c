@@ -482,6 +482,7 @@ static int apply_some(struct volume *v, struct txg **t)
         if (!v->nospace)
             log_warn("%s: no space for the index; trying again", v->label);
         v->nospace = true;
+        engine_checkpoint_later(v->e, v); /* then what the WAL has on the disk can be used again */
         apply_wait(v, 1000);
         if (v->failed)
             break;

@@ -50,8 +50,8 @@ struct journal;
 #define BLOB_MOVE_BYTES   (16u << 20)  /* blobs beyond this move to packs soon, */
 #define BLOB_IDLE_BYTES   (1u << 20)   /* beyond this when the volume is idle */
 #define APPLY_ROWS        10000u       /* when so much waits, the index gets it at once, not after apply_age_ms */
-#define APPLY_BYTES       (16u << 20)
-#define WAL_DEBT          5000u        /* rows and pages written between checkpoints */
+#define APPLY_BYTES       (32u << 20)
+#define WAL_DEBT          10000u        /* rows and pages written between checkpoints */
 
 /* --- engine.c, cache.c --- */
 
