@@ -465,7 +465,7 @@ static void run(struct op *op, struct vol *v, unsigned who, enum verb verb, uint
 {
     char source[32];
 
-    op->snap = verb == SNAP ? free_snap(v) : some_snap(v, x);
+    op->snap = verb == SNAP ? free_snap(v) : verb < GC ? some_snap(v, x) : 0;
     op->name = atomic_fetch_add(&all->name, 1);
     if (verb == CREATE || verb == CLONE || verb == RESTORE ? v->there : !v->there)
         return;
