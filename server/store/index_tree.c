@@ -39,9 +39,18 @@ static const char copy_sql[] =
 int index_attach(struct index *ix, sqlite3 *db, const char *path, const char *name)
 {
     char *text = sqlite3_mprintf("ATTACH %Q AS %s", path, name);
+    char query[128];
+    int64_t foreign = 0;
     int rc = text ? index_exec(ix, db, text) : -ENOMEM;
 
     sqlite3_free(text);
+    snprintf(query, sizeof(query), "SELECT count(*) FROM %s.sqlite_schema WHERE type NOT IN ('table', 'index')", name);
+    if (!rc)
+        rc = index_query_int(ix, db, query, &foreign);
+    if (!rc && foreign) { /* such as a view without an end */
+        log_error("%s: %s has triggers or views", ix->label, path);
+        rc = -EUCLEAN;
+    }
     return rc;
 }
 
@@ -288,6 +297,8 @@ static int rollback_inodes(struct index *ix, uint64_t epoch)
         return rc;
     /* Above all values that this volume ever gave out: those of one start lie between epoch << 40 and the next. */
     epoch = ((uint64_t)change >> 40 > epoch ? (uint64_t)change >> 40 : epoch) + 1;
+    if (epoch > INT64_MAX >> 40)
+        return index_bad_row(ix, "inode with the change attribute", (uint64_t)change);
     text = sqlite3_mprintf(rollback_inode, epoch << 40);
     rc = text ? index_exec(ix, ix->writer.db, "DELETE FROM main.inode") : -ENOMEM;
     if (!rc)

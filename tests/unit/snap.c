@@ -492,6 +492,44 @@ static void close_and_roll_back(const char *name, int want)
     vt_open(&T);
 }
 
+static void change_db(const char *path, const char *text)
+{
+    sqlite3 *db;
+
+    assert_int_equal(sqlite3_open(path, &db), 0);
+    assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), 0);
+    sqlite3_close(db);
+}
+
+/* Nothing in a snapshot's file runs when the volume becomes it, or one is made of it; and what cannot be gone back from is not
+ * gone to. */
+static void hostile_snapshot(void **state)
+{
+    char tree[256], index[256];
+    struct snap_info s;
+    struct vt o;
+    uint64_t ino;
+
+    put(&T, "f", "x", 1, &ino);
+    assert_int_equal(snap_create(T.v, "a", NULL), 0);
+    assert_int_equal(snap_find(T.v, "a", 1, &s), 0);
+    snprintf(tree, sizeof(tree), "%.100s/snapshots/%016llx.db", T.dir, (unsigned long long)s.id);
+    snprintf(index, sizeof(index), "%.100s/index.db", T.dir);
+    vt_close(&T);
+    change_db(tree, "ALTER TABLE extent RENAME TO e; CREATE VIEW extent AS SELECT * FROM e");
+    assert_int_equal(snap_rollback(T.dir, "test/vol", "a", T.epoch), -EUCLEAN);
+    vt_open(&T);
+    other(&o, "clone");
+    assert_int_equal(snap_clone(T.v, "a", o.dir), -EUCLEAN);
+    vt_close(&T);
+    change_db(tree, "DROP VIEW extent; ALTER TABLE e RENAME TO extent");
+    change_db(index, "UPDATE inode SET change = 9223372036854775807 WHERE ino <> 1");
+    assert_int_equal(snap_rollback(T.dir, "test/vol", "a", T.epoch), -EUCLEAN);
+    change_db(index, "UPDATE inode SET change = 1 WHERE ino <> 1");
+    assert_int_equal(snap_rollback(T.dir, "test/vol", "a", T.epoch), 0);
+    vt_open(&T);
+}
+
 static void roll_back(void **state)
 {
     struct model *m = malloc(sizeof(*m)), *a, *b;
@@ -712,6 +750,7 @@ int main(void)
         TF(clone_beside_moves),
         cmocka_unit_test_setup_teardown(nearly_full, made, unmade),
         TF(roll_back),
+        TF(hostile_snapshot),
     };
     const struct CMUnitTest benches[] = {TF(bench)};
 
