@@ -5,7 +5,7 @@ libstore_a_SOURCES = \
     server/store/apply.c \
     server/store/cache.c server/store/call.c \
     server/store/check.c server/store/check.h server/store/check_index.c server/store/check_int.h server/store/check_packs.c \
-    server/store/chunk.c server/store/chunk.h \
+    server/store/chunk.c server/store/chunk.h server/store/commit.c \
     server/store/compact.c server/store/compact.h \
     server/store/diff.c server/store/diff.h \
     server/store/dcache.c server/store/dedup.c server/store/dedup.h server/store/engine.c \
@@ -49,7 +49,7 @@ libstore_a_SOURCES = \
     server/store/sqlite.c server/store/sqlite.h \
     server/store/statedb.c server/store/statedb.h server/store/statedb_grant.c server/store/statedb_int.h \
     server/store/statedb_open.c \
-    server/store/tend.c server/store/txg.c \
+    server/store/tend.c server/store/txg.c server/store/txg.h \
     server/store/types.h \
     server/store/volume_idle.c \
     server/store/volume.c server/store/volume.h server/store/volume_int.h \

@@ -6,7 +6,7 @@
  *
  *   N1 A snapshot holds everything that was acknowledged before snap_create was called, unstable writes
  *      included: they are published first. It is a consistent cut: it is taken between two txgs.
- *   N2 Its row enters the index as the last op of a txg (close_txg). When that txg is in the index, and before
+ *   N2 Its row enters the index as the last op of a txg (txg_close). When that txg is in the index, and before
  *      anything else is applied, a read transaction fixes the tree (snap_pin); the thread that called
  *      snap_create copies from there, while writers go on. So nobody waits but for that txg.
  *   N3 The row's state is SNAP_CREATING until the copy is complete, synced and named; a later txg makes it
