@@ -34,7 +34,31 @@ struct loading {
     struct dump_tree *t;
     control_inode *all;
     size_t room;
+    uint64_t *dirs; /* a table of those that were read; 0: a free place */
+    size_t ndirs, places;
 };
+
+/* Notes that a directory is read. false: it was already; where it is in itself there would be no end. */
+static bool first_time(struct loading *l, uint64_t ino)
+{
+    size_t i;
+    if (l->ndirs * 2 >= l->places) {
+        struct loading old = *l;
+        l->places = l->places ? l->places * 2 : 1024;
+        l->dirs = need(calloc(l->places, sizeof(*l->dirs)));
+        l->ndirs = 0;
+        for (i = 0; i < old.places; i++)
+            if (old.dirs[i])
+                (void)first_time(l, old.dirs[i]);
+        free(old.dirs);
+    }
+    for (i = (size_t)(ino * UINT64_C(0x9e3779b97f4a7c15) >> 20) & (l->places - 1); l->dirs[i]; i = (i + 1) & (l->places - 1))
+        if (l->dirs[i] == ino)
+            return false;
+    l->dirs[i] = ino;
+    l->ndirs++;
+    return true;
+}
 
 static void add(struct loading *l, uint64_t dir, control_dump_entry *e)
 {
@@ -54,6 +78,10 @@ static bool load_dir(struct loading *l, CLIENT *c, const char *name, uint64_t in
 {
     control_dump_args args = {.name = (char *)name, .base = (char *)"", .ino = ino};
     bool ok, eof = false;
+    if (!first_time(l, ino)) {
+        cli_fail("%s is damaged: directory %llu has two names; 'volnfs check' tells more", name, (unsigned long long)ino);
+        return false;
+    }
     do {
         control_dump_list r;
         ok = !control_ask(c, CONTROL_DUMP_LIST, &args, &r);
@@ -81,6 +109,7 @@ bool dump_tree_load(struct dump_tree *t, CLIENT *c, const char *name)
     for (size_t i = 0; ok && i < t->nnames; i++)
         if (l.all[i + 1].type == IT_DIR)
             ok = load_dir(&l, c, name, t->names[i].ino);
+    free(l.dirs);
     t->inodes = l.all;
     if (!ok)
         return false;

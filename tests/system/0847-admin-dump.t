@@ -184,4 +184,17 @@ like "removed, not only added" "$(index "$backup" "$xattrs" | grep -c .)" "^5$"
 is "all of them" "$(index "$backup" "$xattrs")" "$(index "$mydata" "$xattrs")"
 ok "the server starts" server_start
 ok "what was restored is still there" same alice/mydata@s2 bob/backup
+
+# A directory that is in itself: there is an end, all the same.
+ok "a volume" volnfs create alice/loop
+ok "with directories" run_in -v alice/loop=/v -- mkdir -p /v/a/b
+loop=$(id_of alice/loop)
+ok "the server stops" server_stop
+index "$loop" "INSERT INTO dirent(dir, cookie, name, ino) SELECT b.ino, b.cookie, b.name, a.ino FROM dirent a, dirent b
+    WHERE CAST(a.name AS TEXT) = 'a' AND CAST(b.name AS TEXT) = 'b'"
+ok "the server starts" server_start
+timeout 60 "$VOLNFS" --store "$T/store" dump alice/loop >"$T/stream" 2>"$T/err"
+is "a dump of it fails" "$?" 1
+like "it says why" "$(cat "$T/err")" "directory [0-9]+ has two names"
+is "and leaves no snapshot" "$(volnfs snapshot list alice/loop --json)" "[]"
 done_testing
