@@ -386,7 +386,12 @@ long sc_truncate(const long a[6])
             return -EISDIR;
         if (vp.mount->readonly)
             return -EROFS;
-        return a[1] < 0 ? -EINVAL : set_size(&vp.fh, (uint64_t)a[1]);
+        if (a[1] < 0)
+            return -EINVAL;
+        err = nfs_access(shim.client, &vp.fh, W_OK, NULL); /* the server lets an owner go on who has the file open */
+        if (err < 0)
+            return vol_error(err);
+        return err == W_OK ? set_size(&vp.fh, (uint64_t)a[1]) : -EACCES;
     }
 }
 

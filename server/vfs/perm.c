@@ -94,7 +94,7 @@ int perm_setattr(const struct vattr *a, const struct vcred *c, const struct vset
         return -EPERM;
     if ((err = check_chown(a, c, &set)) || (err = check_times(a, c, &set)))
         return err;
-    if (set.mask & VSET_SIZE && !by_open && (err = vfs_check(a, c, VMAY_WRITE)))
+    if (set.mask & VSET_SIZE && !by_open && !perm_is_owner(a, c) && (err = vfs_check(a, c, VMAY_WRITE)))
         return err;
 
     if (set.mask & VSET_MODE) {

@@ -12,7 +12,8 @@ bool perm_is_owner(const struct vattr *a, const struct vcred *c);
 /* May c take the name of child out of dir (sticky bit)? 0 or -EPERM. dir is writable already. */
 int perm_sticky(const struct vattr *dir, const struct vattr *child, const struct vcred *c);
 /* Is c allowed to make these changes to an inode with attributes a? out: what is really to be set
- * (setuid and setgid dropped where POSIX wants it). -EPERM, -EACCES. */
+ * (setuid and setgid dropped where POSIX wants it). A new size without an open (by_open) is the owner's as writing is:
+ * who opened the file before its mode forbade it goes on; clients check before a truncate by name. -EPERM, -EACCES. */
 int perm_setattr(const struct vattr *a, const struct vcred *c, const struct vset *in, bool by_open,
                  struct vset *out);
 /* The attributes of a new inode in dir. -EPERM: an owner or group that c may not give. */

@@ -129,4 +129,25 @@ static void punching(void)
     zeroed(r, 0, sizeof(big));
 }
 
-SUITE_GROUP(trunc) = {{"truncate", truncating}, {"fallocate", allocating}, {"punch", punching}, {NULL, NULL}};
+/* A file that its owner may not open for writing again. */
+static void forbidden(void)
+{
+    int fd = open(P("f"), O_RDWR | O_CREAT, 0400);
+
+    VAL(fd >= 0);
+    VAL(write(fd, "0123456789", 10));
+    VAL(ftruncate(fd, 4));
+    VAL(fallocate(fd, 0, 0, 20));
+    suite_show(P("f"));
+    VAL(fchmod(fd, 0));
+    VAL(ftruncate(fd, 2));
+    VAL(write(fd, "x", 1));
+    VAL(truncate(P("f"), 1));
+    VAL(open(P("f"), O_WRONLY | O_TRUNC));
+    VAL(lseek(fd, 0, SEEK_END));
+    suite_make(P("g"), "0123456789");
+    chmod(P("g"), 0600);
+    VAL(truncate(P("g"), 3));
+}
+
+SUITE_GROUP(trunc) = {{"truncate", truncating}, {"forbidden", forbidden}, {"fallocate", allocating}, {"punch", punching}, {NULL, NULL}};
