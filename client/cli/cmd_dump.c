@@ -188,7 +188,7 @@ static bool put_xattrs(struct dump *d, uint64_t ino, const struct xattrs *old, c
     for (size_t i = 0; ok && i < now->n; i++) {
         const control_dump_xattr *o = xattr_find(old, &now->x[i]), *x = &now->x[i];
         if (!o || o->value.value_len != x->value.value_len ||
-            memcmp(o->value.value_val, x->value.value_val, x->value.value_len) != 0)
+            (x->value.value_len && memcmp(o->value.value_val, x->value.value_val, x->value.value_len) != 0))
             ok = put_xattr(d, STEP_XATTR, ino, x);
     }
     return ok;
