@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "client/shim/path.h"
 #include "client/shim/shim.h"
 
 struct dents {
@@ -60,8 +61,10 @@ static int dents_ask(struct dents *d, struct ofd *ofd, uint64_t at)
 static int dents_top(struct dents *d, uint64_t offset)
 {
     for (uint64_t i = offset - 2; i < shim.nmounts; i++) {
-        const char *name = strrchr(shim.run->mounts[i].path, '/') + 1;
+        const char *path = shim.run->mounts[i].path, *name = strrchr(path, '/') + 1;
 
+        if (!path_below(path, shim.top, shim.top_len))
+            continue;
         if (!dents_put(d, 2 + i, i + 3, DT_DIR, name, strlen(name)))
             return 0;
     }

@@ -167,7 +167,7 @@ static bool filter_path(const char *path, int dirfd)
             return true;
         if (filter_special(path))
             return true;
-        if (shim.top_len == 0)
+        if (shim.apart)
             for (unsigned i = 0; i < shim.nmounts; i++)
                 if (filter_prefix(path, shim.run->mounts[i].path, shim.run->mounts[i].len))
                     return true;

@@ -148,7 +148,7 @@ static void shim_die(const char *what, const char *why)
     sys1(SYS_exit_group, 127);
 }
 
-/* "/volumes" when every mount lies below one directory that is not there. */
+/* "/volumes" when every mount that is not in / itself lies in one directory that is not there. */
 static void shim_find_top(void)
 {
     struct stat st;
@@ -158,7 +158,11 @@ static void shim_find_top(void)
         const char *path = shim.run->mounts[i].path, *slash = strrchr(path, '/');
         size_t dir = (size_t)(slash - path);
 
-        if (dir == 0 || (i > 0 && (dir != len || strncmp(path, shim.top, dir) != 0)))
+        if (dir == 0) {
+            shim.apart = true;
+            continue;
+        }
+        if (len > 0 && (dir != len || strncmp(path, shim.top, dir) != 0))
             goto none;
         len = dir;
         memcpy(shim.top, path, dir);
@@ -171,6 +175,7 @@ static void shim_find_top(void)
 none:
     shim.top[0] = 0;
     shim.top_len = 0;
+    shim.apart = true;
 }
 
 /* The first letters after the slash by which a path is certainly none of ours: what filter_path looks for. */
@@ -287,7 +292,7 @@ __attribute__((constructor(101))) static void shim_init(void)
     conf.fds = fd_state;
     shim_find_plain();
     conf.plain = shim_plain;
-    conf.scan = shim.top_len == 0;
+    conf.scan = shim.apart;
     conf.cache_dir = shim.dir;
     lock_start();
     fault_init();

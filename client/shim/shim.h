@@ -89,8 +89,9 @@ struct shim {
     struct run *run;
     struct nfs_client *client;
     unsigned nmounts;
-    char top[256]; /* everything below here that is no mount does not exist; "" when mounts lie apart */
+    char top[256]; /* everything below here that is no mount does not exist; "" when mounts that are not in / lie apart */
     uint32_t top_len;
+    bool apart; /* there are mounts elsewhere than in top */
     char dir[256]; /* run directory, no final slash */
     uint32_t dir_len;
     char mirror[280]; /* dir + "/cwd" */

@@ -33,6 +33,13 @@ not_ok "no rename between volumes" at -v alice/a -v bob/b -- python3 -c 'import 
 like "it is EXDEV" "$(cat "$T/out")" "Invalid cross-device link"
 not_ok "no write to a read-only volume" at -v alice/a:ro -- sh -c 'echo two >/volumes/a/f'
 like "it is EROFS" "$(cat "$T/out")" "Read-only file system"
+is "the folder of volumes, beside a volume in the root" \
+    "$(at -v bob/b:ro=/b-of-bob -v alice/a -- sh -c 'echo /b-of-bob/* /volumes/*; cd /volumes; realpath a/f; cat a/f ../b-of-bob/../volumes/a/f'; echo $?)" \
+    "/b-of-bob/g /volumes/a
+/volumes/a/f
+one
+one
+0"
 is "all volumes of a user" "$(at -u alice -- ls /volumes)" a
 is "nothing else is seen beside the volumes" "$(at -v alice/a -- sh -c 'mkdir /volumes/new 2>/dev/null || echo refused')" refused
 "$VOLNFS" run -s "127.0.0.1:$PORT" -v alice/a -- sh -c 'trap "echo got; exit 5" TERM; echo ready >/volumes/a/ready; while :; do sleep 0.1; done' >"$T/signal" &

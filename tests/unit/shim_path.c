@@ -463,6 +463,7 @@ static void slashes(void **state)
 static void other_places(void **state)
 {
     shim.top_len = 0;
+    shim.apart = true;
     shim.top[0] = 0;
     show(0, "/data", ROOT_V);
     show(1, "/data/d/w", ROOT_W); /* one in the other */
