@@ -249,8 +249,9 @@ static void durable(struct volume_waiter *w, int err)
 /* On this thread, a loop's that has nothing else to do. Others may have to do it all the same: then the call is still pending. */
 static void commit_here(struct compound *c)
 {
-    request_stay_awake(c->req);
+    request_stay_awake(c->req, true);
     volume_call_commit(&c->call);
+    request_stay_awake(c->req, false);
 }
 
 /* On a loop's thread that has looked at all there is. If nobody there waits for anything but this it commits all of it by

@@ -25,6 +25,7 @@ struct awake {
     uint64_t until; /* ns; these: atomic */
     int cpu;
     bool spinning; /* false: the thread waits for the semaphore, or is about to */
+    bool wanted;   /* the disk is waited for */
     bool stop;
     sem_t wake;
     enum { NONE, RUNS, FAILED } state; /* of the thread; the asking thread's */
@@ -163,6 +164,8 @@ static void *spin(void *arg)
             go_to(want);
             cpu = want;
         }
+        if (!__atomic_load_n(&a->wanted, __ATOMIC_RELAXED))
+            sched_yield();
         for (volatile int i = 0; i < TURNS; i++)
             ; /* not `pause`: hosts take that for waiting for a lock, and take the processor away */
     }
@@ -190,12 +193,19 @@ void awake_keep(struct awake *a)
         return;
     __atomic_store_n(&a->until, clock_mono_ns() + AWAKE_NS, __ATOMIC_RELAXED);
     __atomic_store_n(&a->cpu, sched_getcpu(), __ATOMIC_RELAXED);
+    __atomic_store_n(&a->wanted, true, __ATOMIC_RELAXED);
     if (a->state == NONE) {
         a->spinning = true;
         begin(a);
     } else if (!__atomic_exchange_n(&a->spinning, true, __ATOMIC_SEQ_CST)) {
         sem_post(&a->wake);
     }
+}
+
+void awake_rest(struct awake *a)
+{
+    if (a)
+        __atomic_store_n(&a->wanted, false, __ATOMIC_RELAXED);
 }
 
 void awake_free(struct awake *a)

@@ -333,9 +333,14 @@ bool request_alone(const struct request *req)
     return !req->may_block && req->conn->loop->alone >= ALONE_MIN && req->conn->loop->requests == 1;
 }
 
-void request_stay_awake(struct request *req)
+void request_stay_awake(struct request *req, bool on)
 {
-    awake_keep(req->conn->loop->awake);
+    struct awake *a = req->conn->loop->awake;
+
+    if (on)
+        awake_keep(a);
+    else
+        awake_rest(a);
 }
 
 static void late_job(struct job *job)

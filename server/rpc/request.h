@@ -87,8 +87,9 @@ void **request_conn_slot(struct request *req);
 /* On a loop thread: for some time one connection has asked its loop for one thing after another, and this is the only
  * request there: while it is worked on the loop has nothing else to do. */
 bool request_alone(const struct request *req);
-/* Then, or when it is late with all others, before it waits for the disk on this thread: lets it be woken without delay (awake.h). */
-void request_stay_awake(struct request *req);
+/* Then, or when it is late with all others, before it waits for the disk on this thread: lets it be woken without delay (awake.h).
+ * false: afterwards. */
+void request_stay_awake(struct request *req, bool on);
 /* The most bytes a reply and a call may have (1 MiB + headers). */
 #define REQUEST_REPLY_MAX (1048576u + 65536u)
 #define REQUEST_CALL_MAX  (1048576u + 65536u)

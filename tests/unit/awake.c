@@ -132,10 +132,14 @@ static void the_thread(void **state)
     struct awake *a = awake_new();
 
     assert_non_null(a);
+    awake_rest(a);
+    awake_rest(NULL);
     awake_free(a); /* without a thread */
     a = awake_new();
-    for (unsigned i = 0; i < 100; i++)
+    for (unsigned i = 0; i < 100; i++) {
         awake_keep(a);
+        awake_rest(a);
+    }
     usleep(2000); /* it waits by now, most often */
     awake_keep(a);
     awake_free(a);

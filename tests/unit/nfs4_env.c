@@ -65,7 +65,7 @@ bool request_all_late(const struct request *req)
     return true;
 }
 
-void request_stay_awake(struct request *req)
+void request_stay_awake(struct request *req, bool on)
 {
 }
 
