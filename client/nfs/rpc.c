@@ -75,7 +75,7 @@ struct rpc_conn {
     int pending; /* calls queued or sent and not yet done */
     bool leader; /* somebody polls and serves */
     unsigned epoch;
-    uint64_t down_since; /* first failed connect in a row, ms; 0: none */
+    uint64_t down_since; /* first failed connect in a row, ms; 0: none. Atomic: rpc_wait looks without the lock */
     struct rpc_in in;
     int low; /* SO_RCVLOWAT */
 };
@@ -342,7 +342,7 @@ static int rpc_connect_locked(struct rpc_server *server, struct rpc_conn *conn)
     conn->low = 1;
     conn->fd = fd;
     conn->pid = (int)sys0(SYS_getpid);
-    conn->down_since = 0;
+    __atomic_store_n(&conn->down_since, 0, __ATOMIC_RELAXED);
     rpc_fd_keep(fd);
     return 0;
 
@@ -462,7 +462,7 @@ static void rpc_send_locked(struct rpc_server *server, struct rpc_conn *conn, st
     rpc_mine_locked(server, conn);
     if (conn->ctx == NULL && rpc_connect_locked(server, conn) != 0) {
         if (conn->down_since == 0)
-            conn->down_since = sys_now_ms();
+            __atomic_store_n(&conn->down_since, sys_now_ms(), __ATOMIC_RELAXED);
         call->lost = true;
         call->done = 1;
         return;
@@ -555,15 +555,17 @@ int rpc_wait(struct rpc_server *server, struct rpc_call *call)
 
     for (;;) {
         int err = rpc_wait_once(conn, call, limit);
+        uint64_t down, now;
 
         if (!call->lost)
             return call->error;
         if (err != 0)
             return call->error = err;
-        if (limit != 0 && (sys_now_ms() > limit ||
-                           (conn->down_since != 0 && sys_now_ms() - conn->down_since > server->soft_ms)))
+        down = __atomic_load_n(&conn->down_since, __ATOMIC_RELAXED); /* another thread may connect meanwhile */
+        now = sys_now_ms();
+        if (limit != 0 && (now > limit || (down != 0 && now - down > server->soft_ms)))
             return call->error = -EIO;
-        if (conn->down_since != 0) {
+        if (down != 0) {
             sys_sleep_ms(pause);
             if (pause < 2000)
                 pause *= 2;
