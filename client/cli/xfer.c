@@ -224,7 +224,8 @@ static void xfer_help(void *arg)
 /* All segments from x->next on. */
 static int xfer_segments(struct xfer *x)
 {
-    for (uint64_t n = 1; n < WINDOW && x->next + n < x->segs && n < x->c->jobs; n++) {
+    uint64_t first = x->next; /* helpers take it on */
+    for (uint64_t n = 1; n < WINDOW && first + n < x->segs && n < x->c->jobs; n++) {
         __atomic_add_fetch(&x->refs, 1, __ATOMIC_RELAXED);
         pool_add_first(x->c->pool, xfer_help, x);
     }
