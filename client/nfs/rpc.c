@@ -77,7 +77,6 @@ struct rpc_conn {
     unsigned epoch;
     uint64_t down_since; /* first failed connect in a row, ms; 0: none. Atomic: rpc_wait looks without the lock */
     struct rpc_in in;
-    int low; /* SO_RCVLOWAT */
 };
 
 struct rpc_server {
@@ -238,15 +237,6 @@ static void rpc_mine_locked(struct rpc_server *server, struct rpc_conn *conn)
         rpc_gone_locked(conn);
 }
 
-/* Before every poll for POLLIN. (A socket that cannot take in so much is ready earlier.) */
-static void rpc_low_locked(struct rpc_conn *conn)
-{
-    int low = (int)rpc_in_wanted(&conn->in);
-
-    if (low != conn->low && port_setsockopt(conn->fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low)) == 0)
-        conn->low = low;
-}
-
 /* Takes in what poll said of the connection. */
 static void rpc_serve_locked(struct rpc_conn *conn, short events)
 {
@@ -339,7 +329,6 @@ static int rpc_connect_locked(struct rpc_server *server, struct rpc_conn *conn)
     port_setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_ms, sizeof(user_ms));
     conn->ctx = ctx;
     rpc_auth_locked(conn, true);
-    conn->low = 1;
     conn->fd = fd;
     conn->pid = (int)sys0(SYS_getpid);
     __atomic_store_n(&conn->down_since, 0, __ATOMIC_RELAXED);
@@ -415,6 +404,7 @@ static void rpc_flush_locked(struct rpc_conn *conn)
 
     while (conn->ctx != NULL && conn->epoch == epoch) {
         struct pollfd p = {.fd = conn->fd};
+        int ms = 1000, n;
 
         if (rpc_service(conn->ctx, POLLOUT) < 0) {
             rpc_teardown_locked(conn);
@@ -424,11 +414,14 @@ static void rpc_flush_locked(struct rpc_conn *conn)
             return;
         p.events = (short)(POLLOUT | (conn->leader ? 0 : POLLIN));
         if (!conn->leader)
-            rpc_low_locked(conn);
+            ms = rpc_in_before_poll(&conn->in, conn->fd, ms);
         vlock_unlock(&conn->lock);
-        sys3(SYS_poll, &p, 1, 1000);
+        n = (int)sys3(SYS_poll, &p, 1, ms);
         vlock_lock(&conn->lock);
-        if (conn->epoch == epoch && (p.revents & (POLLIN | POLLHUP | POLLERR)) && !conn->leader)
+        if (conn->epoch != epoch || conn->leader)
+            continue;
+        rpc_in_after_poll(&conn->in, n, &p);
+        if (p.revents & (POLLIN | POLLHUP | POLLERR))
             rpc_serve_locked(conn, (short)(p.revents & ~POLLOUT));
     }
 }
@@ -495,13 +488,16 @@ static void rpc_lead_locked(struct rpc_conn *conn, int ms)
 {
     struct pollfd p = {.fd = conn->fd, .events = POLLIN};
     unsigned epoch = conn->epoch;
+    int n;
 
-    rpc_low_locked(conn);
+    ms = rpc_in_before_poll(&conn->in, conn->fd, ms);
     conn->leader = true;
     vlock_unlock(&conn->lock);
-    sys3(SYS_poll, &p, 1, ms);
+    n = (int)sys3(SYS_poll, &p, 1, ms);
     vlock_lock(&conn->lock);
     conn->leader = false;
+    if (conn->epoch == epoch)
+        rpc_in_after_poll(&conn->in, n, &p);
     if (conn->epoch == epoch && p.revents != 0)
         rpc_serve_locked(conn, p.revents);
     rpc_wake_locked(conn);
@@ -587,7 +583,7 @@ bool rpc_poll(struct rpc_server *server, struct rpc_call *call)
         if (!conn->leader && conn->ctx != NULL) {
             struct pollfd p = {.fd = conn->fd, .events = POLLIN};
 
-            rpc_low_locked(conn);
+            rpc_in_before_poll(&conn->in, conn->fd, 0);
             if (sys3(SYS_poll, &p, 1, 0) > 0)
                 rpc_serve_locked(conn, p.revents);
         }

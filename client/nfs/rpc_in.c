@@ -11,6 +11,7 @@
 #include "client/nfs/sys.h"
 
 #define IN_VERF_MAX 400 /* RFC 5531, 8.2 */
+#define IN_WHOLE_MS 200
 #define IN_PAGE 4096ul
 #define IN_LAST 0x80000000u
 
@@ -67,9 +68,23 @@ void rpc_in_reset(struct rpc_in *in)
     in->calls = calls;
 }
 
-size_t rpc_in_wanted(const struct rpc_in *in)
+int rpc_in_before_poll(struct rpc_in *in, int fd, int ms)
 {
-    return in->left > 0 ? in->left : 1;
+    size_t low = in->left > 0 && !in->slow ? in->left : 1;
+    int value = (int)low; /* RPC_MESSAGE_MAX at most */
+
+    if (low != (in->low > 0 ? in->low : 1) &&
+        sys5(SYS_setsockopt, fd, SOL_SOCKET, SO_RCVLOWAT, &value, sizeof(value)) == 0)
+        in->low = low;
+    return in->low > 1 && ms > IN_WHOLE_MS ? IN_WHOLE_MS : ms;
+}
+
+void rpc_in_after_poll(struct rpc_in *in, int n, struct pollfd *p)
+{
+    if (n != 0 || in->low <= 1)
+        return;
+    in->slow = true;
+    p->revents = POLLIN;
 }
 
 /* Has the bytes of a message of `size`, mark included, received where its call wants them. */

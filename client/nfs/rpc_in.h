@@ -15,6 +15,8 @@
 #ifndef CLIENT_NFS_RPC_IN_H
 #define CLIENT_NFS_RPC_IN_H
 
+#include <poll.h>
+
 #include "client/nfs/rpc.h"
 
 #define RPC_MESSAGE_MAX (RPC_MAX_IO + 4096)
@@ -34,14 +36,19 @@ struct rpc_in {
     uint8_t *msg; /* or a message that is put together: record mark and `size` bytes in all, as far as is known */
     size_t size;
     bool more; /* fragments of it follow */
+    size_t low; /* SO_RCVLOWAT, 0: as it was */
+    bool slow; /* is left at 1 */
 };
 
 /* Takes in what has arrived on fd, as far as it is here, but stops after a long message. Each message goes to deliver,
  * which may write to it; negative ends the connection. 0, or -1: the connection is of no use any more. */
 int rpc_in_serve(struct rpc_in *in, int fd, int (*deliver)(void *arg, uint8_t *msg, size_t size), void *arg);
 
-/* So many bytes are worth waking somebody for: the rest of a long message, which is cheaper to receive at once. */
-size_t rpc_in_wanted(const struct rpc_in *in);
+/* Around every poll of fd for POLLIN, which may last ms: the rest of a long message is cheaper to receive at once, so
+ * fd is ready (SO_RCVLOWAT) when all of it is here; until the network takes too long to bring it, or the socket has no
+ * room for it (before Linux 4.18). before: how long to poll instead. after: what poll returned; may add POLLIN. */
+int rpc_in_before_poll(struct rpc_in *in, int fd, int ms);
+void rpc_in_after_poll(struct rpc_in *in, int n, struct pollfd *p);
 
 /* The call (xid, place) is about to be sent; and is done. */
 void rpc_in_expect(struct rpc_in *in, struct rpc_call *call);
