@@ -43,8 +43,11 @@ static bool_t in_getbytes(XDR *x, char *buf, u_int n)
 
     if (!in_take(x, n, &p))
         return FALSE;
-    if (n)
+    if (n >= 4)
         memcpy(buf, p, n);
+    else /* libtirpc gets a string's padding into one variable of all threads, and never looks at it */
+        for (u_int i = 0; i < n; i++)
+            __atomic_store_n(&buf[i], p[i], __ATOMIC_RELAXED);
     return TRUE;
 }
 
