@@ -49,6 +49,7 @@ struct touched {
 struct batch {
     struct volume *vol;
     unsigned nops;
+    bool aside; /* in the apply thread */
     struct htab touched;
     struct fold maps; /* not applied yet */
     struct index_delta delta;
@@ -176,7 +177,7 @@ static int apply_op(struct batch *b, struct txg *t, struct rowop *op)
     struct index_delta d = {0};
     int r = 0;
 
-    if (b->nops++ % ASIDE_OPS == 0)
+    if (b->aside && b->nops++ % ASIDE_OPS == 0)
         engine_step_aside(b->vol->e);
     switch (op->type) {
     case OP_PUT_DIRENT:
@@ -307,6 +308,7 @@ int batch_apply(struct volume *v, struct txg *const *t, size_t n, struct batch *
     int r = fault_point("apply.begin");
 
     b->to_packs = v->journal != NULL;
+    b->aside = v->applying; /* not in a replay: its thread has other things to do afterwards, and starts threads */
     if (r == 0)
         r = index_begin(v->ix);
     if (r < 0)
@@ -475,6 +477,7 @@ static int apply_some(struct volume *v, struct txg **t)
     for (unsigned i = 0;; i++) {
         pthread_mutex_unlock(&v->lock);
         batch_free(b);
+        engine_step_aside(v->e);
         r = batch_apply(v, t, n, &b);
         pthread_mutex_lock(&v->lock);
         if (r != -ENOSPC || v->apply_stop || (!journalled && i + 1 >= ENOSPC_TRIES))
@@ -552,7 +555,6 @@ void *apply_main(void *arg)
         uint64_t now = clock_mono_ms();
         unsigned ms;
 
-        engine_step_aside(v->e);
         if (apply_due(v, now, &ms)) {
             if (apply_some(v, t) < 0)
                 break;
@@ -562,6 +564,7 @@ void *apply_main(void *arg)
             break;
         if (blobs_due(v, now)) {
             pthread_mutex_unlock(&v->lock);
+            engine_step_aside(v->e);
             tend_move_blobs(v);
             pthread_mutex_lock(&v->lock);
             continue;

@@ -5,7 +5,6 @@
 #include "server/store/volume_int.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <string.h>
 
 #include "common/clock.h"
@@ -315,8 +314,7 @@ void txg_commit_here(struct volume *v, uint64_t n)
         v->queue_bytes > QUEUE_BYTES_MAX / 4 * 3 || cache_ops_over(v->e) || !ring_has_room(v))
         return;
     commit_one(v);
-    atomic_store_explicit(&v->e->here_cpu, sched_getcpu(), memory_order_relaxed);
-    atomic_store_explicit(&v->e->here_at, clock_mono_ns(), memory_order_relaxed);
+    engine_here(v->e);
     if (v->durable > before)
         v->here_ns += v->commit_ns / 8 - v->here_ns / 8;
     if (v->want >= v->open->n || v->stop || v->failed) /* asked for meanwhile */

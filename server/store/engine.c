@@ -7,6 +7,7 @@
 #include "server/store/volume.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -109,6 +110,17 @@ void engine_step_aside(const struct engine *e)
         priority_avoid(atomic_load_explicit(&e->here_cpu, memory_order_relaxed));
     else
         priority_avoid(-1);
+}
+
+void engine_here(struct engine *e)
+{
+    uint64_t at = atomic_load_explicit(&e->here_at, memory_order_relaxed), now = clock_mono_ns();
+    int cpu = sched_getcpu();
+
+    if (at && now - at < ENGINE_HERE_NS && cpu != atomic_load_explicit(&e->here_cpu, memory_order_relaxed))
+        return;
+    atomic_store_explicit(&e->here_cpu, cpu, memory_order_relaxed);
+    atomic_store_explicit(&e->here_at, now, memory_order_relaxed);
 }
 
 void engine_checkpoint_later(struct engine *e, struct volume *v)

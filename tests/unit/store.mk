@@ -1,4 +1,5 @@
 UNIT_TESTS_store = \
+    tests/unit/aside.t \
     tests/unit/check.t \
     tests/unit/chunk.t \
     tests/unit/dedup.t \
@@ -25,6 +26,8 @@ UNIT_TESTS_store = \
     tests/unit/volume_trouble.t \
     tests/unit/volume_walk.t
 tests_unit_check_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(XXHASH_CFLAGS)
+tests_unit_aside_t_SOURCES = tests/unit/aside.c tests/unit/volumemodel.h tests/unit/volumetest.h
+tests_unit_aside_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_check_t_SOURCES = tests/unit/check.c tests/unit/storetest.h
 tests_unit_check_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_chunk_t_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS) $(ZSTD_CFLAGS)
