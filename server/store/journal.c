@@ -42,14 +42,14 @@ struct journal {
     int fd;
     bool readonly;
     char *label;
-    uint64_t epoch, size; /* of h; change in journal_reset only */
+    uint64_t epoch, size; /* of h; change in journal_reset only, size with the lock: others may ask for it */
     struct header h;      /* as on the disk; release and reset write it */
     uint64_t next_lsn; /* writer; release when empty */
     unsigned char *buf; /* writer; aligned */
     size_t buf_size;
     unsigned small; /* records in a row that needed an eighth of it or less */
     unsigned char *hbuf; /* one aligned block for headers */
-    pthread_mutex_t lock; /* head, tail */
+    pthread_mutex_t lock; /* head, tail, size */
     uint64_t head, tail;
     int failed; /* writer */
 };
@@ -334,10 +334,10 @@ int journal_reset(struct journal *j, uint32_t size, uint64_t next_lsn)
         log_warn("%s: cannot shorten the journal", j->label);
     j->h = h;
     j->epoch = h.epoch;
-    j->size = h.size;
     j->next_lsn = next_lsn;
     j->failed = 0;
     pthread_mutex_lock(&j->lock);
+    j->size = h.size;
     j->head = j->tail = 0;
     pthread_mutex_unlock(&j->lock);
     return 0;
@@ -511,9 +511,14 @@ int journal_release(struct journal *j, uint64_t lsn, uint64_t end)
     return 0;
 }
 
-uint32_t journal_size(const struct journal *j)
+uint32_t journal_size(struct journal *j)
 {
-    return (uint32_t)j->size;
+    uint32_t n;
+
+    pthread_mutex_lock(&j->lock);
+    n = (uint32_t)j->size;
+    pthread_mutex_unlock(&j->lock);
+    return n;
 }
 
 uint64_t journal_used(struct journal *j)

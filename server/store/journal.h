@@ -57,7 +57,8 @@ int journal_write(struct journal *j, uint64_t lsn, size_t len, uint64_t *end);
  * another way, and the next record is lsn + 1 (end: 0). */
 int journal_release(struct journal *j, uint64_t lsn, uint64_t end);
 
-uint32_t journal_size(const struct journal *j);
+/* Bytes of the ring. Any thread. */
+uint32_t journal_size(struct journal *j);
 /* Bytes of the ring between tail and head. Any thread. */
 uint64_t journal_used(struct journal *j);
 

@@ -5,6 +5,8 @@
 
 #include "tests/unit/storetest.h"
 
+#include <pthread.h>
+
 #include "common/fault.h"
 #include "common/log.h"
 
@@ -264,6 +266,28 @@ static void grows_and_shrinks(void **state)
     journal_close(j);
 }
 
+static void *ask(void *arg)
+{
+    struct journal *j = arg;
+
+    while (journal_size(j) < 4 * SIZE)
+        assert_int_equal(journal_used(j), 0);
+    return NULL;
+}
+
+/* For the thread sanitizer: statistics are asked for while it grows. */
+static void grows_while_others_look(void **state)
+{
+    struct journal *j = make(1);
+    pthread_t other;
+
+    assert_int_equal(pthread_create(&other, NULL, ask, j), 0);
+    for (uint32_t i = 2; i <= 4; i++)
+        assert_int_equal(journal_reset(j, i * SIZE, 1), 0);
+    assert_int_equal(pthread_join(other, NULL), 0);
+    journal_close(j);
+}
+
 static void skips_ahead_when_empty(void **state)
 {
     struct journal *j = make(1);
@@ -348,6 +372,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(stale_epoch, setup, teardown),
         cmocka_unit_test_setup_teardown(headers, setup, teardown),
         cmocka_unit_test_setup_teardown(grows_and_shrinks, setup, teardown),
+        cmocka_unit_test_setup_teardown(grows_while_others_look, setup, teardown),
         cmocka_unit_test_setup_teardown(skips_ahead_when_empty, setup, teardown),
         cmocka_unit_test_setup_teardown(failures, setup, teardown),
         cmocka_unit_test_setup_teardown(hostile_bytes, setup, teardown),
