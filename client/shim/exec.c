@@ -21,11 +21,17 @@
 #define EXEC_LINE 256 /* of "#!", as in the kernel */
 #define EXEC_DEPTH 4
 
-int memfd_of(const struct nfs_fh *fh, const char *name, uint64_t size)
+int memfd_of(const struct nfs_fh *fh, const char *path, uint64_t size)
 {
-    long fd = sys2(SYS_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING), at;
+    const char *from = strlen(path) <= MEMFD_NAME_MAX ? path : strrchr(path, '/') + 1;
+    size_t len = strnlen(from, MEMFD_NAME_MAX);
+    char name[MEMFD_NAME_MAX + 1];
     ssize_t n;
+    long fd, at;
 
+    memcpy(name, from, len);
+    name[len] = 0;
+    fd = sys2(SYS_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return (int)fd;
     if (size > 0) {
@@ -188,7 +194,6 @@ static long exec_now(int dirfd, const char *path, char **argv, char **envp, int 
 static long exec_volume(struct vpath *vp, const char *called, char **argv, char **envp, int depth)
 {
     char line[EXEC_LINE + 1], *interp, *arg;
-    const char *name = strlen(vp->path) < MEMFD_NAME_MAX ? vp->path : strrchr(vp->path, '/') + 1;
     char **with;
     ssize_t n;
     long ret;
@@ -212,7 +217,7 @@ static long exec_volume(struct vpath *vp, const char *called, char **argv, char 
         return exec_interp(interp, arg, called, argv, envp, depth);
     if (n < 4 || memcmp(line, "\177ELF", 4) != 0)
         return -ENOEXEC;
-    fd = memfd_of(&vp->fh, name, vp->attr.size);
+    fd = memfd_of(&vp->fh, vp->path, vp->attr.size);
     if (fd < 0)
         return fd;
     sys2(SYS_fchmod, fd, 0700);

@@ -212,14 +212,13 @@ static enum where look(struct search *s, const char *path)
 static bool take(struct search *s, int parent, const char *name)
 {
     struct object *o = heap_zalloc(1, sizeof(*o));
-    const char *file = strlen(s->vp->path) < MEMFD_NAME_MAX ? s->vp->path : strrchr(s->vp->path, '/') + 1;
 
     if (o == NULL)
         return false;
     o->parent = parent;
     o->name = heap_strdup(name);
     o->path = heap_strdup(s->vp->path);
-    o->fd = memfd_of(&s->vp->fh, file, s->vp->attr.size);
+    o->fd = memfd_of(&s->vp->fh, s->vp->path, s->vp->attr.size);
     if (o->fd < 0 || o->name == NULL || o->path == NULL || !elf_open(s, o)) {
         shim_say("%s: not taken as a library: %s", s->vp->path, o->fd < 0 ? strerror(-o->fd) : "made for another kind of machine");
         object_free(o, true);

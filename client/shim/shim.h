@@ -367,10 +367,10 @@ void lock_after_fork(void);
 void unserved_say(int dirfd, const char *path, char *const *argv);
 int vol_error(int err); /* -ESTALE and such as programs expect them */
 extern uint32_t shim_umask;
-/* A kernel copy of a file, or -errno. Copies of programs and libraries have the file's path as their name, if it is not longer
- * than the kernel takes: /proc/PID/exe and the linker's names are told by it. */
+/* A kernel copy of the file at an absolute path, or -errno. It has the path as its name, if that is not longer than the kernel
+ * takes: /proc/PID/exe and the linker's names are told by it. Otherwise as much of the last name as fits. */
 #define MEMFD_NAME_MAX 249
-int memfd_of(const struct nfs_fh *fh, const char *name, uint64_t size);
+int memfd_of(const struct nfs_fh *fh, const char *path, uint64_t size);
 long open_vpath(struct vpath *vp, int flags, mode_t mode, int low);
 
 #pragma GCC visibility pop

@@ -80,6 +80,11 @@ say script; bin/script | sed "s/comm .*/comm/"
 say braces; bin/braces
 say starts another; bin/prog start "$D/env/bin/prog"
 say from python; python3 -c 'import subprocess, sys; sys.exit(subprocess.call([sys.argv[1]]))' "$D/env/bin/prog"; echo $?
+say the longest names; name=$(printf '%0255d' 0)
+cp bin/prog "bin/$name"; "bin/$name" | sed "s/exe .*//"
+cc -shared -fPIC -Wl,-soname,"$name" -o "lib/$name" far.c -Llib -lnear -Wl,--enable-new-dtags,-rpath,'$ORIGIN'
+cc -o bin/long prog.c "lib/$name" -Wl,--enable-new-dtags,-rpath,'$ORIGIN/../lib' -Wl,-rpath-link,lib
+bin/long | grep -c ": 10 exe"
 say not found; bin/plain 2>/dev/null; echo $?; bin/lost 2>/dev/null; echo $?
 say LD_LIBRARY_PATH; LD_LIBRARY_PATH=$D/env/lib bin/plain
 say and it comes before the run path; LD_LIBRARY_PATH=$D/none:$D/other: bin/prog
