@@ -439,6 +439,8 @@ static char **env_with(const char *dir, char **env, void *(*alloc)(size_t))
     size_t n = 0, k = 0, size = LIBRARY_PATH_LEN + strlen(dir) + 2;
     char **all, *path, *var, *at;
 
+    if (old != NULL && *old == 0)
+        old = dir; /* it names no folder, but behind a colon nothing is the working directory */
     for (const char *p = old; p != NULL; p = strpbrk(p, ":;"), p = p != NULL ? p + 1 : NULL)
         size += shim.mirror_len;
     size += old != NULL ? strlen(old) : 0;
@@ -572,6 +574,8 @@ void needed_take(void)
 
             memmove(list, list + len + 1, rest);
             memset(list + rest, 0, len + 1);
+            if (strcmp(list, value) == 0) /* it was empty: env_with */
+                memset(list, 0, len);
         } else if (len > 0 && strcmp(list, value) == 0) {
             env_take(environ, i--);
             continue;

@@ -91,6 +91,7 @@ say and it comes before the run path; LD_LIBRARY_PATH=$D/none:$D/other: bin/prog
 say but not before an old run path; LD_LIBRARY_PATH=$D/other bin/rpath; bin/rpath
 say relative and empty; cd lib; LD_LIBRARY_PATH=:/none ../bin/plain; LD_LIBRARY_PATH=. ../bin/plain; cd ..
 say empty; LD_LIBRARY_PATH= bin/prog
+mkdir "$T/here.$$"; cp lib/libnear.so "$T/here.$$/libc.so.6"; (cd "$T/here.$$"; LD_LIBRARY_PATH= "$D/env/bin/prog" 2>&1); rm -r "$T/here.$$"
 say local program; cp bin/plain "$T/plain.$$"; LD_LIBRARY_PATH=$D/env/lib "$T/plain.$$" | sed "s,$T/plain.[0-9]*,PLAIN,g; s/comm .*/comm/"
 rm -f "$T/plain.$$"
 say later, by LD_LIBRARY_PATH; cc -shared -fPIC -Wl,-soname,libplug.so -o other/libplug.so far.c -L"$D/env/lib" -lnear -Wl,--enable-new-dtags,-rpath,'$ORIGIN/../lib' 2>&1
