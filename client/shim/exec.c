@@ -229,19 +229,21 @@ static long exec_volume(struct vpath *vp, const char *called, char **argv, char 
     return ret;
 }
 
-/* A local program; where it could need libraries in volumes, these are lent to it. */
+/* A local program, or again one from a volume by /proc/PID/exe; where it could need libraries in volumes, these are lent to it. */
 static long exec_local(int dirfd, const char *path, char **argv, char **envp, int flags)
 {
-    char **with = envp;
+    char **with = envp, *exe = heap_zalloc(1, SHIM_PATH);
+    bool again = exe != NULL && readlink_exe(path, exe, SHIM_PATH - 1) > 0;
     long ret, fd;
 
-    if (path[0] != 0 && needed_by_env(envp)) {
+    if (again || (path[0] != 0 && needed_by_env(envp))) {
         fd = sys4(SYS_openat, dirfd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
         if (fd >= 0) {
-            needed_prepare((int)fd, path[0] == '/' ? path : NULL, envp, junk_alloc, &with);
+            needed_prepare((int)fd, again ? exe : path[0] == '/' ? path : NULL, envp, junk_alloc, &with);
             sys1(SYS_close, fd);
         }
     }
+    heap_free(exe);
     ret = exec_now(dirfd, path, argv, with, flags);
     if (with != envp)
         needed_drop(with);

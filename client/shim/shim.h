@@ -371,6 +371,9 @@ extern uint32_t shim_umask;
  * takes: /proc/PID/exe and the linker's names are told by it. Otherwise as much of the last name as fits. */
 #define MEMFD_NAME_MAX 249
 int memfd_of(const struct nfs_fh *fh, const char *path, uint64_t size);
+/* What readlink of /proc/PID/exe writes for a program from a volume, which runs from a copy: the name in the volume. Returns its
+ * length; 0: path is no such name, or the program is none from a volume. */
+long readlink_exe(const char *path, char *buf, size_t size);
 long open_vpath(struct vpath *vp, int flags, mode_t mode, int low);
 
 #pragma GCC visibility pop

@@ -288,17 +288,16 @@ static long readlink_cwd(long nr, const long a[6], const char *path, char *buf, 
     return n;
 }
 
-/* /proc/PID/exe of a program from a volume, which runs from a copy: the name in the volume. 0: it is none. */
-static long readlink_exe(int dirfd, const char *path, char *buf, size_t size)
+long readlink_exe(const char *path, char *buf, size_t size)
 {
     static const char before[] = "/memfd:", after[] = " (deleted)";
     size_t len = strlen(path), head = sizeof(before) - 1, tail = sizeof(after) - 1;
     char *text;
     long n;
 
-    if (len < 4 || strcmp(path + len - 4, "/exe") != 0 || (text = heap_alloc(SHIM_PATH)) == NULL)
+    if (strncmp(path, "/proc/", 6) != 0 || strcmp(path + len - 4, "/exe") != 0 || (text = heap_alloc(SHIM_PATH)) == NULL)
         return 0;
-    n = sys4(SYS_readlinkat, dirfd, path, text, SHIM_PATH - 1);
+    n = sys3(SYS_readlink, path, text, SHIM_PATH - 1);
     len = n > 0 ? (size_t)n : 0;
     n = 0;
     if (len > head + tail && memcmp(text, before, head) == 0 && memcmp(text + len - tail, after, tail) == 0) {
@@ -338,12 +337,9 @@ static long readlink_at(long nr, const long a[6], int d, int i, int dirfd, char 
     }
     if (path_names_cwd(path, &rest) && *rest == 0)
         return readlink_cwd(nr, a, path, buf, size);
-    if (strncmp(path, "/proc/", 6) == 0) {
-        long n = readlink_exe(dirfd, path, buf, (size_t)size);
-
-        if (n > 0)
-            return n;
-    }
+    len = (size_t)readlink_exe(path, buf, (size_t)size);
+    if (len > 0)
+        return (long)len;
     err = stat_find(dirfd, path, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, 0, &ofd, &vp);
     if (err == 1)
         return path_pass(nr, a, d, i, &vp);

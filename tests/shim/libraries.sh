@@ -51,6 +51,8 @@ int main(int argc, char **argv)
     printf("  library %s again %s path %s fds %d strange %d\n", real, again != NULL ? "same" : dlerror(),
            list != NULL ? list : "(none)", fds, strange);
     fflush(stdout);
+    if (argc == 2 && strcmp(argv[1], "again") == 0)
+        return execl("/proc/self/exe", argv[0], (char *)NULL);
     return argc > 2 && strcmp(argv[1], "start") == 0 ? system(argv[2]) != 0 : 0;
 }
 C
@@ -79,6 +81,7 @@ say by PATH; (PATH=$D/env/bin:$PATH; prog)
 say script; bin/script | sed "s/comm .*/comm/"
 say braces; bin/braces
 say starts another; bin/prog start "$D/env/bin/prog"
+say starts itself; bin/prog again; LD_LIBRARY_PATH=$D/env/lib bin/plain again
 say from python; python3 -c 'import subprocess, sys; sys.exit(subprocess.call([sys.argv[1]]))' "$D/env/bin/prog"; echo $?
 say the longest names; name=$(printf '%0255d' 0)
 cp bin/prog "bin/$name"; "bin/$name" | sed "s/exe .*//"
