@@ -307,6 +307,7 @@ bool needed_by_env(char *const *env)
 /* A library that was lent. link: the name the linker has it by, which becomes the one in the volume. text: scratch. */
 static void take_back(int fd, const char *link, char *text)
 {
+    static const char after[] = " (deleted)";
     char *name, *end, path[32];
     long n;
 
@@ -315,8 +316,8 @@ static void take_back(int fd, const char *link, char *text)
     if (n <= 8 || memcmp(text, "/memfd:", 7) != 0)
         return; /* no descriptor of ours */
     text[n] = 0;
-    end = strstr(text, " (deleted)");
-    if (end != NULL && text[7] == '/' && link != NULL) {
+    end = text + n - (sizeof(after) - 1);
+    if (end > text + 7 && strcmp(end, after) == 0 && text[7] == '/' && link != NULL) {
         *end = 0;
         for (struct link_map *l = _r_debug.r_map; l != NULL; l = l->l_next)
             if (l->l_name != NULL && strcmp(l->l_name, link) == 0 && (name = heap_strdup(text + 7)) != NULL)
@@ -330,10 +331,12 @@ static void tidy(const char *dir, bool begun)
 {
     char *text = heap_alloc(SHIM_PATH), *link = heap_alloc(SHIM_PATH), entries[2048];
     long fd = sys3(SYS_open, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), n, got = 0;
+    bool some = text != NULL && link != NULL && fd >= 0;
 
-    for (int i = 0; text != NULL && link != NULL && fd >= 0 && i < NEEDED_MAX; i++) { /* from the start each time: names go */
+    for (int i = 0; some && i < NEEDED_MAX; i++) { /* from the start each time: names go */
         sys3(SYS_lseek, fd, 0, SEEK_SET);
         got = sys3(SYS_getdents64, fd, entries, sizeof(entries));
+        some = false;
         for (long at = 0; at < got;) {
             const struct sys_dirent *e = (const struct sys_dirent *)(entries + at);
 
@@ -342,7 +345,7 @@ static void tidy(const char *dir, bool begun)
                 continue;
             snprintf(link, SHIM_PATH, "%s/%s", dir, e->name);
             n = sys3(SYS_readlink, link, text, SHIM_PATH - 1);
-            sys1(SYS_unlink, link);
+            some |= sys1(SYS_unlink, link) == 0;
             text[n > 0 ? n : 0] = 0;
             if (strncmp(text, "/proc/", 6) == 0 && strstr(text, "/fd/") != NULL)
                 take_back(atoi(strrchr(text, '/') + 1), begun ? link : NULL, text);
