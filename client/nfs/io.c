@@ -21,7 +21,6 @@ struct io_piece {
     uint64_t offset, verf;
     uint32_t status;
     bool eof, write, busy;
-    uint32_t placed; /* READ: so many bytes of a long reply were received where they belong */
 };
 
 static int io_take(struct rpc_call *rpc, const uint8_t *reply, size_t size)
@@ -48,9 +47,10 @@ static int io_take(struct rpc_call *rpc, const uint8_t *reply, size_t size)
         return 0;
     }
     piece->eof = dec_u32(&dec) != 0;
-    if (piece->placed > 0 && dec.end - dec.at == 4) {
-        piece->have = piece->placed;
-        return dec_u32(&dec) == piece->placed ? 0 : -EIO;
+    if (rpc->placed > 0) {
+        n = dec_u32(&dec);
+        piece->have = rpc->placed;
+        return !dec.bad && n == rpc->placed && dec.at == dec.end ? 0 : -EIO;
     }
     data = dec_bytes(&dec, &n);
     if (dec.bad || n > piece->want)
@@ -76,7 +76,6 @@ static size_t io_place(struct rpc_call *rpc, const uint8_t *reply, size_t have, 
         return 0;
     *to = piece->to;
     *run = n;
-    piece->placed = n;
     return (size_t)(dec.at - reply);
 }
 
@@ -103,7 +102,6 @@ static void io_start(struct nfs_client *client, struct io_piece *piece, const st
         piece->rpc.out[2] = (struct iovec){piece->tail, -piece->want & 3};
         piece->rpc.nout = 3;
     }
-    piece->placed = 0;
     piece->rpc.take = io_take;
     piece->rpc.place = piece->write ? NULL : io_place;
     piece->rpc.arg = piece;

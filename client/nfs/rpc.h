@@ -47,6 +47,7 @@ struct rpc_call {
     bool resent; /* sent more than once */
     struct rpc_conn *conn;
     uint32_t xid;
+    size_t placed; /* of the reply that take sees: so many bytes were received where they belong; 0: it sees all */
     struct rpc_call *next; /* rpc_in.h */
 };
 

@@ -41,6 +41,7 @@ static size_t in_head(const uint8_t *msg, size_t size)
 
 void rpc_in_expect(struct rpc_in *in, struct rpc_call *call)
 {
+    call->placed = 0; /* a reply that broke off counts no more */
     call->next = in->calls;
     in->calls = call;
 }
@@ -106,6 +107,7 @@ static bool in_place(struct rpc_in *in, const uint8_t *msg, size_t size)
     memcpy(in->look, msg, before);
     in->nlook = before;
     in->call = call;
+    call->placed = run;
     in->to = to;
     in->left = run;
     in->fill = -run & 3;

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* READ against a server that breaks off, lies, and answers in any order: what was received in place, and what counts. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "client/nfs/file.h"
+
+#define LAST 0x80000000u
+#define LONG 60000u /* a reply that is received in place */
+#define MAX_STEPS 8
+
+/* What is done with the next call that arrives. */
+struct step {
+    uint32_t count, bytes; /* as the reply says, and those in it */
+    uint32_t sent;         /* so much of it is sent before the connection is closed; 0: all, and it stays */
+    uint32_t stray;        /* before it, one to the xid that is so much higher, with other bytes */
+    uint8_t fill;
+    bool later; /* answered behind the next one */
+};
+
+struct world {
+    int listener;
+    unsigned port;
+    struct step steps[MAX_STEPS];
+    unsigned n, done; /* done: atomic */
+    pthread_t thread;
+    struct nfs_client *client;
+};
+
+static bool all(int fd, uint8_t *to, size_t size)
+{
+    while (size > 0) {
+        ssize_t n = read(fd, to, size);
+
+        if (n <= 0)
+            return false;
+        to += n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
+static bool call_get(int fd, uint32_t *xid)
+{
+    uint8_t mark[4], body[4096];
+    uint32_t size;
+
+    if (!all(fd, mark, 4))
+        return false;
+    memcpy(&size, mark, 4);
+    size = ntohl(size) & ~LAST;
+    if (size < 4 || size > sizeof(body) || !all(fd, body, size))
+        return false;
+    memcpy(xid, body, 4);
+    *xid = ntohl(*xid);
+    return true;
+}
+
+/* False: the connection is closed. */
+static bool answer(int fd, const struct step *s, uint32_t xid)
+{
+    uint32_t padded = (s->bytes + 3) & ~3u;
+    const uint32_t words[] = {LAST | (24 + 36 + padded), xid, 1, 0, 0, 0, 0, /* accepted, success */
+                              0, 0, 2, 22, 0, 25, 0, 1, s->count};                       /* PUTFH, READ: ok, eof */
+    size_t size = sizeof(words) + padded, left;
+    uint8_t *msg = malloc(size), *at = msg;
+
+    for (unsigned i = 0; i < sizeof(words) / 4; i++) {
+        uint32_t word = htonl(words[i]);
+
+        memcpy(msg + 4 * i, &word, 4);
+    }
+    memset(msg + sizeof(words), s->fill, padded);
+    for (left = s->sent > 0 ? s->sent : size; left > 0;) {
+        ssize_t n = send(fd, at, left, MSG_NOSIGNAL);
+
+        if (n <= 0)
+            break;
+        at += n;
+        left -= (size_t)n;
+    }
+    free(msg);
+    return left == 0 && s->sent == 0;
+}
+
+static void *serve(void *arg)
+{
+    struct world *w = arg;
+    const struct step *held = NULL;
+    uint32_t xid, held_xid = 0;
+
+    while (w->done < w->n) {
+        int fd = accept(w->listener, NULL, NULL);
+        bool open = fd >= 0;
+
+        if (!open)
+            return NULL;
+        while (open && w->done < w->n && (open = call_get(fd, &xid))) {
+            const struct step *s = &w->steps[w->done++];
+
+            if (s->later) {
+                held = s;
+                held_xid = xid;
+                continue;
+            }
+            if (s->stray > 0) {
+                struct step other = *s;
+
+                other.fill = (uint8_t)~s->fill;
+                answer(fd, &other, xid + s->stray);
+            }
+            open = answer(fd, s, xid);
+            if (open && held != NULL)
+                open = answer(fd, held, held_xid);
+            held = NULL;
+        }
+        if (open) /* until the client goes */
+            call_get(fd, &xid);
+        close(fd);
+    }
+    return NULL;
+}
+
+static int setup(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(at);
+
+    w->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(w->listener, (struct sockaddr *)&at, size), 0);
+    assert_int_equal(listen(w->listener, 8), 0);
+    getsockname(w->listener, (struct sockaddr *)&at, &size);
+    w->port = ntohs(at.sin_port);
+    *state = w;
+    return 0;
+}
+
+static void start(struct world *w, const struct step *steps, unsigned n)
+{
+    memcpy(w->steps, steps, n * sizeof(*steps));
+    w->n = n;
+    assert_int_equal(nfs_client_open(&w->client, "127.0.0.1", w->port, 0, NULL), 0);
+    assert_int_equal(pthread_create(&w->thread, NULL, serve, w), 0);
+}
+
+static void finish(struct world *w)
+{
+    nfs_client_close(w->client);
+    pthread_join(w->thread, NULL);
+    assert_int_equal(w->done, w->n);
+}
+
+static int teardown(void **state)
+{
+    struct world *w = *state;
+
+    close(w->listener);
+    free(w);
+    return 0;
+}
+
+static const struct nfs_fh fh = {.size = 4, .data = "abcd"};
+static uint8_t room[LONG + 64];
+
+/* The connection breaks off in the middle of a long reply; the one to the call that is sent again is short. */
+static void a_reply_that_broke_off_does_not_count(void **state)
+{
+    const struct step cut = {.count = LONG, .bytes = LONG, .sent = LONG / 2, .fill = 0x11};
+    const struct step steps[] = {cut, {.count = 0, .bytes = 0},
+                                 cut, {.count = 100, .bytes = 100, .fill = 0x22},
+                                 cut, {.count = LONG, .bytes = 0}, /* a count without its bytes */
+                                 cut, {.count = LONG, .bytes = LONG, .fill = 0x33}};
+    struct world *w = *state;
+    bool eof = false;
+
+    start(w, steps, 8);
+    assert_int_equal(nfs_read(w->client, &fh, room, LONG, 0, &eof), 0);
+    assert_true(eof);
+    assert_int_equal(nfs_read(w->client, &fh, room, 100, 0, &eof), 100);
+    assert_int_equal(room[99], 0x22);
+    assert_int_equal(nfs_read(w->client, &fh, room, LONG, 0, &eof), -EIO);
+    assert_int_equal(nfs_read(w->client, &fh, room, LONG, 0, &eof), LONG);
+    assert_int_equal(room[0], 0x33);
+    assert_int_equal(room[LONG - 1], 0x33);
+    finish(w);
+}
+
+/* More bytes than asked for, or another number than the reply says, reach nobody's memory. */
+static void a_count_that_lies_is_an_error(void **state)
+{
+    const struct step steps[] = {{.count = LONG, .bytes = LONG, .fill = 0x44},
+                                 {.count = LONG - 4, .bytes = LONG, .fill = 0x44},
+                                 {.count = LONG, .bytes = LONG - 4, .fill = 0x44},
+                                 {.count = 0xffffffff, .bytes = LONG, .fill = 0x44}};
+    struct world *w = *state;
+
+    start(w, steps, 4);
+    memset(room, 0xee, sizeof(room));
+    assert_int_equal(nfs_read(w->client, &fh, room, LONG - 1, 0, NULL), -EIO);
+    assert_int_equal(room[0], 0xee);
+    nfs_read(w->client, &fh, room, LONG, 0, NULL); /* too many bytes behind: the count is good */
+    assert_int_equal(nfs_read(w->client, &fh, room, LONG, 0, NULL), -EIO);
+    assert_int_equal(nfs_read(w->client, &fh, room, LONG, 0, NULL), -EIO);
+    for (unsigned i = LONG; i < sizeof(room); i++)
+        assert_int_equal(room[i], 0xee);
+    finish(w);
+}
+
+/* Two calls under way on one connection, answered the other way round. */
+static void replies_come_in_any_order(void **state)
+{
+    const struct step steps[] = {{.count = LONG / 2, .bytes = LONG / 2, .fill = 0x55, .later = true},
+                                 {.count = LONG / 2, .bytes = LONG / 2, .fill = 0x66}};
+    struct world *w = *state;
+    struct nfs_ahead *first, *second;
+
+    start(w, steps, 2);
+    first = nfs_read_start(w->client, &fh, room, LONG / 2, 0, 0);
+    second = nfs_read_start(w->client, &fh, room + LONG / 2, LONG / 2, LONG / 2, 0);
+    assert_int_equal(nfs_read_finish(w->client, first), LONG / 2);
+    assert_int_equal(nfs_read_finish(w->client, second), LONG / 2);
+    for (unsigned i = 0; i < LONG; i++)
+        assert_int_equal(room[i], i < LONG / 2 ? 0x55 : 0x66);
+    finish(w);
+}
+
+/* A reply to a call that was never made changes nothing. */
+static void a_reply_to_nobody_goes_nowhere(void **state)
+{
+    const struct step steps[] = {{.count = LONG, .bytes = LONG, .fill = 0x77, .stray = 1},
+                                 {.count = 10, .bytes = 10, .fill = 0x88, .stray = 0x80000000}};
+    struct world *w = *state;
+
+    start(w, steps, 2);
+    assert_int_equal(nfs_read(w->client, &fh, room, LONG, 0, NULL), LONG);
+    for (unsigned k = 0; k < LONG; k++)
+        assert_int_equal(room[k], 0x77);
+    assert_int_equal(nfs_read(w->client, &fh, room, 10, 0, NULL), 10);
+    assert_int_equal(room[9], 0x88);
+    assert_int_equal(room[10], 0x77);
+    finish(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_reply_that_broke_off_does_not_count, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_count_that_lies_is_an_error, setup, teardown),
+        cmocka_unit_test_setup_teardown(replies_come_in_any_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_reply_to_nobody_goes_nowhere, setup, teardown),
+    };
+
+    alarm(120); /* a call that is never answered waits for ever */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
