@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 char *path_join(const char *dir, const char *name)
@@ -43,6 +44,27 @@ int dir_sync_parent(const char *path)
     r = dir_sync(AT_FDCWD, slash ? parent : ".");
     free(parent);
     return r;
+}
+
+int dir_lock(const char *dir)
+{
+    char *path = path_join(dir, "lock");
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), r = fd < 0 ? -errno : 0;
+
+    if (r == 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        r = errno == EWOULDBLOCK ? -EBUSY : -errno;
+        close(fd);
+    }
+    free(path);
+    return r == 0 ? fd : r;
+}
+
+void dir_unlock(int fd)
+{
+    if (fd < 0)
+        return;
+    (void)flock(fd, LOCK_UN);
+    close(fd);
 }
 
 ssize_t read_full(int fd, void *buf, size_t len, uint64_t off)

@@ -14,6 +14,11 @@ char *path_join(const char *dir, const char *name);
 int dir_sync(int dirfd, const char *path);
 /* Makes the name of a file or folder durable: syncs the folder that it is in. 0 or -errno. */
 int dir_sync_parent(const char *path);
+/* Takes the lock of a folder of the store (its file "lock") for this process. A descriptor for dir_unlock, -EBUSY: another
+ * has it, or -errno. */
+int dir_lock(const char *dir);
+/* Gives it back, also where a fork elsewhere in this process has left a copy of the descriptor in a child. fd < 0: nothing. */
+void dir_unlock(int fd);
 /* Reads len bytes at off. The count, which is less only where the file ends; or -errno. */
 ssize_t read_full(int fd, void *buf, size_t len, uint64_t off);
 

@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -440,24 +439,18 @@ int volume_repair(const char *dir, const struct repair_options *opt, void (*say)
                   void *arg, struct repair_report *rep)
 {
     struct repair r = {.dir = dir, .opt = opt, .say = say, .arg = arg, .rep = rep};
-    char *lock = path_join(dir, "lock"), *old = path_join(dir, "index.db"), *new = path_join(dir, "index.db.new");
+    char *old = path_join(dir, "index.db"), *new = path_join(dir, "index.db.new");
     struct stat st;
     int fd = -1, rc = stat(dir, &st) ? -errno : 0;
 
     memset(rep, 0, sizeof(*rep));
     r.packs = path_join(dir, "packs");
     if (!rc) {
-        fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        rc = fd < 0 ? -errno : 0;
+        fd = dir_lock(dir);
+        rc = fd < 0 ? fd : repair_locked(&r, old, new);
     }
-    if (!rc && flock(fd, LOCK_EX | LOCK_NB))
-        rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
-    if (!rc)
-        rc = repair_locked(&r, old, new);
-    if (fd >= 0)
-        close(fd);
+    dir_unlock(fd);
     free(r.packs);
-    free(lock);
     free(old);
     free(new);
     return rc;

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -210,15 +209,10 @@ static bool find_row(void *arg, const struct index_snap *s)
 int snap_rollback(const char *dir, const char *label, const char *name, uint64_t epoch)
 {
     struct finder f = {.name = name};
-    char *lock = path_join(dir, "lock"), *db = path_join(dir, "index.db"), *tree = NULL;
+    char *db = path_join(dir, "index.db"), *tree = NULL;
     struct index *ix = NULL;
-    int fd, r = 0;
+    int fd = dir_lock(dir), r = fd < 0 ? fd : 0;
 
-    fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        r = -errno;
-    else if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        r = errno == EWOULDBLOCK ? -EBUSY : -errno;
     if (r == 0)
         r = index_open(db, label, &ix);
     if (r == 0)
@@ -241,10 +235,8 @@ int snap_rollback(const char *dir, const char *label, const char *name, uint64_t
         (void)fault_point("rollback.done");
 out:
     index_close(ix);
-    if (fd >= 0)
-        close(fd);
+    dir_unlock(fd);
     free(tree);
     free(db);
-    free(lock);
     return r;
 }

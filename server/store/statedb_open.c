@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,14 +45,8 @@ static int take_lock(struct statedb *db, const char *store)
     } else if (errno != EEXIST) {
         return -errno;
     }
-    if (snprintf(path, sizeof(path), "%s/lock", store) >= (int)sizeof(path))
-        return -ENAMETOOLONG;
-    db->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (db->lock_fd < 0)
-        return -errno;
-    if (flock(db->lock_fd, LOCK_EX | LOCK_NB))
-        return errno == EWOULDBLOCK ? -EBUSY : -errno;
-    return 0;
+    db->lock_fd = dir_lock(store);
+    return db->lock_fd < 0 ? db->lock_fd : 0;
 }
 
 static int open_db(struct statedb *db, const char *store, int flags)
@@ -226,8 +219,7 @@ void statedb_close(struct statedb *db)
     if (!db)
         return;
     sqlite3_close(db->db);
-    if (db->lock_fd >= 0)
-        close(db->lock_fd);
+    dir_unlock(db->lock_fd);
     pthread_mutex_destroy(&db->lock);
     free(db);
 }

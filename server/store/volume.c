@@ -30,7 +30,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -115,8 +114,7 @@ void volume_free(struct volume *v)
 {
     if (v->dirfd >= 0)
         close(v->dirfd);
-    if (v->lockfd >= 0)
-        close(v->lockfd);
+    dir_unlock(v->lockfd);
     htab_release(&v->inodes);
     htab_release(&v->dents);
     htab_release(&v->slots);
@@ -169,22 +167,11 @@ struct volume *volume_alloc(struct engine *e, const char *dir, const char *label
 
 static int lock_dir(struct volume *v)
 {
-    char *lock = path_join(v->dir, "lock");
-    int r = 0;
-
     v->dirfd = open(v->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (v->dirfd < 0) {
-        r = -errno;
-        goto out;
-    }
-    v->lockfd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (v->lockfd < 0)
-        r = -errno;
-    else if (flock(v->lockfd, LOCK_EX | LOCK_NB) < 0)
-        r = errno == EWOULDBLOCK ? -EBUSY : -errno;
-out:
-    free(lock);
-    return r;
+    if (v->dirfd < 0)
+        return -errno;
+    v->lockfd = dir_lock(v->dir);
+    return v->lockfd < 0 ? v->lockfd : 0;
 }
 
 void vol_take_meta(struct volume *v, const struct index_meta *m)
@@ -385,7 +372,7 @@ static int volume_end(struct volume *v, bool keep)
     journal_close(v->journal);
     packset_close(v->ps);
     index_close(v->ix);
-    close(v->lockfd);
+    dir_unlock(v->lockfd);
     close(v->dirfd);
     v->lockfd = v->dirfd = -1;
     v->journal = NULL;

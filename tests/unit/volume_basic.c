@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/volumetest.h"
 
+#include <signal.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include "server/store/check.h"
 
@@ -360,11 +363,28 @@ static void second_opener_is_refused(void **state)
     assert_int_equal(volume_open(T.e, "/nonexistent", "x", 1, &o), -ENOENT);
 }
 
+/* A child that a library has forked, and that has not come to its exec, has copies of all descriptors. */
+static void a_childs_copies_keep_no_lock(void **state)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        pause();
+        _exit(0);
+    }
+    assert_true(pid > 0);
+    assert_int_equal(volume_close(T.v), 0);
+    assert_int_equal(volume_open(T.e, T.dir, "test/vol", 7, &T.v), 0);
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(bad_names, setup, teardown),
         cmocka_unit_test_setup_teardown(second_opener_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_childs_copies_keep_no_lock, setup, teardown),
         cmocka_unit_test_setup_teardown(create_and_find, setup, teardown),
         cmocka_unit_test_setup_teardown(bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(holes_and_truncate, setup, teardown),
