@@ -382,11 +382,21 @@ static int volume_end(struct volume *v, bool keep)
     return err;
 }
 
-void volume_shut(struct volume *v)
+static void set_closing(struct volume *v, bool closing)
 {
     pthread_mutex_lock(&v->lock);
-    v->closing = true;
+    v->closing = closing;
     pthread_mutex_unlock(&v->lock);
+}
+
+void volume_shut(struct volume *v)
+{
+    set_closing(v, true);
+}
+
+void volume_unshut(struct volume *v)
+{
+    set_closing(v, false);
 }
 
 bool volume_is_cloned(struct volume *v)

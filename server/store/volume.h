@@ -81,6 +81,8 @@ void volume_comes_back(struct volume *v);
 /* Before volume_close, for who has to know that nothing is added from now on: calls get -ESTALE. Does not wait; of the calls that
  * are inside some go on until volume_close returns. */
 void volume_shut(struct volume *v);
+/* Takes that back: calls are let in again. */
+void volume_unshut(struct volume *v);
 /* Is a snapshot of it being cloned? That may take minutes, and volume_close waits for it. Once the volume is shut no clone
  * begins. */
 bool volume_is_cloned(struct volume *v);

@@ -364,6 +364,15 @@ struct volume *ns_vol_take_locked(struct vfs *v, struct nvol *n)
     return vol;
 }
 
+void ns_vol_put_in_locked(struct vfs *v, struct nvol *n, struct volume *vol)
+{
+    n->vol = vol;
+    list_add_tail(&v->open_vols, &n->open_link);
+    v->nopen++;
+    n->used = true;
+    n->used_ms = clock_mono_ms();
+}
+
 int ns_vol_open_cold(struct vfs *v, struct nvol *n)
 {
     int err;
@@ -392,11 +401,7 @@ int ns_vol_open_cold(struct vfs *v, struct nvol *n)
         goto out;
     }
     pthread_rwlock_wrlock(&v->lock);
-    n->vol = vol;
-    list_add_tail(&v->open_vols, &n->open_link);
-    v->nopen++;
-    n->used = true;
-    n->used_ms = clock_mono_ms();
+    ns_vol_put_in_locked(v, n, vol);
     bool purge = v->purge;
     pthread_rwlock_unlock(&v->lock);
     if (purge)

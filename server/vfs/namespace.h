@@ -106,6 +106,8 @@ int ns_vol_open_name(struct vfs *v, const char *name, struct volume **out);
 struct volume *ns_vol_open_now(struct vfs *v, struct nvol *n);
 /* Takes the volume out of n, which is not open then: the reference is the caller's. life and lock (exclusively) held. */
 struct volume *ns_vol_take_locked(struct vfs *v, struct nvol *n);
+/* And in; the reference goes over. The same are held. */
+void ns_vol_put_in_locked(struct vfs *v, struct nvol *n, struct volume *vol);
 
 /* --- changing (ns_change.c); all block. dc (may be NULL): the change attributes of the directory. --- */
 

@@ -347,8 +347,12 @@ int ns_vol_destroy(struct vfs *v, struct nvol *n, bool only_empty, const struct 
     if (err)
         goto out;
     if ((err = statedb_del_volume(v->db, n->id))) {
-        if (vol) /* whoever wants it opens it again; empty: nothing can be lost */
-            (void)volume_close(vol);
+        if (vol) { /* not closed: that may take as long as a clone of it */
+            volume_unshut(vol);
+            pthread_rwlock_wrlock(&v->lock);
+            ns_vol_put_in_locked(v, n, vol);
+            pthread_rwlock_unlock(&v->lock);
+        }
         goto out;
     }
     pthread_rwlock_wrlock(&v->lock);

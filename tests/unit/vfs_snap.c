@@ -436,6 +436,30 @@ static void destroyed_while_cloned(void **state)
     removed_while_cloned(e, by_name);
 }
 
+/* If it cannot be removed after all it is as it was, and nobody waited. */
+static void not_removed_while_cloned(void **state)
+{
+    struct env *e = *state;
+    struct volume *vol;
+    struct snap *s;
+
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@a"), 0);
+    vol = volume_ref(e->vol.vol);
+    s = clone_begins(vol);
+    fault_arm("statedb.write", 1, FAULT_FAIL);
+    alarm(300); /* instead of for ever */
+    assert_int_equal(by_rmdir(e), -EIO);
+    alarm(0);
+    fault_disarm();
+    put(e, "f", "still here");
+    assert_true(holds(e, &e->vol, "f", "still here"));
+    clone_ends(vol, s);
+    volume_unref(vol);
+    assert_int_equal(by_rmdir(e), -ENOTEMPTY);
+    assert_int_equal(vfs_remove(e->v, &e->call, &e->vol, &root, "f", 1, NULL, NULL, NULL), 0);
+    assert_int_equal(by_rmdir(e), 0);
+}
+
 /* A server that stops meanwhile leaves nothing. */
 static void stopped_while_cloned(void **state)
 {
@@ -463,7 +487,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {T(found_by_name), T(listed), T(read_only), T(handles_last), T(clone_and_roll_back),
                                        T(clone_locks_nobody_out), T(rmdir_while_cloned), T(destroyed_while_cloned),
-                                       T(stopped_while_cloned)};
+                                       T(not_removed_while_cloned), T(stopped_while_cloned)};
 
     return cmocka_run_group_tests_name("vfs_snap", tests, NULL, NULL);
 }
