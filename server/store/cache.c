@@ -12,6 +12,8 @@
  *   M2 When txgs take more than 1/OPS_SHARE, each volume's commits wait for its own to be applied (commit_one), and
  *      changes wait for its commits (vol_admit).
  *   M3 When what is dirty takes more than half, writers wait (write_throttle).
+ *   M4 Free buffers keep their memory while they leave, beside what is in use, 1/FREE_SHARE of the budget; of a size that
+ *      nobody wants any more they give it back when others need it (buf_cool).
  */
 #include "server/store/volume_int.h"
 
@@ -23,6 +25,7 @@
 
 #define SLOT_OVERHEAD 320u /* struct slot, with its share of the tables */
 #define EVICT_STEPS   128u
+#define COOL_STEPS    16u
 #define META_SHARE    8u
 #define META_STEP     (64 << 10)
 #define META_LEAST    8192u /* inodes or names a volume may keep in any case: rename needs a path's */
@@ -36,6 +39,7 @@ static const uint32_t class_pages[BUF_CLASSES] = {1, 8, SLOT_PAGES};
  * moment give their memory back, and keep their place. */
 #define REGION_SIZE (4u << 20)
 #define FREE_SLACK  (4u << 20) /* free buffers kept when the cache is full */
+#define FREE_SHARE  16u
 
 struct region {
     struct region *next;
@@ -94,6 +98,23 @@ struct buf *buf_get(struct engine *e, uint32_t pages)
     return b;
 }
 
+/* A free buffer on no list gives its memory back. */
+static void buf_chill(struct engine *e, struct buf *b)
+{
+    madvise(b->data, (size_t)b->pages * STORE_PAGE, MADV_DONTNEED);
+    pthread_mutex_lock(&e->buf_lock);
+    b->next = e->cold_bufs[b->cls];
+    e->cold_bufs[b->cls] = b;
+    pthread_mutex_unlock(&e->buf_lock);
+}
+
+/* Would so many bytes of free buffers take memory that is wanted elsewhere? */
+static bool too_warm(const struct engine *e, uint64_t size)
+{
+    return size > FREE_SLACK && size + atomic_load_explicit(&e->bytes, memory_order_relaxed) >
+                                    e->cache_size - e->cache_size / FREE_SHARE;
+}
+
 void buf_unref(struct buf *b)
 {
     struct engine *e;
@@ -110,8 +131,7 @@ void buf_unref(struct buf *b)
         return;
     }
     pthread_mutex_lock(&e->buf_lock);
-    keep = e->free_bytes + size <= FREE_SLACK ||
-           e->free_bytes + size + atomic_load(&e->bytes) <= e->cache_size;
+    keep = !too_warm(e, e->free_bytes + size);
     if (keep) {
         b->next = e->free_bufs[b->cls];
         e->free_bufs[b->cls] = b;
@@ -120,11 +140,26 @@ void buf_unref(struct buf *b)
     pthread_mutex_unlock(&e->buf_lock);
     if (keep)
         return;
-    madvise(b->data, size, MADV_DONTNEED);
-    pthread_mutex_lock(&e->buf_lock);
-    b->next = e->cold_bufs[b->cls];
-    e->cold_bufs[b->cls] = b;
-    pthread_mutex_unlock(&e->buf_lock);
+    buf_chill(e, b);
+}
+
+/* Some of the free buffers give their memory back, the largest first. */
+static void buf_cool(struct engine *e)
+{
+    for (unsigned i = 0; i < COOL_STEPS && too_warm(e, e->free_bytes); i++) {
+        struct buf *b = NULL;
+
+        pthread_mutex_lock(&e->buf_lock);
+        for (unsigned c = BUF_CLASSES; c-- > 0 && !b;)
+            if ((b = e->free_bufs[c])) {
+                e->free_bufs[c] = b->next;
+                e->free_bytes -= (uint64_t)b->pages * STORE_PAGE;
+            }
+        pthread_mutex_unlock(&e->buf_lock);
+        if (!b)
+            return;
+        buf_chill(e, b);
+    }
 }
 
 static void free_list(struct buf *b)
@@ -243,6 +278,7 @@ bool cache_ops_over(const struct engine *e)
 
 void cache_make_room(struct engine *e, struct volume *v)
 {
+    buf_cool(e);
     if (atomic_load(&e->bytes) <= e->cache_size)
         return;
     pthread_mutex_lock(&e->lock);

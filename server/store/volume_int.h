@@ -90,7 +90,7 @@ struct engine {
     pthread_mutex_t buf_lock;
     struct buf *free_bufs[BUF_CLASSES]; /* with memory, free_bytes of it */
     struct buf *cold_bufs[BUF_CLASSES]; /* without */
-    uint64_t free_bytes;
+    _Atomic uint64_t free_bytes;        /* changes under buf_lock */
     struct region *regions[BUF_CLASSES]; /* the newest first; region_used of that one is cut up */
     uint32_t region_used[BUF_CLASSES];
     void *zero; /* 2 MiB of zeros, read-only */

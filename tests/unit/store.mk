@@ -17,6 +17,7 @@ UNIT_TESTS_store = \
     tests/unit/repair.t \
     tests/unit/scrub.t \
     tests/unit/statedb.t \
+    tests/unit/cache.t \
     tests/unit/volume_basic.t \
     tests/unit/volume_clone.t \
     tests/unit/volume_hostile.t \
@@ -71,6 +72,8 @@ tests_unit_scrub_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_statedb_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_statedb_t_SOURCES = tests/unit/statedb.c tests/unit/storetest.h
 tests_unit_statedb_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_cache_t_SOURCES = tests/unit/cache.c tests/unit/volumetest.h
+tests_unit_cache_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_basic_t_SOURCES = tests/unit/volume_basic.c tests/unit/volumetest.h
 tests_unit_volume_basic_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_clone_t_SOURCES = tests/unit/volume_clone.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
