@@ -229,6 +229,26 @@ static long exec_volume(struct vpath *vp, const char *called, char **argv, char 
     return ret;
 }
 
+/* Opens what the kernel starts for *path: where that is a script, its interpreter, which *path becomes, in interp. A descriptor
+ * or -errno. */
+static long exec_open(int dirfd, const char **path, char interp[EXEC_LINE + 1])
+{
+    char line[EXEC_LINE + 1], *name, *arg;
+
+    for (int depth = 0;; depth++) {
+        long fd = sys4(SYS_openat, dirfd, *path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+        long n = fd < 0 ? 0 : sys4(SYS_pread64, fd, line, EXEC_LINE, 0);
+
+        line[n > 0 ? n : 0] = 0;
+        if (fd < 0 || depth > EXEC_DEPTH || exec_script(line, &name, &arg) != 1)
+            return fd;
+        sys1(SYS_close, fd);
+        strcpy(interp, name);
+        *path = interp;
+        dirfd = AT_FDCWD;
+    }
+}
+
 /* A local program, or again one from a volume by /proc/PID/exe; where it could need libraries in volumes, these are lent to it. */
 static long exec_local(int dirfd, const char *path, char **argv, char **envp, int flags)
 {
@@ -237,9 +257,12 @@ static long exec_local(int dirfd, const char *path, char **argv, char **envp, in
     long ret, fd;
 
     if (again || (path[0] != 0 && needed_by_env(envp))) {
-        fd = sys4(SYS_openat, dirfd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+        char interp[EXEC_LINE + 1];
+        const char *name = path;
+
+        fd = exec_open(dirfd, &name, interp);
         if (fd >= 0) {
-            needed_prepare((int)fd, again ? exe : path[0] == '/' ? path : NULL, envp, junk_alloc, &with);
+            needed_prepare((int)fd, again ? exe : name[0] == '/' ? name : NULL, envp, junk_alloc, &with);
             sys1(SYS_close, fd);
         }
     }

@@ -25,6 +25,7 @@
 /* The program (the first) or a library. Texts are the heap's. */
 struct object {
     int fd;
+    bool alone; /* a program that no linker starts */
     int parent; /* which object needed it first; -1: the program */
     char *name;   /* by which it was needed */
     char *soname; /* NULL: none */
@@ -84,6 +85,7 @@ static bool elf_open(struct search *s, struct object *o)
     Elf64_Phdr ph[NEEDED_PHDRS], *dynamic = NULL;
     Elf64_Ehdr eh;
     Elf64_Dyn dyn[32];
+    bool linker = false;
     size_t size;
 
     if (read_at(o->fd, &eh, sizeof(eh), 0) != sizeof(eh) || memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0)
@@ -95,9 +97,12 @@ static bool elf_open(struct search *s, struct object *o)
     size = eh.e_phnum * sizeof(ph[0]);
     if (read_at(o->fd, ph, size, eh.e_phoff) != (long)size)
         return true;
-    for (unsigned i = 0; i < eh.e_phnum; i++)
+    for (unsigned i = 0; i < eh.e_phnum; i++) {
+        linker |= ph[i].p_type == PT_INTERP;
         if (ph[i].p_type == PT_DYNAMIC)
             dynamic = &ph[i];
+    }
+    o->alone = !linker;
     if (dynamic == NULL)
         return true; /* needs nothing */
     for (unsigned k = 0; k < NEEDED_DYNS; k++) {
@@ -140,7 +145,8 @@ static bool elf_open(struct search *s, struct object *o)
         o->nneeds = 0;
         return true;
     }
-    elf_text(s, o, soname, &o->soname);
+    if (elf_text(s, o, soname, &o->soname))
+        o->alone = false; /* the linker itself */
     if (!elf_text(s, o, runpath, &o->runpath))
         elf_text(s, o, rpath, &o->rpath);
     return true;
@@ -497,7 +503,7 @@ int needed_prepare(int fd, const char *path, char **env, void *(*alloc)(size_t),
     if (s->library_path != NULL && s->library_path[0] == 0)
         s->library_path = NULL;
     err = 0;
-    if (!elf_open(s, program))
+    if (!elf_open(s, program) || program->alone)
         goto out;
     for (unsigned i = 0; i < s->n; i++) /* those that are found are looked at in their turn: breadth first */
         for (unsigned k = 0; k < s->objects[i]->nneeds && s->n <= NEEDED_MAX; k++) {

@@ -97,7 +97,16 @@ say relative and empty; cd lib; LD_LIBRARY_PATH=:/none ../bin/plain; LD_LIBRARY_
 say empty; LD_LIBRARY_PATH= bin/prog
 mkdir "$T/here.$$"; cp lib/libnear.so "$T/here.$$/libc.so.6"; (cd "$T/here.$$"; LD_LIBRARY_PATH= "$D/env/bin/prog" 2>&1); rm -r "$T/here.$$"
 say local program; cp bin/plain "$T/plain.$$"; LD_LIBRARY_PATH=$D/env/lib "$T/plain.$$" | sed "s,$T/plain.[0-9]*,PLAIN,g; s/comm .*/comm/"
-rm -f "$T/plain.$$"
+printf '#!%s\n' "$T/plain.$$" >"$T/script.$$"; chmod +x "$T/script.$$"
+LD_LIBRARY_PATH=$D/env/lib "$T/script.$$" | sed "s,$T/plain.[0-9]*,PLAIN,g; s/comm .*/comm/"
+rm -f "$T/plain.$$" "$T/script.$$"
+say static programs; cat >static.c <<'C'
+#include <stdio.h>
+#include <stdlib.h>
+int main(void) { return printf("%s %d\n", getenv("LD_LIBRARY_PATH"), getenv("VOLNFS_NEEDED") != NULL) < 0; }
+C
+cc -static -o "$T/static.$$" static.c; LD_LIBRARY_PATH=$D/env/lib "$T/static.$$" 2>/dev/null
+cc -static-pie -o "$T/static.$$" static.c; LD_LIBRARY_PATH=$D/env/lib "$T/static.$$" 2>/dev/null; rm -f "$T/static.$$"
 say later, by LD_LIBRARY_PATH; cc -shared -fPIC -Wl,-soname,libplug.so -o other/libplug.so far.c -L"$D/env/lib" -lnear -Wl,--enable-new-dtags,-rpath,'$ORIGIN/../lib' 2>&1
 cat >plug.py <<'P'
 import ctypes, os, subprocess, sys
