@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "client/shim/fault.h"
@@ -21,13 +22,29 @@
 #define EXEC_LINE 256 /* of "#!", as in the kernel */
 #define EXEC_DEPTH 4
 
+/* ftruncate of a copy: the program's limit is for the files it writes. Where it cannot be lifted: no SIGXFSZ. */
+static long memfd_size(long fd, uint64_t size)
+{
+    struct rlimit old, lifted;
+    long err = sys4(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &old);
+
+    if (err != 0 || old.rlim_cur >= size)
+        return sys2(SYS_ftruncate, fd, size);
+    lifted = (struct rlimit){size, old.rlim_max > size ? old.rlim_max : size};
+    if (sys4(SYS_prlimit64, 0, RLIMIT_FSIZE, &lifted, NULL) != 0)
+        return -EFBIG;
+    err = sys2(SYS_ftruncate, fd, size);
+    sys4(SYS_prlimit64, 0, RLIMIT_FSIZE, &old, NULL);
+    return err;
+}
+
 int memfd_of(const struct nfs_fh *fh, const char *path, uint64_t size)
 {
     const char *from = strlen(path) <= MEMFD_NAME_MAX ? path : strrchr(path, '/') + 1;
     size_t len = strnlen(from, MEMFD_NAME_MAX);
     char name[MEMFD_NAME_MAX + 1];
     ssize_t n;
-    long fd, at;
+    long fd, at, err;
 
     memcpy(name, from, len);
     name[len] = 0;
@@ -35,8 +52,10 @@ int memfd_of(const struct nfs_fh *fh, const char *path, uint64_t size)
     if (fd < 0)
         return (int)fd;
     if (size > 0) {
-        if (sys2(SYS_ftruncate, fd, size) < 0)
-            goto fail;
+        if ((err = memfd_size(fd, size)) < 0) {
+            sys1(SYS_close, fd);
+            return (int)err;
+        }
         at = sys6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         if (at < 0 && at > -4096)
             goto fail;

@@ -82,6 +82,7 @@ say script; bin/script | sed "s/comm .*/comm/"
 say braces; bin/braces
 say starts another; bin/prog start "$D/env/bin/prog"
 say a name like a removed one; mkdir -p "d (deleted)/lib" "d (deleted)/bin"; cp lib/libnear.so lib/libfar.so.1 "d (deleted)/lib"; cp bin/prog "d (deleted)/bin"; "d (deleted)/bin/prog"
+say although it may write small files only; (ulimit -S -f 1; bin/prog; ulimit -S -f)
 say starts itself; bin/prog again; LD_LIBRARY_PATH=$D/env/lib bin/plain again
 say from python; python3 -c 'import subprocess, sys; sys.exit(subprocess.call([sys.argv[1]]))' "$D/env/bin/prog"; echo $?
 say the longest names; name=$(printf '%0255d' 0)
