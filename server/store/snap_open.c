@@ -151,11 +151,29 @@ out:
     return r;
 }
 
-void snap_close_all(struct volume *v)
+/* One that is open, taken out of the list; NULL. Lock held. */
+static struct volume *take_open(struct volume *v)
 {
     list_for_each(it, &v->snaps) {
         struct snap *s = list_entry(it, struct snap, link);
-        snap_shut(s->open);
-        s->open = NULL;
+        struct volume *c = s->open;
+        if (c) {
+            s->open = NULL;
+            return c;
+        }
     }
+    return NULL;
+}
+
+void snap_close_all(struct volume *v)
+{
+    struct volume *c;
+
+    pthread_mutex_lock(&v->lock); /* the apply thread still takes destroyed snapshots out of the list */
+    while ((c = take_open(v))) {
+        pthread_mutex_unlock(&v->lock);
+        snap_shut(c);
+        pthread_mutex_lock(&v->lock);
+    }
+    pthread_mutex_unlock(&v->lock);
 }
