@@ -728,6 +728,7 @@ static void walk(uint64_t seed, unsigned seconds)
     char *dir = st_tmpdir();
     unsigned rounds = 0, kills = 0;
 
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
     print_message("seed %llu, %u s\n", (unsigned long long)seed, seconds);
     all = mmap(NULL, sizeof(*all), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(all != MAP_FAILED);
@@ -739,8 +740,11 @@ static void walk(uint64_t seed, unsigned seconds)
         fflush(stdout);
         all->stop = all->begun = 0;
         pid = fork();
-        if (pid == 0)
+        if (pid == 0) {
+            setpgid(0, 0);
             serve(dir, st_random(&x) >> 40);
+        }
+        setpgid(pid, pid);
         if (kill_it && st_random(&x) % 5 == 0) { /* while it begins */
             usleep((useconds_t)(st_random(&x) % 30000));
         } else {
@@ -756,6 +760,10 @@ static void walk(uint64_t seed, unsigned seconds)
         if (kill_it ? status != SIGKILL : status)
             fail_msg("the server ended with %d; %s is left", status, dir);
         kills += kill_it;
+        /* A child of its that has not come to its exec still holds its locks. */
+        kill(-pid, SIGKILL);
+        while (waitpid(-pid, NULL, 0) > 0)
+            ;
         pid = fork();
         if (pid == 0)
             look(dir);
