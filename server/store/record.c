@@ -341,8 +341,7 @@ static bool get_ops(struct codec *c, struct txg *t)
         *t->tail = op;
         t->tail = &op->next;
         t->rows++;
-        if (op->type == OP_MAP && !op->chunk.pack)
-            t->blob_bytes += op->chunk.stored_len;
+        t->blob_bytes += nlen + (uint64_t)dlen;
     }
     return !c->bad;
 }

@@ -173,10 +173,9 @@ void txg_add(struct volume *v, struct rowop *op)
         op->in->opsref++;
     if (op->slot)
         op->slot->opsref++;
+    t->blob_bytes += op->nlen + op->dlen;
     if (op->chunk.pack)
         t->packs = true;
-    else if (op->type == OP_MAP)
-        t->blob_bytes += op->chunk.stored_len;
     v->pieces += (op->type == OP_MAP && op->len < SLOT_SIZE / 2) || op->type == OP_PUNCH || op->type == OP_REAP;
     txg_touch(v);
     if (txg_large(t))

@@ -58,7 +58,7 @@ struct txg {
     uint64_t n;
     uint64_t t0; /* ms, when it got its first row; when it was queued */
     unsigned rows;
-    uint64_t blob_bytes;
+    uint64_t blob_bytes; /* of its ops: data, names, values */
     uint64_t cost; /* in engine.ops */
     bool nonempty, packs;
     bool journalled;      /* durable already */

@@ -559,6 +559,79 @@ static void commit_here_has_room(void **state)
     model_check_disk(&T);
 }
 
+static char value[STORE_XATTR_SIZE_MAX];
+
+static void put_value(unsigned i)
+{
+    char name[16];
+    int n = snprintf(name, sizeof(name), "x%u", i);
+
+    memset(value, 'a' + (int)(i % 26), sizeof(value));
+    assert_int_equal(volume_setxattr(T.v, &T.c, ROOT, name, (size_t)n, value, sizeof(value), 0, NULL), 0);
+}
+
+static void put_symlink(unsigned i)
+{
+    char name[16];
+    struct volume_create_args l = {.dir = ROOT, .name = name, .type = IT_LNK, .target = value, .target_len = 4095,
+                                   .set = {.mask = VSET_MODE, .mode = 0777}};
+    struct vattr a;
+
+    l.len = (size_t)snprintf(name, sizeof(name), "l%u", i);
+    assert_int_equal(volume_create_at(T.v, &T.c, &l, &a, NULL), 0);
+}
+
+/* Large values and symlinks count with all their bytes: for what a thread commits by itself, for the memory that they take
+ * until they are in the index, and for how much there may be in a group. */
+static void large_values(void **state)
+{
+    unsigned age = apply_age_ms, size;
+    uint64_t bytes;
+
+    T.cache = 512 << 20;
+    apply_age_ms = 3600 * 1000;
+    vt_open(&T);
+    put_value(0);
+    vt_sync(&T);
+    size = journal_size(T.v->journal);
+    for (unsigned i = 0; journal_used(T.v->journal) + 20 * JOURNAL_BLOCK <= size / 4 * 3; i++) {
+        put_value(i);
+        vt_sync(&T);
+    }
+    asker = pthread_self();
+    fault_watch(grows);
+    fault_arm("journal.fill", 1000000, FAULT_FAIL);
+    for (unsigned i = 0; i < 4; i++)
+        put_value(i);
+    T.v->here_ns = 0;
+    volume_call_commit(&T.c);
+    vt_sync(&T);
+    assert_false(grew_here);
+
+    assert_int_equal(volume_settle(T.v), 0);
+    for (unsigned i = 0; i < 6; i++) { /* less than half of the ring: they stay there */
+        put_value(i);
+        put_symlink(i);
+    }
+    vt_sync(&T);
+    assert_true(T.e->ops >= 6 * (sizeof(value) + 4095));
+
+    fault_watch(slow_write);
+    fault_arm("journal.write", 1000000, FAULT_FAIL);
+    for (unsigned i = 0; i < 500; i++) {
+        put_value(i);
+        pthread_mutex_lock(&T.v->lock);
+        bytes = T.v->open->blob_bytes;
+        pthread_mutex_unlock(&T.v->lock);
+        assert_in_range(bytes, 0, TXG_BLOB_MAX + sizeof(value) + 16);
+    }
+    fault_disarm();
+    fault_watch(NULL);
+    apply_age_ms = age;
+    vt_close(&T);
+    model_check_disk(&T);
+}
+
 /* While the commit thread waits for more to come, the asking thread takes what there is: not both. */
 static void commit_here_or_there(void **state)
 {
@@ -742,6 +815,7 @@ int main(void)
         cmocka_unit_test(full_ring),
         cmocka_unit_test_setup_teardown(commit_here, setup, teardown),
         cmocka_unit_test_setup_teardown(commit_here_has_room, setup, teardown),
+        cmocka_unit_test_setup_teardown(large_values, setup, teardown),
         cmocka_unit_test_setup_teardown(commit_here_not_slowly, setup, teardown),
         cmocka_unit_test_setup_teardown(commit_here_or_there, setup, teardown),
         cmocka_unit_test_setup_teardown(without_a_journal, setup, teardown),
