@@ -10,7 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include "tests/unit/storetest.h"
+
+#define SMALL_DISK_NONE 77 /* no small disk is allowed here */
 
 static inline bool small_disk_put(const char *path, const char *text)
 {
@@ -22,7 +27,7 @@ static inline bool small_disk_put(const char *path, const char *text)
     return ok;
 }
 
-/* Puts a tmpfs ("size=48m") on dir, which only this process sees; it must have no other threads. false: that is not
+/* Puts a tmpfs ("size=48m") on dir, which only this process sees; it must have no other threads. False: that is not
  * allowed here. */
 static inline bool small_disk(const char *dir, const char *size)
 {
@@ -33,6 +38,24 @@ static inline bool small_disk(const char *dir, const char *size)
     return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 && small_disk_put("/proc/self/uid_map", map) &&
            small_disk_put("/proc/self/setgroups", "deny") && small_disk_put("/proc/self/gid_map", gmap) &&
            mount("none", dir, "tmpfs", 0, size) == 0;
+}
+
+/* A test whose body runs in a child, where it may call small_disk. The test passes with 0, and is skipped with SMALL_DISK_NONE. */
+static inline void small_disk_test(int (*body)(void))
+{
+    pid_t pid = fork();
+    int status;
+
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(body());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == SMALL_DISK_NONE) {
+        print_message("no private mount allowed here\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 #endif

@@ -6,7 +6,6 @@
 #include <sqlite3.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/wait.h>
 
 #include "common/clock.h"
 #include "server/store/diff.h"
@@ -420,7 +419,7 @@ static int nearly_full_child(void)
     struct vt o;
 
     if (!small_disk(T.base, "size=64m"))
-        return 77;
+        return SMALL_DISK_NONE;
     volume_props_default(&p);
     EXPECT(volume_create(T.dir, &p, &root), 0);
     vt_open(&T);
@@ -468,19 +467,7 @@ static int unmade(void **state)
 /* What is kept free for the indexes of all volumes is not taken by a copy of one. */
 static void nearly_full(void **state)
 {
-    int status;
-    pid_t pid = fork();
-
-    assert_true(pid >= 0);
-    if (pid == 0)
-        _exit(nearly_full_child());
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77) {
-        print_message("no private mount allowed here\n");
-        skip();
-    }
-    assert_int_equal(WEXITSTATUS(status), 0);
+    small_disk_test(nearly_full_child);
 }
 
 static void close_and_roll_back(const char *name, int want)

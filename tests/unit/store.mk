@@ -58,7 +58,8 @@ tests_unit_later_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_pack_t_SOURCES = tests/unit/pack.c tests/unit/storetest.h
 tests_unit_pack_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_snap_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
-tests_unit_snap_t_SOURCES = tests/unit/snap.c tests/unit/smalldisk.h tests/unit/snapmodel.h tests/unit/volumemodel.h tests/unit/volumetest.h
+tests_unit_snap_t_SOURCES = tests/unit/snap.c tests/unit/smalldisk.h tests/unit/snapmodel.h tests/unit/storetest.h \
+    tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_snap_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_repack_t_SOURCES = tests/unit/repack.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_repack_t_LDADD = $(UNIT_LIBS_STORE)

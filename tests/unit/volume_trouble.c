@@ -3,8 +3,6 @@
  */
 #include "tests/unit/volumemodel.h"
 
-#include <sys/wait.h>
-
 #include "common/clock.h"
 #include "server/store/repair.h"
 #include "tests/unit/smalldisk.h"
@@ -382,8 +380,9 @@ static int full_disk_child(void)
     int r = 0, err;
     char name[32];
 
+    T.v = NULL;
     if (!small_disk(T.base, "size=48m"))
-        return 77;
+        return SMALL_DISK_NONE;
     st_fill(w, 1u << 20, 1);
     strcat(T.dir, "f");
     struct vset root = {.mode = 0755};
@@ -421,21 +420,7 @@ static int full_disk_child(void)
 
 static void full_disk(void **state)
 {
-    pid_t pid = fork();
-    int status;
-
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        T.v = NULL;
-        _exit(full_disk_child());
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77) {
-        print_message("no private mount allowed here\n");
-        skip();
-    }
-    assert_int_equal(WEXITSTATUS(status), 0);
+    small_disk_test(full_disk_child);
 }
 
 static int setup_made(void **state)
