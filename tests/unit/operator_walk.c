@@ -14,7 +14,6 @@
  * The model is in memory that the server's process shares with the others. OPERATOR_WALK_SECONDS says for how long (make
  * operatorwalk: 300), OPERATOR_WALK_SEED begins as another walk did; threads take their turns as they like.
  */
-#include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -25,10 +24,10 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "server/store/check.h"
 #include "server/store/snap.h"
 #include "tests/unit/storetest.h"
 #include "tests/unit/walk_server.h"
+#include "tests/unit/walk_store.h"
 
 #define VOLS      4
 #define SNAPS     4
@@ -648,35 +647,6 @@ static void check_new(unsigned i, struct vol *v, const uint64_t version[FILES], 
     CHECK(vfs_volume_destroy(server.v, name) == 0, "%s", name);
 }
 
-static void problem(void *arg, const char *text)
-{
-    fprintf(stderr, "# check: %s\n", text);
-}
-
-static unsigned check_folders(const char *store)
-{
-    char path[512];
-    unsigned n = 0;
-    struct dirent *e;
-    DIR *d;
-
-    snprintf(path, sizeof(path), "%s/volumes", store);
-    d = opendir(path);
-    CHECK(d, "%s", path);
-    while ((e = readdir(d))) {
-        struct check_report rep;
-        int r;
-        if (e->d_name[0] == '.' || !strncmp(e->d_name, "trash-", 6))
-            continue;
-        snprintf(path, sizeof(path), "%s/volumes/%.64s", store, e->d_name);
-        r = volume_check(path, true, problem, NULL, &rep);
-        CHECK(r == 0 && rep.problems == 0, "%s: %d, %llu problems", path, r, (unsigned long long)rep.problems);
-        n++;
-    }
-    closedir(d);
-    return n;
-}
-
 static void look(const char *dir)
 {
     unsigned volumes = 0;
@@ -703,7 +673,7 @@ static void look(const char *dir)
     memset(all->ops, 0, sizeof(all->ops));
     CHECK(vfs_volume_count(server.v) == volumes, "%u volumes, not %u", vfs_volume_count(server.v), volumes);
     CHECK(walk_server_end(&server) == 0, "end");
-    CHECK(check_folders(server.store) == volumes, "folders without volumes");
+    CHECK(walk_check_folders(server.store, true) == (int)volumes, "unsound folders, or others than those of volumes");
     _exit(0);
 }
 

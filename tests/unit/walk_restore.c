@@ -11,6 +11,7 @@
 #include "server/store/snap.h"
 #include "tests/unit/storetest.h"
 #include "tests/unit/walk_server.h"
+#include "tests/unit/walk_store.h"
 #include "tests/unit/walk_volume.h"
 
 #define MARK "/.volnfs-restore-incomplete "
@@ -300,7 +301,7 @@ static void verify(const struct fault_story *story, const char *dir, unsigned ac
     for (unsigned i = 0; i < 6000 && walk_has_trash(s.store); i++)
         usleep(10000);
     assert_int_equal(walk_server_end(&s), 0);
-    assert_int_equal(walk_check_folders(s.store), 2);
+    assert_int_equal(walk_check_folders(s.store, false), 2);
 }
 
 const struct fault_story walk_restore = {.name = "restore", .prepare = prepare, .play = play, .verify = verify, .most = 1,

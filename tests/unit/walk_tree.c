@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * walk_tree: the story of users and volumes: made, cloned, rolled back, renamed, destroyed; clients that are remembered.
  */
-#include <dirent.h>
-
-#include "server/store/check.h"
 #include "server/vfs/vfs.h"
 #include "tests/unit/storetest.h"
+#include "tests/unit/walk_store.h"
 #include "tests/unit/walk_volume.h"
 
 struct tree {
@@ -122,23 +120,6 @@ static int rename_volume(struct tree *t, const char *user, const char *from, con
     return r;
 }
 
-/* What is destroyed goes in the background. */
-bool walk_has_trash(const char *store)
-{
-    char path[256];
-    struct dirent *e;
-    bool found = false;
-    DIR *d;
-
-    snprintf(path, sizeof(path), "%s/volumes", store);
-    d = opendir(path);
-    assert_non_null(d);
-    while ((e = readdir(d)))
-        found |= !strncmp(e->d_name, "trash-", 6);
-    closedir(d);
-    return found;
-}
-
 static int remove_user(struct tree *t, const char *user)
 {
     struct vobj top = {0};
@@ -183,6 +164,7 @@ static int s_destroy(struct tree *t)
 {
     int r = vfs_volume_destroy(t->v, "alice/w");
 
+    /* what is destroyed goes in the background */
     for (unsigned i = 0; i < 6000 && r == 0 && walk_has_trash(t->store) && !fault_came(); i++)
         usleep(10000);
     return r;
@@ -244,34 +226,6 @@ static bool same(struct tree *t, unsigned i)
            !strcmp(get(t, "bob", "c", buf), steps[i].c) && n == steps[i].clients;
 }
 
-static void problem(void *arg, const char *text)
-{
-    print_message("# check: %s\n", text);
-}
-
-unsigned walk_check_folders(const char *store)
-{
-    char path[256];
-    unsigned n = 0;
-    struct dirent *e;
-    DIR *d;
-
-    snprintf(path, sizeof(path), "%s/volumes", store);
-    d = opendir(path);
-    assert_non_null(d);
-    while ((e = readdir(d))) {
-        struct check_report rep;
-        if (e->d_name[0] == '.')
-            continue;
-        snprintf(path, sizeof(path), "%s/volumes/%.64s", store, e->d_name);
-        assert_int_equal(volume_check(path, true, problem, NULL, &rep), 0);
-        assert_int_equal(rep.problems, 0);
-        n++;
-    }
-    closedir(d);
-    return n;
-}
-
 static void verify(const struct fault_story *s, const char *dir, unsigned acked, bool done)
 {
     struct tree t;
@@ -290,7 +244,7 @@ static void verify(const struct fault_story *s, const char *dir, unsigned acked,
     for (unsigned i = 0; i < 6000 && walk_has_trash(t.store); i++)
         usleep(10000);
     assert_int_equal(end(&t), 0);
-    assert_int_equal(walk_check_folders(t.store), volumes + 1);
+    assert_int_equal(walk_check_folders(t.store, false), volumes + 1);
 }
 
 const struct fault_story walk_tree = {.name = "tree", .prepare = prepare, .play = play, .verify = verify};

@@ -13,9 +13,4 @@ extern const struct fault_story walk_tree;
 /* A volume is made of a dump, and brought up to date. */
 extern const struct fault_story walk_restore;
 
-/* Of a store: is something still to be removed that was destroyed? */
-bool walk_has_trash(const char *store);
-/* Each folder is a sound volume; nothing is left of those that were destroyed or half made. How many there are. */
-unsigned walk_check_folders(const char *store);
-
 #endif
