@@ -78,20 +78,29 @@ static struct buf *buf_cut(struct engine *e, unsigned c)
     return b;
 }
 
+/* A free buffer that has memory, no longer on its list; NULL: there is none. With buf_lock. */
+static struct buf *buf_warm(struct engine *e, unsigned c)
+{
+    struct buf *b = e->free_bufs[c];
+
+    if (b) {
+        e->free_bufs[c] = b->next;
+        e->free_bytes -= (uint64_t)b->pages * STORE_PAGE;
+    }
+    return b;
+}
+
 struct buf *buf_get(struct engine *e, uint32_t pages)
 {
     unsigned c = pages <= class_pages[0] ? 0 : pages <= class_pages[1] ? 1 : 2;
     struct buf *b;
 
     pthread_mutex_lock(&e->buf_lock);
-    if ((b = e->free_bufs[c])) {
-        e->free_bufs[c] = b->next;
-        e->free_bytes -= (uint64_t)b->pages * STORE_PAGE;
-    } else if ((b = e->cold_bufs[c])) {
+    b = buf_warm(e, c);
+    if (!b && (b = e->cold_bufs[c]))
         e->cold_bufs[c] = b->next;
-    } else {
+    if (!b)
         b = buf_cut(e, c);
-    }
     pthread_mutex_unlock(&e->buf_lock);
     b->next = NULL;
     atomic_store(&b->refs, 1);
@@ -151,10 +160,7 @@ static void buf_cool(struct engine *e)
 
         pthread_mutex_lock(&e->buf_lock);
         for (unsigned c = BUF_CLASSES; c-- > 0 && !b;)
-            if ((b = e->free_bufs[c])) {
-                e->free_bufs[c] = b->next;
-                e->free_bytes -= (uint64_t)b->pages * STORE_PAGE;
-            }
+            b = buf_warm(e, c);
         pthread_mutex_unlock(&e->buf_lock);
         if (!b)
             return;
