@@ -234,25 +234,33 @@ static bool take(struct search *s, int parent, const char *name)
     return true;
 }
 
+/* The next folder of a list, len letters of it, up to one of ends; NULL: behind the last. *at: where the list goes on. */
+static const char *next_folder(const char **at, const char *ends, size_t *len)
+{
+    const char *folder = *at;
+
+    if (folder != NULL) {
+        *len = strcspn(folder, ends);
+        *at = folder[*len] != 0 ? folder + *len + 1 : NULL;
+    }
+    return folder;
+}
+
 /* Looks through a list of folders; true: the search is over, and if the name is in a volume it is taken. */
 static bool through(struct search *s, const char *list, const char *ends, const struct object *of, int parent,
                     const char *name)
 {
     char *path = heap_alloc(SHIM_PATH);
     bool over = path == NULL;
+    const char *folder;
+    size_t len;
 
-    while (!over) {
-        size_t len = strcspn(list, ends);
-
-        if (folder_name(list, len, of, name, path)) {
+    while (!over && (folder = next_folder(&list, ends, &len)) != NULL)
+        if (folder_name(folder, len, of, name, path)) {
             enum where where = look(s, path);
 
             over = where == LOCAL || (where == VOLUME && take(s, parent, name));
         }
-        if (list[len] == 0)
-            break;
-        list += len + 1;
-    }
     heap_free(path);
     return over;
 }
@@ -290,23 +298,18 @@ static const char *env_value(char *const *env, const char *name, size_t len)
 
 bool needed_by_env(char *const *env)
 {
-    const char *list = env_value(env, LIBRARY_PATH, LIBRARY_PATH_LEN);
-    char *folder = list != NULL && *list != 0 ? heap_alloc(SHIM_PATH) : NULL;
+    const char *list = env_value(env, LIBRARY_PATH, LIBRARY_PATH_LEN), *folder;
+    char *path = list != NULL && *list != 0 ? heap_alloc(SHIM_PATH) : NULL;
     bool found = false;
+    size_t len;
 
-    while (folder != NULL && !found) {
-        size_t len = strcspn(list, ":;");
-
+    while (path != NULL && !found && (folder = next_folder(&list, ":;", &len)) != NULL)
         if (len < SHIM_PATH) {
-            memcpy(folder, list, len);
-            folder[len] = 0;
-            found = folder[0] == '/' ? path_mount(folder) != NULL : path_cwd(folder, SHIM_PATH) > 0;
+            memcpy(path, folder, len);
+            path[len] = 0;
+            found = path[0] == '/' ? path_mount(path) != NULL : path_cwd(path, SHIM_PATH) > 0;
         }
-        if (list[len] == 0)
-            break;
-        list += len + 1;
-    }
-    heap_free(folder);
+    heap_free(path);
     return found;
 }
 
@@ -408,10 +411,11 @@ static int lend(struct search *s, char dir[NEEDED_DIR])
 /* LD_LIBRARY_PATH for the linker: folders in volumes by their mirrors. Room for it is the caller's. */
 static void list_mirrored(const char *list, char *to)
 {
-    for (;;) {
-        size_t len = strcspn(list, ":;");
+    const char *folder;
+    size_t len;
 
-        memcpy(to, list, len);
+    while ((folder = next_folder(&list, ":;", &len)) != NULL) {
+        memcpy(to, folder, len);
         to[len] = 0;
         if (len > 0 && len < SHIM_PATH && to[0] == '/' && strstr(to, "..") == NULL && path_mount(to) != NULL && cwd_mirror(to)) {
             memmove(to + shim.mirror_len, to, len);
@@ -419,38 +423,36 @@ static void list_mirrored(const char *list, char *to)
             to += shim.mirror_len;
         }
         to += len;
-        *to = list[len];
-        if (list[len] == 0)
-            break;
-        to++;
-        list += len + 1;
+        *to++ = folder[len];
     }
 }
 
 /* And back, in place. */
 static void list_plain(char *list)
 {
-    for (; *list != 0; list += *list != 0) {
-        if (path_below(list, shim.mirror, shim.mirror_len)) {
-            size_t rest = strlen(list + shim.mirror_len);
+    const char *at = list, *folder, *end = list + strlen(list);
+    size_t len;
 
-            memmove(list, list + shim.mirror_len, rest);
-            memset(list + rest, 0, shim.mirror_len);
-        }
-        list += strcspn(list, ":;");
+    while ((folder = next_folder(&at, ":;", &len)) != NULL) {
+        size_t skip = path_below(folder, shim.mirror, shim.mirror_len) ? shim.mirror_len : 0;
+
+        memmove(list, folder + skip, len - skip + 1);
+        list += len - skip + 1;
     }
+    if (list < end)
+        memset(list, 0, (size_t)(end - list));
 }
 
 /* env with an LD_LIBRARY_PATH for the linker; dir, which may be "", comes first. NULL: no memory. */
 static char **env_with(const char *dir, char **env, void *(*alloc)(size_t))
 {
     const char *old = env_value(env, LIBRARY_PATH, LIBRARY_PATH_LEN);
-    size_t n = 0, k = 0, size = LIBRARY_PATH_LEN + strlen(dir) + 2;
+    size_t n = 0, k = 0, len, size = LIBRARY_PATH_LEN + strlen(dir) + 2;
     char **all, *path, *var, *at;
 
     if (old != NULL && *old == 0)
         old = dir; /* it names no folder, but behind a colon nothing is the working directory */
-    for (const char *p = old; p != NULL; p = strpbrk(p, ":;"), p = p != NULL ? p + 1 : NULL)
+    for (const char *rest = old; next_folder(&rest, ":;", &len) != NULL;)
         size += shim.mirror_len;
     size += old != NULL ? strlen(old) : 0;
     while (env != NULL && env[n] != NULL)
