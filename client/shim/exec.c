@@ -71,6 +71,18 @@ fail:
     return -EIO;
 }
 
+const char *memfd_name(const char *link, char *text)
+{
+    static const char before[] = "/memfd:", after[] = " (deleted)";
+    const long head = sizeof(before) - 1, tail = sizeof(after) - 1;
+    long n = sys3(SYS_readlink, link, text, SHIM_PATH - 1);
+
+    if (n < head + tail || memcmp(text, before, (size_t)head) != 0 || memcmp(text + n - tail, after, (size_t)tail) != 0)
+        return NULL;
+    text[n - tail] = 0;
+    return text + head;
+}
+
 /*
  * A vfork child runs in its parent's memory and, when the exec succeeds, never comes back to tidy up: what it
  * allocated is noted here, per thread, and given back by the parent's next exec.

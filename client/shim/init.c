@@ -231,18 +231,12 @@ static void shim_comm(void)
 {
     const char *called = (const char *)getauxval(AT_EXECFN), *name;
     char text[SHIM_PATH];
-    long n;
 
     if (called == NULL || strncmp(called, "/dev/fd/", 8) != 0)
         return;
-    n = sys3(SYS_readlink, "/proc/self/exe", text, sizeof(text) - 1);
-    if (n <= 8 || strncmp(text, "/memfd:/", 8) != 0)
-        return;
-    text[n] = 0;
-    if (n > 10 && strcmp(text + n - 10, " (deleted)") == 0)
-        text[n - 10] = 0;
-    name = strrchr(text, '/') + 1;
-    sys2(SYS_prctl, PR_SET_NAME, name);
+    name = memfd_name("/proc/self/exe", text);
+    if (name != NULL && name[0] == '/')
+        sys2(SYS_prctl, PR_SET_NAME, strrchr(name, '/') + 1);
 }
 
 __attribute__((constructor(101))) static void shim_init(void)

@@ -316,22 +316,17 @@ bool needed_by_env(char *const *env)
 /* A library that was lent. link: the name the linker has it by, which becomes the one in the volume. text: scratch. */
 static void take_back(int fd, const char *link, char *text)
 {
-    static const char after[] = " (deleted)";
-    char *name, *end, path[32];
-    long n;
+    char path[32], *copy;
+    const char *name;
 
     fd_path(path, fd);
-    n = sys3(SYS_readlink, path, text, SHIM_PATH - 1);
-    if (n <= 8 || memcmp(text, "/memfd:", 7) != 0)
+    name = memfd_name(path, text);
+    if (name == NULL)
         return; /* no descriptor of ours */
-    text[n] = 0;
-    end = text + n - (sizeof(after) - 1);
-    if (end > text + 7 && strcmp(end, after) == 0 && text[7] == '/' && link != NULL) {
-        *end = 0;
+    if (name[0] == '/' && link != NULL)
         for (struct link_map *l = _r_debug.r_map; l != NULL; l = l->l_next)
-            if (l->l_name != NULL && strcmp(l->l_name, link) == 0 && (name = heap_strdup(text + 7)) != NULL)
-                l->l_name = name; /* of something that stays loaded */
-    }
+            if (l->l_name != NULL && strcmp(l->l_name, link) == 0 && (copy = heap_strdup(name)) != NULL)
+                l->l_name = copy; /* of something that stays loaded */
     sys1(SYS_close, fd);
 }
 

@@ -371,6 +371,9 @@ extern uint32_t shim_umask;
  * takes: /proc/PID/exe and the linker's names are told by it. Otherwise as much of the last name as fits. */
 #define MEMFD_NAME_MAX 249
 int memfd_of(const struct nfs_fh *fh, const char *path, uint64_t size);
+/* The name of the memfd that link, of /proc/PID/exe or /proc/PID/fd/N, leads to; NULL: to no memfd. It stands in text, SHIM_PATH
+ * bytes. One that is no absolute path is not of memfd_of, or was too long for it. */
+const char *memfd_name(const char *link, char *text);
 /* What readlink of /proc/PID/exe writes for a program from a volume, which runs from a copy: the name in the volume. Returns its
  * length; 0: path is no such name, or the program is none from a volume. */
 long readlink_exe(const char *path, char *buf, size_t size);

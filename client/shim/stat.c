@@ -290,23 +290,18 @@ static long readlink_cwd(long nr, const long a[6], const char *path, char *buf, 
 
 long readlink_exe(const char *path, char *buf, size_t size)
 {
-    static const char before[] = "/memfd:", after[] = " (deleted)";
-    size_t len = strlen(path), head = sizeof(before) - 1, tail = sizeof(after) - 1;
+    size_t len = strlen(path);
+    const char *name;
     char *text;
-    long n;
+    long n = 0;
 
     if (strncmp(path, "/proc/", 6) != 0 || strcmp(path + len - 4, "/exe") != 0 || (text = heap_alloc(SHIM_PATH)) == NULL)
         return 0;
-    n = sys3(SYS_readlink, path, text, SHIM_PATH - 1);
-    len = n > 0 ? (size_t)n : 0;
-    n = 0;
-    if (len > head + tail && memcmp(text, before, head) == 0 && memcmp(text + len - tail, after, tail) == 0) {
-        len -= tail;
-        text[len] = 0;
-        if (text[head] == '/' && path_mount(text + head) != NULL) {
-            n = (long)(len - head < size ? len - head : size);
-            memcpy(buf, text + head, (size_t)n);
-        }
+    name = memfd_name(path, text);
+    if (name != NULL && name[0] == '/' && path_mount(name) != NULL) {
+        len = strlen(name);
+        n = (long)(len < size ? len : size);
+        memcpy(buf, name, (size_t)n);
     }
     heap_free(text);
     return n;
