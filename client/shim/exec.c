@@ -283,7 +283,7 @@ static long exec_open(int dirfd, const char **path, char interp[EXEC_LINE + 1])
 /* A local program, or again one from a volume by /proc/PID/exe; where it could need libraries in volumes, these are lent to it. */
 static long exec_local(int dirfd, const char *path, char **argv, char **envp, int flags)
 {
-    char **with = envp, *exe = heap_zalloc(1, SHIM_PATH);
+    char **with = envp, *exe = strncmp(path, "/proc/", 6) == 0 ? heap_zalloc(1, SHIM_PATH) : NULL;
     bool again = exe != NULL && readlink_exe(path, exe, SHIM_PATH - 1) > 0;
     long ret, fd;
 
