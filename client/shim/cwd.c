@@ -99,14 +99,19 @@ static void mirror_parents(char *mirror)
     }
 }
 
+static void mirror_make(char *mirror)
+{
+    mirror_parents(mirror);
+    sys2(SYS_mkdir, mirror, 0700);
+}
+
 bool cwd_mirror(const char *path)
 {
     char *mirror = mirror_of(path);
     bool there = false;
 
     if (mirror != NULL) {
-        mirror_parents(mirror);
-        sys2(SYS_mkdir, mirror, 0700);
+        mirror_make(mirror);
         there = sys4(SYS_faccessat, AT_FDCWD, mirror, X_OK, 0) == 0;
     }
     heap_free(mirror);
@@ -204,8 +209,7 @@ static long cwd_enter(const char *path)
         return -ENAMETOOLONG;
     ret = sys1(SYS_chdir, mirror);
     if (ret == -ENOENT) {
-        mirror_parents(mirror);
-        sys2(SYS_mkdir, mirror, 0700);
+        mirror_make(mirror);
         ret = sys1(SYS_chdir, mirror);
     }
     if (ret == 0 && !shim_is_vfork_child())
