@@ -36,10 +36,17 @@ bench-overwrite: tests/bench/overwrite
 	dir=`mktemp -d` && trap 'rm -rf "$$dir"' EXIT && tests/bench/overwrite "$$dir/v" $(or $(MIB),256) $(or $(SECONDS),60)
 .PHONY: bench-overwrite
 
-# What trees take on disk: tests/bench/sizes DIR PATH...
+# sizes: what source trees, tensors, noise and small texts take on disk, and a file of 1 GiB that was overwritten at random for
+# ten minutes; a kernel's source is a better tree than /usr/include: make sizes SIZES_TREES=/usr/src/linux.
+SIZES_TREES =
 noinst_PROGRAMS += tests/bench/sizes
 tests_bench_sizes_SOURCES = tests/bench/sizes.c tests/bench/must.h
-tests_bench_sizes_LDADD = $(STORE_LIBS) $(COMMON_LIBS)
+tests_bench_sizes_LDADD = $(STORE_LIBS) $(COMMON_LIBS) -lm
+sizes: tests/bench/sizes
+	tests/bench/sizes $(or $(TMPDIR),/tmp)
+	test -z '$(SIZES_TREES)' || tests/bench/sizes $(or $(TMPDIR),/tmp) $(SIZES_TREES)
+	$(MAKE) bench-overwrite MIB=1024 SECONDS=600
+.PHONY: sizes
 
 # What the preload library costs: tests/bench/shim.
 noinst_PROGRAMS += tests/bench/calls
