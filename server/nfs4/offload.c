@@ -300,6 +300,7 @@ static void *offload_main(void *arg)
 {
     struct offloads *o = arg;
 
+    pthread_setname_np(pthread_self(), "copy");
     pthread_mutex_lock(&o->lock);
     while (!o->stop) {
         uint64_t wake;

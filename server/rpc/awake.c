@@ -149,6 +149,7 @@ static void *spin(void *arg)
     const struct sched_param none = {0};
     int cpu = -1;
 
+    pthread_setname_np(pthread_self(), "awake");
     if (sched_setscheduler(0, SCHED_IDLE, &none))
         return NULL; /* it would take the time of others; then nobody is kept awake */
     while (!__atomic_load_n(&a->stop, __ATOMIC_ACQUIRE)) {

@@ -262,6 +262,7 @@ static void *loop_main(void *arg)
     struct loop *l = arg;
 
     current = l;
+    pthread_setname_np(pthread_self(), "rpc loop");
     priority_set(PRIORITY_QUICK);
     while (rpcserver_phase(s) != PHASE_QUIT) {
         int timeout = !list_empty(&l->again)                                ? 0

@@ -22,6 +22,7 @@ static void *worker_main(void *arg)
 {
     struct worker_pool *p = arg;
 
+    pthread_setname_np(pthread_self(), "rpc worker");
     pthread_mutex_lock(&p->lock);
     for (;;) {
         struct job *job = list_first(&p->jobs, struct job, node);

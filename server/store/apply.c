@@ -549,6 +549,7 @@ void *apply_main(void *arg)
     struct volume *v = arg;
     struct txg **t = vol_alloc(BATCH_TXGS * sizeof(*t));
 
+    pthread_setname_np(pthread_self(), "apply");
     priority_set(PRIORITY_BACKGROUND);
     pthread_mutex_lock(&v->lock);
     while (!v->failed) {

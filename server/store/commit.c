@@ -325,6 +325,7 @@ void *txg_main(void *arg)
 {
     struct volume *v = arg;
 
+    pthread_setname_np(pthread_self(), "commit");
     priority_set(PRIORITY_QUICK);
     pthread_mutex_lock(&v->lock);
     while (!v->failed) {

@@ -26,6 +26,7 @@ static void *worker_main(void *arg)
 {
     struct engine *e = arg;
 
+    pthread_setname_np(pthread_self(), "store worker");
     pthread_mutex_lock(&e->qlock);
     for (;;) {
         struct work *w = list_first(&e->queue[0], struct work, link);
@@ -78,6 +79,7 @@ static void *checkpoint_main(void *arg)
 {
     struct engine *e = arg;
 
+    pthread_setname_np(pthread_self(), "checkpoint");
     priority_set(PRIORITY_BACKGROUND);
     pthread_mutex_lock(&e->qlock);
     while (!e->stop) {

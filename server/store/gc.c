@@ -320,6 +320,7 @@ static void *gc_main(void *arg)
 {
     struct engine *e = arg;
 
+    pthread_setname_np(pthread_self(), "gc");
     priority_set(PRIORITY_BACKGROUND);
     pthread_mutex_lock(&e->qlock);
     while (!e->stop) {

@@ -287,6 +287,7 @@ static void *keeper_main(void *arg)
     struct vfs *v = arg;
     struct list waiting;
 
+    pthread_setname_np(pthread_self(), "keeper");
     list_init(&waiting);
     while (!v->keeper_stop) {
         struct timespec ts;
