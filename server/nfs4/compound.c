@@ -12,6 +12,7 @@
  */
 #include "server/nfs4/compound.h"
 
+#include <errno.h>
 #include <rpc/rpc.h>
 #include <string.h>
 
@@ -224,13 +225,13 @@ static void compound_finish(struct request *req)
 }
 
 /* The changes are lost: the first that was made gets an error, what came after it is cut off. */
-static void cut_reply(struct compound *c)
+static void cut_reply(struct compound *c, int err)
 {
     if (!c->change.set)
         return;
     xdrout_truncate(c->req->out, c->change.pos);
     c->numres = c->change.index;
-    put_error(c, c->change.opnum, NFS4ERR_IO);
+    put_error(c, c->change.opnum, err == -ESTALE ? NFS4ERR_STALE : NFS4ERR_IO);
     finish_reply(c);
 }
 
@@ -241,7 +242,7 @@ static void durable(struct volume_waiter *w, int err)
     struct request *req = c->req;
 
     if (err)
-        cut_reply(c);
+        cut_reply(c, err);
     settle(c, req->out);
     request_complete(req);
 }
@@ -271,6 +272,8 @@ static bool commit_late(struct request *req)
 
 static enum req_result end_compound(struct compound *c)
 {
+    int err;
+
     finish_reply(c);
     if (volume_call_pending(&c->call) && request_alone(c->req))
         commit_here(c);
@@ -284,8 +287,9 @@ static enum req_result end_compound(struct compound *c)
         return REQ_PARKED;
     }
     /* Not pending also means: was pending and failed. */
-    if (volume_call_wait(&c->call) != 0)
-        cut_reply(c);
+    err = volume_call_wait(&c->call);
+    if (err)
+        cut_reply(c, err);
     settle(c, c->req->out);
     return REQ_DONE;
 }

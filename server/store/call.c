@@ -64,7 +64,7 @@ static void waiter_step(struct volume_waiter *w)
         pthread_mutex_lock(&v->lock);
         if (n > v->durable) {
             if (v->failed || v->closed) {
-                w->err = -EIO;
+                w->err = vol_failed(v, -EIO);
             } else {
                 w->txg = n;
                 w->next = v->waiters;
@@ -104,7 +104,7 @@ void volume_call_wait_async(struct store_call *call, struct volume_waiter *w)
 void call_run_waiters(struct volume *v)
 {
     struct volume_waiter *ready = NULL, **p = &v->waiters;
-    int err = v->failed ? -EIO : 0;
+    int err = v->failed ? vol_failed(v, -EIO) : 0;
 
     while (*p) {
         struct volume_waiter *w = *p;
@@ -155,7 +155,7 @@ int volume_call_wait(struct store_call *call)
             vol_wait(v, 0);
         }
         if (n > v->durable)
-            err = -EIO;
+            err = vol_failed(v, -EIO);
         pthread_mutex_unlock(&v->lock);
     }
     return err;

@@ -373,7 +373,7 @@ int inode_flush(struct volume *v, struct store_call *call, struct inode *in)
             break;
         }
         if (v->failed) {
-            r = -EIO;
+            r = vol_failed(v, -EIO);
             break;
         }
     }

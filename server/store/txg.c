@@ -204,7 +204,7 @@ int txg_wait_locked(struct volume *v, const struct store_call *call, uint64_t n)
     if (n <= v->committed)
         return 0;
     if (v->failed)
-        return -EIO;
+        return vol_failed(v, -EIO);
     if (!call->may_block)
         return -EAGAIN;
     txg_want_committed(v, n);

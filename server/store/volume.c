@@ -339,6 +339,7 @@ static int volume_end(struct volume *v, bool keep)
     gc_detach(v);
     pthread_mutex_lock(&v->lock);
     if (!keep && !v->failed) {
+        v->abandoned = true;
         v->failed = -EIO; /* quietly: ends waits of callers inside, and the commit thread's work */
         pthread_cond_signal(&v->commit_cond);
         pthread_cond_signal(&v->apply_cond);

@@ -187,7 +187,7 @@ void volume_call_after(struct store_call *call, struct volume *v, uint64_t mark)
 /* True while some noted change is not durable yet. */
 bool volume_call_pending(const struct store_call *call);
 struct volume_waiter {
-    void (*done)(struct volume_waiter *w, int err); /* err: 0, or -EIO if the change was lost */
+    void (*done)(struct volume_waiter *w, int err); /* err: 0; -EIO: the change was lost; -ESTALE: with all of the volume */
     struct volume_waiter *next;                     /* the volume's */
     uint64_t txg;
     struct store_call *call;

@@ -97,7 +97,7 @@ int volume_settle(struct volume *v)
         return r;
     r = vol_flush(v);
     if (r == 0 && v->failed)
-        r = -EROFS;
+        r = vol_failed(v, -EROFS);
     if (r == 0) {
         txg_touch(v);
         r = vol_settle(v);
@@ -197,7 +197,7 @@ int vol_admit(struct volume *v, const struct store_call *call, enum vol_change k
     unsigned part = v->committing && cache_ops_over(v->e) ? 8 : 1;
 
     if (v->failed || v->props.readonly)
-        return -EROFS;
+        return vol_failed(v, -EROFS);
     if (v->committing &&
         (v->open->rows > TXG_ROWS_MAX / part || v->open->blob_bytes > TXG_BLOB_MAX / part)) {
         txg_want(v, v->open->n);

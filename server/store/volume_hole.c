@@ -112,7 +112,7 @@ static int seek_locked(struct volume *v, struct store_call *call, uint64_t ino, 
     if (!call->may_block)
         return -EAGAIN;
     if (!list_empty(&in->dirty)) {
-        r = v->failed ? -EIO : inode_flush(v, call, in);
+        r = v->failed ? vol_failed(v, -EIO) : inode_flush(v, call, in);
         return r < 0 ? r : RETRY;
     }
     r = txg_wait_locked(v, call, in->data_txg);

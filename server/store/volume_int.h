@@ -17,6 +17,7 @@
 #ifndef VOLNFS_STORE_VOLUME_INT_H
 #define VOLNFS_STORE_VOLUME_INT_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -399,6 +400,7 @@ struct volume {
     atomic_uint_fast64_t committed; /* txgs up to this are in the index; <= durable */
     uint64_t want, want_committed;
     atomic_int failed;
+    atomic_bool abandoned; /* with failed: volume_abandon */
     bool nospace; /* applying waits for space */
     struct journal *journal;      /* commit thread makes it; NULL: each txg goes to the index at once */
     uint32_t journal_max;         /* commit thread */
@@ -473,6 +475,11 @@ int vol_enter(struct volume *v);
 void vol_leave(struct volume *v);
 /* vol_enter for a call that changes something: makes room in call->deps first. */
 int vol_enter_change(struct volume *v, struct store_call *call);
+/* What a call gets that finds the volume failed: err, or -ESTALE if it is being thrown away. */
+static inline int vol_failed(const struct volume *v, int err)
+{
+    return v->abandoned ? -ESTALE : err;
+}
 /* Wakes those who wait on v->cond. */
 void vol_wake(struct volume *v);
 /* Waits on v->cond, at most ms (0 = no bound). Lock held. */

@@ -101,7 +101,7 @@ int volume_set_props(struct volume *v, const struct volume_props *p)
     if (r < 0)
         return r;
     if (v->failed) {
-        r = -EROFS;
+        r = vol_failed(v, -EROFS);
     } else {
         v->props = *p;
         txg_touch(v);

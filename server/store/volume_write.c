@@ -230,7 +230,7 @@ static int commit_locked(struct volume *v, struct store_call *call, uint64_t ino
     if (r)
         return r;
     if (v->failed)
-        return list_empty(&in->dirty) && in->data_txg <= v->durable ? 0 : -EIO;
+        return list_empty(&in->dirty) && in->data_txg <= v->durable ? 0 : vol_failed(v, -EIO);
     if (!list_empty(&in->dirty)) {
         r = inode_flush(v, call, in);
         if (r < 0)

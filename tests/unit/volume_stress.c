@@ -289,12 +289,65 @@ static void abandoned_waiters_get_an_error(void **state)
     volume_abandon(T.v);
     for (int i = 0; i < 8; i++) {
         assert_int_equal(p[i].done, 1);
-        assert_true(p[i].err == 0 || p[i].err == -EIO);
+        assert_true(p[i].err == 0 || p[i].err == -ESTALE);
         assert_int_equal(volume_getattr(p[i].c.deps[0].vol, &T.c, STORE_ROOT_INO, 0, &a), -ESTALE);
         store_call_release(&p[i].c);
     }
     engine_free(T.e);
     vt_remove(&T);
+}
+
+struct insider {
+    pthread_t thread;
+    atomic_uint made;
+    int err;
+};
+
+static void *goes_on(void *arg)
+{
+    struct insider *in = arg;
+    struct store_call c;
+    char name[16];
+    struct vattr a;
+
+    store_call_init(&c, true);
+    for (unsigned i = 0; !in->err; i++) {
+        snprintf(name, sizeof(name), "%02lx%u", (unsigned long)in & 0xff, i);
+        in->err = vt_create(&T, &c, STORE_ROOT_INO, name, IT_REG, &a);
+        if (!in->err)
+            in->err = volume_write(T.v, &c, a.ino, 0, name, sizeof(name), i % 2, NULL, NULL);
+        if (!in->err && i % 4 == 3)
+            in->err = volume_call_wait(&c);
+        in->made++;
+    }
+    store_call_release(&c);
+    return NULL;
+}
+
+/* Who is inside a volume that is thrown away hears that it is gone, not that it cannot be written. */
+static void abandoned_under_writers(void **state)
+{
+    for (int round = 0; round < 10; round++) {
+        struct insider in[4] = {0};
+        struct volume *v;
+
+        vt_make(&T, NULL);
+        vt_open(&T);
+        v = volume_ref(T.v);
+        for (int i = 0; i < 4; i++)
+            assert_int_equal(pthread_create(&in[i].thread, NULL, goes_on, &in[i]), 0);
+        for (int i = 0; i < 4; i++)
+            while (in[i].made < 20)
+                usleep(1000);
+        volume_abandon(T.v);
+        for (int i = 0; i < 4; i++) {
+            assert_int_equal(pthread_join(in[i].thread, NULL), 0);
+            assert_int_equal(in[i].err, -ESTALE);
+        }
+        volume_unref(v);
+        engine_free(T.e);
+        vt_remove(&T);
+    }
 }
 
 /* A commit that cannot be made: changes are refused, waiters told, what is in memory can be read. */
@@ -336,6 +389,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(failed_commit),
         cmocka_unit_test(abandoned_waiters_get_an_error),
+        cmocka_unit_test(abandoned_under_writers),
         cmocka_unit_test(many_threads),
         cmocka_unit_test(same_files),
         cmocka_unit_test(killed),
