@@ -30,7 +30,7 @@ static void say_snap(control_result *r, char *buf, int err, const char *name)
             STORE_SNAP_NAME_MAX);
         break;
     case -EBUSY:
-        say(r, buf, err, "'%s' is just being made, or a clone of it is: try again when that is done", name);
+        say(r, buf, err, "'%s' is just being made or cloned, or its volume goes back to a snapshot: try again when that is done", name);
         break;
     case -EXDEV:
         say(r, buf, err, "'%s' cannot become a snapshot of another volume", name);

@@ -58,7 +58,7 @@ int snap_open(struct volume *v, uint64_t id, bool may_block, struct volume **out
 /* Makes dir (must not exist) with a volume that has what the snapshot has and can be written, durably. They share packs, by
  * hard links; everything else is the clone's own. It has the snapshot's properties, but readonly, and no
  * snapshots. v goes on meanwhile; the snapshot cannot be destroyed. After a failure dir may be there in part. -ENOENT, -EEXIST
- * (dir), -ENOSPC, -EMLINK, -EUCLEAN. Blocks. */
+ * (dir), -ENOSPC, -EMLINK, -EUCLEAN, -EBUSY (volume_bar_clones). Blocks. */
 int snap_clone(struct volume *v, const char *name, const char *dir);
 /* Makes the volume in dir, which must have been closed without an error, what the snapshot has: names, attributes, bytes.
  * All snapshots stay, younger ones too. Inode numbers are the snapshot's; no change attribute is one that was seen

@@ -171,9 +171,10 @@ int snap_clone(struct volume *v, const char *name, const char *dir)
     if (r < 0)
         return r;
     s = snap_find_name(v, name);
-    if (!s || v->parent) {
+    if (!s || v->parent || v->no_clones) {
+        r = s && v->no_clones ? -EBUSY : -ENOENT;
         vol_leave(v);
-        return -ENOENT;
+        return r;
     }
     s->cloning++;
     id = s->row.id;

@@ -400,16 +400,41 @@ void volume_unshut(struct volume *v)
     set_closing(v, false);
 }
 
+static bool is_cloned(const struct volume *v)
+{
+    list_for_each(it, &v->snaps) {
+        if (list_entry(it, struct snap, link)->cloning)
+            return true;
+    }
+    return false;
+}
+
 bool volume_is_cloned(struct volume *v)
 {
-    bool yes = false;
+    bool yes;
 
     pthread_mutex_lock(&v->lock);
-    list_for_each(it, &v->snaps) {
-        yes = yes || list_entry(it, struct snap, link)->cloning;
-    }
+    yes = is_cloned(v);
     pthread_mutex_unlock(&v->lock);
     return yes;
+}
+
+int volume_bar_clones(struct volume *v)
+{
+    int r;
+
+    pthread_mutex_lock(&v->lock);
+    r = is_cloned(v) ? -EBUSY : 0;
+    v->no_clones = r == 0;
+    pthread_mutex_unlock(&v->lock);
+    return r;
+}
+
+void volume_let_clone(struct volume *v)
+{
+    pthread_mutex_lock(&v->lock);
+    v->no_clones = false;
+    pthread_mutex_unlock(&v->lock);
 }
 
 void volume_comes_back(struct volume *v)

@@ -83,10 +83,15 @@ void volume_comes_back(struct volume *v);
 void volume_shut(struct volume *v);
 /* Takes that back: calls are let in again. */
 void volume_unshut(struct volume *v);
+/* From now on no clone of a snapshot of it is begun (-EBUSY): volume_close would wait for that. -EBUSY: one is being made. */
+int volume_bar_clones(struct volume *v);
+/* Takes that back. */
+void volume_let_clone(struct volume *v);
 /* Is a snapshot of it being cloned? That may take minutes, and volume_close waits for it. Once the volume is shut no clone
  * begins. */
 bool volume_is_cloned(struct volume *v);
-/* As volume_close, but throws memory away; dir may then be removed. */
+/* As volume_close, but throws memory away; dir may then be removed. Changes of callers inside, and what waits to be durable, get
+ * -ESTALE. */
 void volume_abandon(struct volume *v);
 /* The user it belongs to, as its opener says; 0 at first. */
 void volume_set_user(struct volume *vol, uint64_t user);

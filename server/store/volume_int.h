@@ -379,6 +379,7 @@ struct volume {
     pthread_cond_t commit_cond; /* the commit thread */
     bool closing, stop, closed;
     bool comes_back; /* volume_comes_back */
+    bool no_clones;  /* volume_bar_clones */
     unsigned inside, work, waiting;
 
     struct htab inodes, dents, slots;

@@ -280,12 +280,15 @@ int ns_vol_rollback(struct vfs *v, struct nvol *n, const char *snap, unsigned fl
         err = -ENOENT;
     if (!err && !n->vol)
         err = ns_vol_open_cold(v, n);
-    if (!err && volume_is_cloned(n->vol)) /* closing it would wait, and all who want it for that */
-        err = -EBUSY;
     if (!err)
-        err = prepare_rollback(n->vol, snap, flags);
+        err = volume_bar_clones(n->vol); /* closing it would wait, and all who want it for that */
     if (err)
         goto out;
+    err = prepare_rollback(n->vol, snap, flags);
+    if (err) {
+        volume_let_clone(n->vol);
+        goto out;
+    }
     pthread_rwlock_wrlock(&v->lock);
     snprintf(label, sizeof(label), "%s/%s", n->owner ? n->owner->name : "?", n->name);
     vol = ns_vol_take_locked(v, n);

@@ -481,13 +481,52 @@ static void stopped_while_cloned(void **state)
     assert_int_equal(vfs_volume_count(e->v), 1); /* the new one */
 }
 
+static struct volume *going_back;
+static int cloned;
+
+/* In the middle of going back: the younger snapshot is destroyed. */
+static void clone_now(const char *name, int hit)
+{
+    char dir[300];
+
+    if (!hit || strcmp(name, "snap.unlink"))
+        return;
+    snprintf(dir, sizeof(dir), "%s-clone", going_back->dir);
+    cloned = snap_clone(going_back, "a", dir);
+}
+
+/* Nobody begins a clone then, which all would have to wait for; but again when it was not to be. */
+static void no_clone_while_going_back(void **state)
+{
+    struct env *e = *state;
+
+    put(e, "f", "one");
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@a"), 0);
+    assert_int_equal(vfs_snap_create(e->v, "alice/v@b"), 0);
+    put(e, "f", "two");
+    assert_int_equal(vfs_snap_rollback(e->v, "alice/v@a", 0), -EEXIST);
+    assert_int_equal(vfs_snap_clone(e->v, "alice/v@a", "alice/w"), 0);
+    going_back = volume_ref(e->vol.vol);
+    fault_watch(clone_now);
+    fault_arm("snap.unlink", 1, FAULT_FAIL);
+    assert_int_equal(vfs_snap_rollback(e->v, "alice/v@a", VFS_ROLLBACK_DESTROY), 0);
+    fault_disarm();
+    fault_watch(NULL);
+    assert_int_equal(cloned, -EBUSY);
+    volume_unref(going_back);
+    vobj_release(&e->vol);
+    assert_int_equal(lookup(e, &e->user, "v", &e->vol, NULL), 0);
+    assert_true(holds(e, &e->vol, "f", "one"));
+    assert_int_equal(vfs_snap_clone(e->v, "alice/v@a", "alice/x"), 0);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, vt_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {T(found_by_name), T(listed), T(read_only), T(handles_last), T(clone_and_roll_back),
                                        T(clone_locks_nobody_out), T(rmdir_while_cloned), T(destroyed_while_cloned),
-                                       T(not_removed_while_cloned), T(stopped_while_cloned)};
+                                       T(not_removed_while_cloned), T(stopped_while_cloned), T(no_clone_while_going_back)};
 
     return cmocka_run_group_tests_name("vfs_snap", tests, NULL, NULL);
 }
