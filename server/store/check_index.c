@@ -207,15 +207,18 @@ static int run_query(struct check *ck, const char *text)
 }
 
 /* SQLite's own idea of its pages. */
-static int check_pages(struct check *ck)
+/* Of the database itself, not of what is attached. *end: a page is in the tree twice, or more often: then reading a table may
+ * have no end, and nothing else is looked at. */
+static int check_pages(struct check *ck, bool *end)
 {
     sqlite3_stmt *st = NULL;
-    int code = sqlite3_prepare_v2(ck->conn->db, "PRAGMA integrity_check", -1, &st, NULL);
+    int code = sqlite3_prepare_v2(ck->conn->db, "PRAGMA main.integrity_check", -1, &st, NULL);
 
     while (!code && (code = sqlite3_step(st)) == SQLITE_ROW) {
         const char *p = (const char *)sqlite3_column_text(st, 0);
         if (p && strcmp(p, "ok") != 0)
             check_problem(ck, "index: %s", p);
+        *end |= p && strstr(p, "2nd reference to page");
         code = 0;
     }
     int rc = code == SQLITE_DONE ? 0 : check_sql_error(ck, code, "integrity_check");
@@ -265,7 +268,7 @@ static int count_rows(struct check *ck, const char *text, uint64_t *out)
 /* The tables of a tree. */
 static int check_tree(struct check *ck)
 {
-    int rc = check_pages(ck);
+    int rc = 0;
 
     EXEC_ALL(ck, rc, exec, prepare_tree);
     if (!rc)
@@ -276,12 +279,16 @@ static int check_tree(struct check *ck)
 
 int check_rows(struct check *ck)
 {
+    bool end = false;
     int rc = add_functions(ck);
 
     if (!rc)
         rc = exec(ck, "PRAGMA temp_store = FILE; BEGIN");
     if (!rc)
-        rc = count_rows(ck, "SELECT count(*) FROM dirent", &ck->rep->dirents);
+        rc = check_pages(ck, &end);
+    if (rc || end)
+        goto out;
+    rc = count_rows(ck, "SELECT count(*) FROM dirent", &ck->rep->dirents);
     if (!rc)
         rc = count_rows(ck, "SELECT count(*) FROM extent", &ck->rep->extents);
     EXEC_ALL(ck, rc, exec, prepare_volume);
@@ -290,6 +297,7 @@ int check_rows(struct check *ck)
     EXEC_ALL(ck, rc, run_query, volume_sql);
     if (!rc)
         rc = check_chunks(ck);
+out:
     sqlite3_exec(ck->conn->db, "ROLLBACK", NULL, NULL, NULL);
     return rc;
 }
@@ -299,6 +307,7 @@ int check_snapshot_rows(struct check *ck, uint64_t id)
 {
     char text[128];
     uint64_t there = 0;
+    bool end = false;
     int rc = add_functions(ck);
 
     snprintf(text, sizeof(text), "SELECT count(*) FROM snapshot WHERE id = %llu AND state = 1",
@@ -307,7 +316,9 @@ int check_snapshot_rows(struct check *ck, uint64_t id)
         rc = exec(ck, "PRAGMA temp_store = FILE; BEGIN");
     if (!rc)
         rc = count_rows(ck, text, &there);
-    if (rc || !there)
+    if (!rc && there)
+        rc = check_pages(ck, &end);
+    if (rc || !there || end)
         goto out;
     snprintf(text, sizeof(text), "CREATE TEMP TABLE this AS SELECT %llu AS id", (unsigned long long)id);
     rc = exec(ck, text);

@@ -151,7 +151,12 @@ struct index *index_alloc(const char *path, const char *label);
 /* Opens a connection to ix->path, with ix->shared attached; cache_kib: of memory. -ENOENT and the like as open(2). */
 int index_conn_open(struct index *ix, struct index_conn *c, int flags, int cache_kib);
 void index_conn_close(struct index_conn *c);
-/* Makes another database part of the connection, not inside a transaction. */
+/* -EUCLEAN (logged): the schema ("main" or that of index_attach) has something but tables and indexes, such as a view without an
+ * end. Before its tables are read or written. */
+int index_check_plain(struct index *ix, sqlite3 *db, const char *schema);
+/* Is that a table of "main" whose rows are just stored? For who reads what index_check_plain refuses. */
+bool index_has_table(sqlite3 *db, const char *name);
+/* Makes another database part of the connection, not inside a transaction. -EUCLEAN: index_check_plain. */
 int index_attach(struct index *ix, sqlite3 *db, const char *path, const char *name);
 /* The tables of a tree in an empty database. */
 int index_create_tree(struct index *ix, struct index_conn *c);

@@ -307,11 +307,42 @@ int index_query_int(struct index *ix, sqlite3 *db, const char *text, int64_t *ou
     return rc;
 }
 
+int index_check_plain(struct index *ix, sqlite3 *db, const char *schema)
+{
+    char query[256];
+    int64_t foreign = 0;
+    int rc;
+
+    /* Virtual tables are of type table, too. SQLite itself has put these beginnings there, and sees that the type fits. */
+    snprintf(query, sizeof(query),
+             "SELECT count(*) FROM %s.sqlite_schema WHERE type NOT IN ('table', 'index') OR (sql NOT LIKE 'CREATE TABLE %%' AND"
+             " sql NOT LIKE 'CREATE INDEX %%' AND sql NOT LIKE 'CREATE UNIQUE INDEX %%')",
+             schema);
+    rc = index_query_int(ix, db, query, &foreign);
+    if (!rc && foreign) {
+        log_error("%s: index: has triggers, views or virtual tables (%s)", ix->label, schema);
+        rc = -EUCLEAN;
+    }
+    return rc;
+}
+
+bool index_has_table(sqlite3 *db, const char *name)
+{
+    static const char text[] = "SELECT 1 FROM pragma_table_list(?1) WHERE schema = 'main' AND type = 'table' AND NOT EXISTS (SELECT"
+                               " 1 FROM pragma_table_xinfo(?1, 'main') WHERE hidden)";
+    sqlite3_stmt *st = NULL;
+    bool has = !sqlite3_prepare_v2(db, text, -1, &st, NULL) && !sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC) &&
+               sqlite3_step(st) == SQLITE_ROW;
+
+    sqlite3_finalize(st);
+    return has;
+}
+
 /* Is it our database, of a format we know (older ones are upgraded), with nothing in it that runs by
  * itself? */
 static int check_schema(struct index *ix, struct index_conn *c)
 {
-    int64_t app = 0, version = 0, foreign = 0;
+    int64_t app = 0, version = 0;
     int rc = index_query_int(ix, c->db, "PRAGMA application_id", &app);
 
     if (!rc)
@@ -327,13 +358,7 @@ static int check_schema(struct index *ix, struct index_conn *c)
                   (long long)version);
         return -ENOTSUP;
     }
-    rc = index_query_int(ix, c->db,
-                         "SELECT count(*) FROM sqlite_schema WHERE type NOT IN ('table', 'index')",
-                         &foreign);
-    if (!rc && foreign) {
-        log_error("%s: index: has triggers or views", ix->label);
-        return -EUCLEAN;
-    }
+    rc = index_check_plain(ix, c->db, "main");
     if (!rc && version < INDEX_FORMAT && !ix->shared) /* the tables of a tree are since format 2 what they are */
         rc = index_upgrade(ix, c->db, version);
     for (int i = 0; !rc && i < SQL_COUNT; i++)

@@ -39,19 +39,10 @@ static const char copy_sql[] =
 int index_attach(struct index *ix, sqlite3 *db, const char *path, const char *name)
 {
     char *text = sqlite3_mprintf("ATTACH %Q AS %s", path, name);
-    char query[128];
-    int64_t foreign = 0;
     int rc = text ? index_exec(ix, db, text) : -ENOMEM;
 
     sqlite3_free(text);
-    snprintf(query, sizeof(query), "SELECT count(*) FROM %s.sqlite_schema WHERE type NOT IN ('table', 'index')", name);
-    if (!rc)
-        rc = index_query_int(ix, db, query, &foreign);
-    if (!rc && foreign) { /* such as a view without an end */
-        log_error("%s: %s has triggers or views", ix->label, path);
-        rc = -EUCLEAN;
-    }
-    return rc;
+    return rc ? rc : index_check_plain(ix, db, name);
 }
 
 /* An empty tree in path. */

@@ -342,7 +342,7 @@ static uint64_t applied_by(const char *path)
     struct index *ix = index_alloc(path, path);
     int64_t n = 0;
 
-    if (ix && !index_conn_open(ix, &ix->writer, SQLITE_OPEN_READWRITE, 1024) &&
+    if (ix && !index_conn_open(ix, &ix->writer, SQLITE_OPEN_READWRITE, 1024) && index_has_table(ix->writer.db, "meta") &&
         index_query_int(ix, ix->writer.db, "SELECT txg FROM meta WHERE typeof(txg) = 'integer' AND txg >= 0", &n))
         n = 0;
     index_close(ix);

@@ -3,7 +3,8 @@
  *
  * Each table is read in the order of its key. Where reading fails, it goes on behind the damage: with the first key, at a
  * distance that doubles, from which rows can be read again, and then by halves back to the edge. What was stepped
- * over is told, and struct repair.gaps is set.
+ * over is told, and struct repair.gaps is set. A key that is not above the one before is damage, too: pages that are in the
+ * tree many times over would have no end otherwise. Views and virtual tables are not read at all.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,7 +13,8 @@
 #include "server/store/repair_int.h"
 #include "server/store/sqlite.h"
 
-#define GAPS_MAX 4096u /* of a table */
+#define GAPS_MAX  4096u /* of a table */
+#define NOTES_MAX 1000u
 
 struct table {
     const char *name, *a, *b; /* b: second part of the key, or NULL */
@@ -96,7 +98,8 @@ static bool skip(struct salvage *s)
     return step != 0;
 }
 
-static int put_row(struct salvage *s)
+/* Sets *on if the row's key is above the last one's. */
+static int put_row(struct salvage *s, bool *on)
 {
     int n = sqlite3_column_count(s->from), want = sqlite3_bind_parameter_count(s->to);
     int64_t a, b;
@@ -104,6 +107,7 @@ static int put_row(struct salvage *s)
     n -= s->t->b ? 2 : 1;
     a = sqlite3_column_int64(s->from, n);
     b = s->t->b ? sqlite3_column_int64(s->from, n + 1) : 0;
+    *on = a > s->a || (a == s->a && b > s->b);
     for (int i = 0; i < want; i++)
         if (i < n)
             sqlite3_bind_value(s->to, i + 1, sqlite3_column_value(s->from, i));
@@ -112,7 +116,7 @@ static int put_row(struct salvage *s)
     int code = sqlite3_step(s->to);
     sqlite3_reset(s->to);
     sqlite3_clear_bindings(s->to);
-    if (a > s->a || (a == s->a && b > s->b)) { /* keys that go back are damage as well; so the end is reached */
+    if (*on) {
         s->a = a;
         s->b = b;
     }
@@ -141,7 +145,7 @@ static int prepare(struct salvage *s)
     else
         snprintf(text, sizeof(text), "SELECT *, %s FROM %s WHERE %s > ?1 ORDER BY %s", s->t->a, s->t->name, s->t->a,
                  s->t->a);
-    if (!rc && sqlite3_prepare_v2(s->src, text, -1, &s->from, NULL)) {
+    if (!rc && (!index_has_table(s->src, s->t->name) || sqlite3_prepare_v2(s->src, text, -1, &s->from, NULL))) {
         s->r->gaps = true;
         repair_did(s->r, "index: table %s cannot be read", s->t->name);
     }
@@ -154,9 +158,10 @@ static int salvage_table(struct repair *r, sqlite3 *src, const struct table *t)
     int rc = prepare(&s), code = SQLITE_ROW;
 
     for (unsigned gaps = 0; !rc && s.from && code != SQLITE_DONE;) {
+        bool on = true;
         seek(&s, s.a, s.b);
-        while (!rc && (code = sqlite3_step(s.from)) == SQLITE_ROW)
-            rc = put_row(&s);
+        while (!rc && on && (code = sqlite3_step(s.from)) == SQLITE_ROW)
+            rc = put_row(&s, &on);
         if (rc || code == SQLITE_DONE)
             break;
         if ((code & 0xff) == SQLITE_NOMEM)
@@ -174,9 +179,9 @@ static void salvage_notes(struct repair *r, sqlite3 *src)
 {
     sqlite3_stmt *from = NULL, *to = NULL;
 
-    if (!sqlite3_prepare_v2(src, "SELECT key, value FROM note", -1, &from, NULL) &&
+    if (index_has_table(src, "note") && !sqlite3_prepare_v2(src, "SELECT key, value FROM note", -1, &from, NULL) &&
         !sqlite3_prepare_v2(r->db, "INSERT OR IGNORE INTO main.note VALUES(?1, ?2)", -1, &to, NULL))
-        while (sqlite3_step(from) == SQLITE_ROW) {
+        for (unsigned i = 0; i < NOTES_MAX && sqlite3_step(from) == SQLITE_ROW; i++) {
             sqlite3_bind_value(to, 1, sqlite3_column_value(from, 0));
             sqlite3_bind_value(to, 2, sqlite3_column_value(from, 1));
             sqlite3_step(to);
