@@ -6,6 +6,7 @@ libcommon_a_SOURCES = \
     common/clock.c common/clock.h \
     common/fault.c common/fault.h \
     common/htab.c common/htab.h \
+    common/hugemap.c common/hugemap.h \
     common/list.h \
     common/log.c common/log.h \
     common/pool.c common/pool.h \

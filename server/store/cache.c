@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "common/hugemap.h"
 #include "common/log.h"
 #include "common/pool.h"
 
@@ -37,7 +38,7 @@ static const uint32_t class_pages[BUF_CLASSES] = {1, 8, SLOT_PAGES};
 /* Buffers are cut from regions that are mapped once and kept: malloc, which has a heap per thread, would hold
  * several times the budget when one thread allocates what another frees. Buffers that nobody needs for the
  * moment give their memory back, and keep their place. */
-#define REGION_SIZE (4u << 20)
+#define REGION_SIZE (8u << 20)
 #define FREE_SLACK  (4u << 20) /* free buffers kept when the cache is full */
 #define FREE_SHARE  16u
 
@@ -63,12 +64,12 @@ static struct buf *buf_cut(struct engine *e, unsigned c)
     }
     if (!e->regions[c] || e->region_used[c] + size > REGION_SIZE) {
         struct region *r = vol_alloc(sizeof(*r));
-        void *p = mmap(NULL, REGION_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (p == MAP_FAILED) {
+
+        r->base = hugemap_new(REGION_SIZE);
+        if (!r->base) {
             log_error("out of memory");
             abort();
         }
-        r->base = p;
         r->next = e->regions[c];
         e->regions[c] = r;
         e->region_used[c] = 0;
@@ -110,7 +111,7 @@ struct buf *buf_get(struct engine *e, uint32_t pages)
 /* A free buffer on no list gives its memory back. */
 static void buf_chill(struct engine *e, struct buf *b)
 {
-    madvise(b->data, (size_t)b->pages * STORE_PAGE, MADV_DONTNEED);
+    hugemap_drop(b->data, (size_t)b->pages * STORE_PAGE, REGION_SIZE);
     pthread_mutex_lock(&e->buf_lock);
     b->next = e->cold_bufs[b->cls];
     e->cold_bufs[b->cls] = b;

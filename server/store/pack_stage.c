@@ -23,21 +23,24 @@
 #include <unistd.h>
 
 #include "common/fault.h"
+#include "common/hugemap.h"
 #include "common/log.h"
 #include "common/pool.h"
 #include "server/store/pack_impl.h"
 
 #define SPACE_STEP  (2u << 20)  /* of the file, made sure of at a time, at first */
 #define SPACE_SHARE 64u         /* never more than SPACE_STEP, but for this part of what is free on the disk */
-#define POOLED_MAX  16u         /* free windows kept, of all packs */
+#define POOLED_MAX  16u         /* windows kept, of all packs; with STAGE_SIZE a power of two */
 #define CACHED_STEP (64u << 10) /* where O_DIRECT is refused: larger writes into the page cache are slower */
 
 /* --- memory of windows --- */
 
+/* The first POOLED_MAX are cut from one mapping and kept; what is needed beyond them comes and goes. */
 static struct {
     pthread_mutex_t lock;
     void *free[POOLED_MAX];
-    unsigned n;
+    unsigned n, cut;
+    uint8_t *base;
 } windows = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void *window_get(void)
@@ -45,21 +48,28 @@ static void *window_get(void)
     void *p = NULL;
 
     pthread_mutex_lock(&windows.lock);
+    if (POOL_KEEPS && !windows.base)
+        windows.base = hugemap_new(POOLED_MAX * STAGE_SIZE);
     if (windows.n)
         p = windows.free[--windows.n];
+    else if (windows.base && windows.cut < POOLED_MAX)
+        p = windows.base + windows.cut++ * STAGE_SIZE;
     pthread_mutex_unlock(&windows.lock);
     return p ? p : aligned_alloc(PACK_BLOCK, STAGE_SIZE);
 }
 
 static void window_put(void *p)
 {
+    uint8_t *at = p;
+    bool keep;
+
     pthread_mutex_lock(&windows.lock);
-    if (POOL_KEEPS && windows.n < POOLED_MAX) {
+    keep = windows.base && at >= windows.base && at < windows.base + POOLED_MAX * STAGE_SIZE;
+    if (keep)
         windows.free[windows.n++] = p;
-        p = NULL;
-    }
     pthread_mutex_unlock(&windows.lock);
-    free(p);
+    if (!keep)
+        free(p);
 }
 
 static void stage_free(struct pack_stage *st)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * common: arena, clock, fault, htab, list, log, pool, priority and siphash.
+ * common: arena, clock, fault, htab, hugemap, list, log, pool, priority and siphash.
  */
 #include <errno.h>
 #include <sched.h>
@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/htab.h"
+#include "common/hugemap.h"
 #include "common/list.h"
 #include "common/log.h"
 #include "common/pool.h"
@@ -188,6 +190,36 @@ static void htab_keeps_items(void **state)
     htab_release(&t);
     free(items);
     assert_true(htab_hash_bytes("abc", 3, 1) != htab_hash_bytes("abc", 3, 2));
+}
+
+static void hugemap_is_aligned_and_dropped_in_part(void **state)
+{
+    enum { SIZE = 4 << 20, PART = 128 << 10 };
+    unsigned char *p[2];
+    long page = sysconf(_SC_PAGESIZE);
+    unsigned char here[PART / 4096];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        p[i] = hugemap_new(SIZE);
+        assert_non_null(p[i]);
+        assert_int_equal((uintptr_t)p[i] % SIZE, 0);
+        for (int at = 0; at < SIZE; at += 4096)
+            assert_int_equal(p[i][at], 0);
+        memset(p[i], 7, SIZE);
+    }
+    hugemap_drop(p[0] + PART, PART, SIZE);
+    assert_int_equal(mincore(p[0] + PART, PART, here), 0);
+    for (long i = 0; i < PART / page; i++)
+        assert_false(here[i] & 1);
+    assert_int_equal(p[0][PART - 1], 7);
+    assert_int_equal(p[0][2 * PART], 7);
+    for (int at = 0; at < PART; at++)
+        assert_int_equal(p[0][PART + at], 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(munmap(p[i], SIZE), 0);
+    for (int i = 0; i < 2; i++) /* nothing beside it stays */
+        assert_int_equal(mincore(p[i], (size_t)page, here), -1);
 }
 
 static void list_moves_items(void **state)
@@ -374,6 +406,7 @@ int main(void)
         cmocka_unit_test(fault_hits_the_nth),
         cmocka_unit_test(fault_text_is_checked),
         cmocka_unit_test(htab_keeps_items),
+        cmocka_unit_test(hugemap_is_aligned_and_dropped_in_part),
         cmocka_unit_test(list_moves_items),
         cmocka_unit_test(log_lines_cannot_be_forged),
         cmocka_unit_test(log_json_is_json),
