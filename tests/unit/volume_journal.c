@@ -621,7 +621,7 @@ static void large_values(void **state)
     for (unsigned i = 0; i < 500; i++) {
         put_value(i);
         pthread_mutex_lock(&T.v->lock);
-        bytes = T.v->open->blob_bytes;
+        bytes = T.v->committing ? T.v->open->blob_bytes : 0; /* else it is going to be closed, after some more */
         pthread_mutex_unlock(&T.v->lock);
         assert_in_range(bytes, 0, TXG_BLOB_MAX + sizeof(value) + 16);
     }
