@@ -206,6 +206,8 @@ int index_shrink(struct index *ix, unsigned pages);
 int index_checkpoint(struct index *ix);
 /* Bytes of the database and its WAL on disk. */
 uint64_t index_bytes(struct index *ix);
+/* Bytes of its pages that are in use: what a copy takes at most. Those of blobs apart, if it is to be without them. 0 or -errno. */
+int index_used_bytes(struct index *ix, bool blobs, uint64_t *out);
 
 /* --- reading: any thread, committed state --- */
 

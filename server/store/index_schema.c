@@ -574,6 +574,25 @@ uint64_t index_bytes(struct index *ix)
     return file_bytes(ix->path, "") + file_bytes(ix->path, "-wal");
 }
 
+int index_used_bytes(struct index *ix, bool blobs, uint64_t *out)
+{
+    struct index_conn *c;
+    int64_t size = 0, all = 0, unused = 0, data = blobs ? 0 : index_blob_bytes(ix);
+    int rc = index_reader_get(ix, &c);
+
+    if (rc)
+        return rc;
+    rc = index_query_int(ix, c->db, "PRAGMA main.page_size", &size);
+    if (!rc)
+        rc = index_query_int(ix, c->db, "PRAGMA main.page_count", &all);
+    if (!rc)
+        rc = index_query_int(ix, c->db, "PRAGMA main.freelist_count", &unused);
+    index_reader_put(ix, c);
+    all = unused < all ? (all - unused) * size : 0;
+    *out = (uint64_t)(all > data ? all - data : 0);
+    return rc;
+}
+
 /* One checkpoint; frames not copied, or -errno. A reader or writer in the way is no error. */
 static int checkpoint(struct index *ix, int mode)
 {

@@ -235,6 +235,7 @@ static int make(struct volume *v, struct index_snap *row)
     struct snap_request *req = vol_alloc(sizeof(*req));
     char *path, *tmp;
     struct snap *s = NULL;
+    uint64_t bytes;
     int r;
 
     row->id = req->id = v->snap_seq + 1;
@@ -242,7 +243,9 @@ static int make(struct volume *v, struct index_snap *row)
     tmp = snap_path(v, row->id, ".tmp");
     atomic_store(&req->refs, 1);
     pthread_mutex_unlock(&v->lock);
-    r = snap_room(v->dir, index_bytes(v->ix), false); /* it will be less than the whole index */
+    r = index_used_bytes(v->ix, false, &bytes); /* some more than what it will be: chunks are in it, too */
+    if (r == 0)
+        r = snap_room(v->dir, bytes, false);
     if (r == 0)
         r = prepare(v, tmp, &req->copy);
     pthread_mutex_lock(&v->lock);

@@ -26,13 +26,16 @@
 /* --- cloning --- */
 
 /* What a clone of the tree or the way back to it may write: indexes are of the same kind. */
-static int room_for(const char *dir, const char *tree, uint64_t index)
+static int room_for(const char *dir, const char *tree, struct index *ix)
 {
     struct stat st;
+    uint64_t bytes;
+    int r;
 
     if (stat(tree, &st) < 0)
         return errno == ENOENT ? 0 : -errno; /* told where it is opened */
-    return snap_room(dir, (uint64_t)st.st_size + index, false);
+    r = index_used_bytes(ix, true, &bytes);
+    return r ? r : snap_room(dir, (uint64_t)st.st_size + bytes, false);
 }
 
 struct linker {
@@ -130,7 +133,7 @@ static int make_clone(struct volume *v, uint64_t id, const char *dir, uint64_t n
 {
     char *tree = snap_path(v, id, ""), *shared = path_join(v->dir, "index.db"), *from = path_join(v->dir, "packs");
     char *index = path_join(dir, "index.db"), *to = path_join(dir, "packs");
-    int r = room_for(v->dir, tree, index_bytes(v->ix));
+    int r = room_for(v->dir, tree, v->ix);
 
     if (r == 0 && (mkdir(dir, 0700) < 0 || mkdir(to, 0700) < 0))
         r = -errno;
@@ -227,7 +230,7 @@ int snap_rollback(const char *dir, const char *label, const char *name, uint64_t
     if (access(tree, F_OK) < 0) /* attaching would make an empty one */
         r = errno == ENOENT ? -EUCLEAN : -errno;
     if (r == 0)
-        r = room_for(dir, tree, index_bytes(ix));
+        r = room_for(dir, tree, ix);
     if (r == 0)
         r = fault_point("rollback.begin");
     if (r == 0)

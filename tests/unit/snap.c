@@ -446,6 +446,14 @@ static int nearly_full_child(void)
     other(&o, "clone");
     EXPECT(snap_clone(T.v, "a", o.dir), 0);
     EXPECT(snap_create(T.v, "b", NULL), 0);
+    for (unsigned i = 0; i < 12000; i++) { /* an index of some MiB that has little in it fits as well */
+        snprintf(name, sizeof(name), "%0200u", i);
+        EXPECT(vt_unlink(&T, ROOT, name), 0);
+    }
+    volume_stat_settle(T.v);
+    EXPECT(volume_settle(T.v), 0);
+    leave(filler, 6u << 20);
+    EXPECT(snap_create(T.v, "c", NULL), 0);
     vt_close(&T);
     model_check_disk(&T);
     model_check_disk(&o);
