@@ -28,7 +28,9 @@
 #define BUSY_RATE_2  (64u << 20)  /* from 1.5 times the live bytes on; from 1.8 times on there is no limit */
 #define BUSY_PAUSE   15u          /* a step is followed by a pause of so many times what it took, */
 #define QUIET_PAUSE  1u
+#define PAUSE_MOST   5000u        /* but of this at most: a step may take long because the machine or the disk stood still */
 #define LOOK_SHARE   50u          /* looking takes at most 1/50 of the time */
+#define LOOK_MOST    60000u
 #define WRITERS_KIB  49152u       /* all pages that SQLite keeps for writers of changing volumes together, */
 #define READERS_KIB  3072u        /* and for each one of the up to 8 readers of all volumes, */
 #define WRITER_MIN   512u         /* but of each volume at least these */
@@ -62,12 +64,17 @@ struct gc {
 
 /* --- steps --- */
 
+static uint64_t at_most(uint64_t ms, uint64_t most)
+{
+    return ms < most ? ms : most;
+}
+
 /* The pause after a step that began at t0 (ns) and wrote so many bytes. Where these are small pieces it is the processor that
  * others want. */
 static unsigned pace(const struct gc *g, bool quiet, uint64_t bytes, uint64_t t0)
 {
     uint64_t rate = quiet ? QUIET_RATE : BUSY_RATE, slack = SLACK * g->vol->e->pack_size, live, size;
-    uint64_t pause = (clock_mono_ns() - t0) / 1000000u * (quiet ? QUIET_PAUSE : BUSY_PAUSE);
+    uint64_t pause = at_most((clock_mono_ns() - t0) / 1000000u * (quiet ? QUIET_PAUSE : BUSY_PAUSE), PAUSE_MOST);
 
     compact_size(g->compact, &live, &size);
     if (size * 5 > live * 9 + slack * 5)
@@ -114,14 +121,15 @@ static int step_compact(struct gc *g, bool quiet, uint64_t t0)
 /* Looks for a victim. 0: there was something to do; else milliseconds until the next look, or -errno. */
 static int step_look(struct gc *g, bool quiet)
 {
-    uint64_t t0 = clock_mono_ms(), seen;
+    uint64_t t0 = clock_mono_ms(), seen, took;
     int r = compact_look(g->compact, quiet, &seen);
 
     if (r < 0 || r == 1)
         return r < 0 ? r : 0;
-    r = (int)(r == 2 ? 1 + BUSY_PAUSE * (clock_mono_ms() - t0) : IDLE_MS + LOOK_SHARE * (clock_mono_ms() - t0));
+    took = clock_mono_ms() - t0;
+    r = (int)(r == 2 ? 1 + at_most(BUSY_PAUSE * took, PAUSE_MOST) : IDLE_MS + at_most(LOOK_SHARE * took, LOOK_MOST));
     g->done = quiet ? seen : 0;
-    g->look_ms = t0 + (uint64_t)r;
+    g->look_ms = t0 + took + (uint64_t)r;
     return r;
 }
 

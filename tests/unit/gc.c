@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "common/clock.h"
 #include "server/store/pack.h"
 #include "tests/unit/storetest.h"
 
@@ -271,6 +272,39 @@ static void each_step_fails(void **state)
     }
 }
 
+static atomic_uint stalls;
+
+static void stall_once(const char *name, int hit)
+{
+    if (strcmp(name, "gc.copy") == 0 && stalls++ == 0)
+        clock_test_advance(3600000);
+}
+
+/* A step takes an hour, because the machine stood still: gc does not rest for a multiple of that. */
+static void goes_on_after_a_stall(void **state)
+{
+    struct vt t;
+    struct file f;
+
+    make(&t);
+    file_make(&t, &f, "f", 16u << 20, 1);
+    stalls = 0;
+    fault_watch(stall_once);
+    fault_arm("gc.copy", UINT32_MAX, FAULT_FAIL);
+    file_hollow(&t, &f, 100);
+    for (int i = 0; i < 3000 && packs_on_disk(&t) > 22u << 20; i++) /* 12 of 28 MiB are dead */
+        usleep(20000);
+    fault_disarm();
+    fault_watch(NULL);
+    assert_true(stalls > 0);
+    assert_true(packs_on_disk(&t) <= 22u << 20);
+    clock_test_advance(-3600000);
+    file_check(&t, &f);
+    vt_close(&t);
+    free(f.data);
+    vt_remove(&t);
+}
+
 /* Readers and writers go on while packs are copied out and removed below them. */
 struct reader {
     struct vt *t;
@@ -376,7 +410,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packs_are_emptied), cmocka_unit_test(packs_without_a_row),
         cmocka_unit_test(open_pack_is_ended), cmocka_unit_test(damage_is_not_moved), cmocka_unit_test(each_step_fails),
-        cmocka_unit_test(beside_readers_and_writers),
+        cmocka_unit_test(goes_on_after_a_stall), cmocka_unit_test(beside_readers_and_writers),
         cmocka_unit_test(model_stays),
     };
 
