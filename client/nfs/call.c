@@ -88,6 +88,13 @@ int call_run(struct nfs_client *client, struct nfs_call *call)
     return err != 0 ? err : call_await(client, call);
 }
 
+int call_run_on(struct nfs_client *client, struct nfs_call *call)
+{
+    int err = call_run(client, call);
+
+    return err == 0 ? call_op(call, NFS_OP_PUTFH) : err;
+}
+
 int call_op(struct nfs_call *call, enum nfs_op op)
 {
     return nfs_errno(dec_op(&call->dec, op));

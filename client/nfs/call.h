@@ -45,6 +45,8 @@ int call_run(struct nfs_client *client, struct nfs_call *call);
 /* Its two halves: sends (0 or -ENAMETOOLONG: nothing was sent), and the rest. */
 int call_begin(struct nfs_client *client, struct nfs_call *call);
 int call_await(struct nfs_client *client, struct nfs_call *call);
+/* call_run for a compound that begins with PUTFH: also reads that result, and returns its errno. */
+int call_run_on(struct nfs_client *client, struct nfs_call *call);
 void call_end(struct nfs_call *call);
 
 /* The usual way to read a result: its errno. */

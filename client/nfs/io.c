@@ -357,9 +357,7 @@ static int io_append_once(struct nfs_client *client, const struct nfs_fh *fh, co
     call.rpc.out[1] = (struct iovec){(void *)data, size};
     call.rpc.out[2] = (struct iovec){(void *)zero, -size & 3};
     call.rpc.nout = 3;
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
+    err = call_run_on(client, &call);
     if (err == 0) {
         status = dec_op(&call.dec, NFS_OP_VERIFY);
         if (status == NFS_OK)

@@ -72,9 +72,7 @@ int nfs_lookup(struct nfs_client *client, const struct nfs_fh *dir, const char *
     enc_putfh(&call.enc, dir);
     enc_name(&call.enc, NFS_OP_LOOKUP, name, size);
     name_want(&call, fh, attr);
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
+    err = call_run_on(client, &call);
     if (err == 0)
         err = call_op(&call, NFS_OP_LOOKUP);
     if (err == 0)
@@ -109,9 +107,7 @@ static int name_stretch(struct nfs_client *client, const struct nfs_fh *dir, con
     *stop = at;
     name_want(&call, fh, attr);
     *found = 0;
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
+    err = call_run_on(client, &call);
     for (i = 0; i < n && err == 0; i++) {
         err = call_op(&call, NFS_OP_LOOKUP);
         if (err == 0)
@@ -175,9 +171,7 @@ int nfs_getattr(struct nfs_client *client, const struct nfs_fh *fh, struct nfs_a
     call_start(&call);
     enc_putfh(&call.enc, fh);
     enc_getattr(&call.enc);
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
+    err = call_run_on(client, &call);
     if (err == 0)
         err = name_result(&call, NULL, attr);
     call_end(&call);
@@ -198,9 +192,7 @@ int nfs_setattr(struct nfs_client *client, const struct nfs_fh *fh, const struct
     enc_fattr(&call.enc, set);
     call_mark(&call);
     name_want(&call, NULL, attr);
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
+    err = call_run_on(client, &call);
     if (err == 0) {
         uint32_t words;
 
@@ -223,9 +215,7 @@ int nfs_statfs(struct nfs_client *client, const struct nfs_fh *fh, struct nfs_st
     call_start(&call);
     enc_putfh(&call.enc, fh);
     enc_getattr_statfs(&call.enc);
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
+    err = call_run_on(client, &call);
     if (err == 0)
         err = call_op(&call, NFS_OP_GETATTR);
     if (err == 0) {
@@ -277,9 +267,7 @@ int nfs_lookup_first(struct nfs_client *client, const struct nfs_fh *dir, const 
         enc_u64(&call.enc, 0);
         enc_u32(&call.enc, first->room);
     }
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
+    err = call_run_on(client, &call);
     if (err == 0)
         err = call_op(&call, NFS_OP_LOOKUP);
     if (err == 0)
@@ -319,9 +307,7 @@ int nfs_access(struct nfs_client *client, const struct nfs_fh *fh, int want, str
     enc_op(&call.enc, NFS_OP_ACCESS);
     enc_u32(&call.enc, acc_all);
     enc_getattr(&call.enc);
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
+    err = call_run_on(client, &call);
     if (err == 0)
         err = call_op(&call, NFS_OP_ACCESS);
     if (err == 0) {
@@ -343,9 +329,7 @@ int nfs_readlink(struct nfs_client *client, const struct nfs_fh *fh, char *buf, 
     call_start(&call);
     enc_putfh(&call.enc, fh);
     enc_op(&call.enc, NFS_OP_READLINK);
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
+    err = call_run_on(client, &call);
     if (err == 0)
         err = call_op(&call, NFS_OP_READLINK);
     if (err == 0) {
@@ -389,9 +373,7 @@ static int name_create(struct nfs_client *client, const struct nfs_fh *dir, cons
     enc_fattr(&call.enc, &set);
     call_mark(&call);
     name_want(&call, fh, attr);
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
+    err = call_run_on(client, &call);
     if (err == 0)
         err = call_op(&call, NFS_OP_CREATE);
     if (err == 0) {
@@ -444,9 +426,7 @@ int nfs_remove(struct nfs_client *client, const struct nfs_fh *dir, const char *
     call_start(&call);
     enc_putfh(&call.enc, dir);
     enc_name(&call.enc, NFS_OP_REMOVE, name, strlen(name));
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
+    err = call_run_on(client, &call);
     if (err == 0) {
         err = call_op(&call, NFS_OP_REMOVE);
         if (err == -ENOENT && call.rpc.resent)
@@ -454,6 +434,16 @@ int nfs_remove(struct nfs_client *client, const struct nfs_fh *dir, const char *
     }
     call_end(&call);
     return err;
+}
+
+/* call_run_on, where the compound begins with PUTFH, SAVEFH, PUTFH. */
+static int name_run_two(struct nfs_client *client, struct nfs_call *call)
+{
+    int err = call_run_on(client, call);
+
+    if (err == 0)
+        err = call_op(call, NFS_OP_SAVEFH);
+    return err == 0 ? call_op(call, NFS_OP_PUTFH) : err;
 }
 
 int nfs_rename(struct nfs_client *client, const struct nfs_fh *from_dir, const char *from,
@@ -473,13 +463,7 @@ int nfs_rename(struct nfs_client *client, const struct nfs_fh *from_dir, const c
     enc_op(&call.enc, NFS_OP_RENAME);
     enc_bytes(&call.enc, from, strlen(from));
     enc_bytes(&call.enc, to, strlen(to));
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_SAVEFH);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
+    err = name_run_two(client, &call);
     if (err == 0) {
         err = call_op(&call, NFS_OP_RENAME);
         if (err == -ENOENT && call.rpc.resent)
@@ -502,13 +486,7 @@ int nfs_link(struct nfs_client *client, const struct nfs_fh *fh, const struct nf
     enc_op(&call.enc, NFS_OP_SAVEFH);
     enc_putfh(&call.enc, dir);
     enc_name(&call.enc, NFS_OP_LINK, name, strlen(name));
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_SAVEFH);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
+    err = name_run_two(client, &call);
     if (err == 0) {
         err = call_op(&call, NFS_OP_LINK);
         if (err == -EEXIST && call.rpc.resent)
@@ -532,9 +510,7 @@ int nfs_readdir(struct nfs_client *client, const struct nfs_fh *fh, uint64_t coo
     enc_u32(&call.enc, 32768);
     enc_u32(&call.enc, 131072);
     enc_attr_mask(&call.enc);
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
+    err = call_run_on(client, &call);
     if (err == 0)
         err = call_op(&call, NFS_OP_READDIR);
     if (err == 0) {

@@ -86,9 +86,7 @@ int open_confirm(struct nfs_client *client, struct nfs_owner *owner, const struc
     enc_op(&call.enc, NFS_OP_OPEN_CONFIRM);
     enc_stateid(&call.enc, &open->stateid);
     enc_u32(&call.enc, owner->seqid);
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
+    err = call_run_on(client, &call);
     if (err == 0) {
         *status = dec_op(&call.dec, NFS_OP_OPEN_CONFIRM);
         owner_result(owner, 0, *status);
@@ -176,9 +174,7 @@ int nfs_open_file(struct nfs_client *client, const struct nfs_fh *dir, const cha
         if (owner == NULL)
             return -ENOLCK;
         open_encode(client, &call, owner, clientid, dir, name, access, create, set);
-        err = call_run(client, &call);
-        if (err == 0)
-            err = call_op(&call, NFS_OP_PUTFH);
+        err = call_run_on(client, &call);
         if (err == 0) {
             status = dec_op(&call.dec, NFS_OP_OPEN);
             owner_result(owner, 0, status);
@@ -244,9 +240,7 @@ int nfs_close_file(struct nfs_client *client, const struct nfs_fh *fh, struct nf
     enc_op(&call.enc, NFS_OP_CLOSE);
     enc_u32(&call.enc, owner->seqid);
     enc_stateid(&call.enc, &open->stateid);
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
+    err = call_run_on(client, &call);
     if (err == 0) {
         status = dec_op(&call.dec, NFS_OP_CLOSE);
         owner_result(owner, 0, status);
@@ -307,9 +301,7 @@ static int lock_once(struct nfs_client *client, struct nfs_locker *locker, uint6
     locker->asked_offset = offset;
     locker->asked_length = length;
     __atomic_store_n(&locker->asked, type + (wait ? 2u : 0u), __ATOMIC_RELEASE);
-    err = call_run(client, &call);
-    if (err == 0)
-        err = call_op(&call, NFS_OP_PUTFH);
+    err = call_run_on(client, &call);
     if (err == 0) {
         *status = dec_op(&call.dec, NFS_OP_LOCK);
         if (!locker->valid)
@@ -442,9 +434,7 @@ int nfs_unlock(struct nfs_client *client, struct nfs_locker *locker, const struc
         enc_stateid(&call.enc, &locker->stateid);
         enc_u64(&call.enc, offset);
         enc_u64(&call.enc, length);
-        err = call_run(client, &call);
-        if (err == 0)
-            err = call_op(&call, NFS_OP_PUTFH);
+        err = call_run_on(client, &call);
         if (err == 0) {
             status = dec_op(&call.dec, NFS_OP_LOCKU);
             if (state_seqid_used(status))
@@ -489,9 +479,7 @@ int nfs_lock_test(struct nfs_client *client, const struct nfs_locker *locker, co
         enc_u64(&call.enc, *length);
         enc_u64(&call.enc, clientid);
         state_enc_owner(client, &call.enc, 'l', locker->name);
-        err = call_run(client, &call);
-        if (err == 0)
-            err = call_op(&call, NFS_OP_PUTFH);
+        err = call_run_on(client, &call);
         if (err == 0) {
             status = dec_op(&call.dec, NFS_OP_LOCKT);
             if (status == NFS_ERR_DENIED) {
