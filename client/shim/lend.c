@@ -73,14 +73,19 @@ static void lent_forget(const struct lazy *r, uint64_t g)
     lend.nlent = n;
 }
 
-void lend_hide(struct lazy *r, uint64_t g, uint8_t state)
+static void granule_blank(struct lazy *r, uint64_t g, uint8_t state)
 {
     uint64_t from, to;
 
     part_of(r, g, &from, &to);
-    lent_forget(r, g);
     lend_blank(address(r, from), to - from, MAP_FIXED);
     *state_of(r, g) = state;
+}
+
+void lend_hide(struct lazy *r, uint64_t g, uint8_t state)
+{
+    lent_forget(r, g);
+    granule_blank(r, g, state);
 }
 
 /* Takes back a lent granule; its pages become the slot's if that works. */
@@ -408,7 +413,8 @@ void lend_cut(const struct lazy *r, struct lazy *left, struct lazy *right)
         in_left = left != NULL && start < region_end(left) && start + LAZY_GRAIN > left->offset;
         in_right = right != NULL && start < region_end(right) && start + LAZY_GRAIN > right->offset;
         if (in_left && in_right) { /* of both: of neither */
-            *state_of(left, lend.lent[i].g) = *state_of(right, lend.lent[i].g) = PINNED;
+            granule_blank(left, lend.lent[i].g, ABSENT);
+            granule_blank(right, lend.lent[i].g, ABSENT);
         } else if (in_left || in_right) {
             lend.lent[n].r = in_left ? left : right;
             lend.lent[n++].g = lend.lent[i].g;

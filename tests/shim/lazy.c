@@ -399,6 +399,14 @@ static void parts(void)
     VAL(msync(m + 25 * GRAIN, PAGE, MS_SYNC));
     VAL(munmap(m, SIZE));
     suite_say("all gone %s", touch(m));
+    MAPPED(mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0));
+    VAL(suite_filled(m + 3 * GRAIN, 100, 3 * GRAIN));
+    VAL(munmap(m + 3 * GRAIN + 5 * PAGE, PAGE)); /* out of the middle of what was read */
+    suite_say("private before it %s", touch_write(m + 3 * GRAIN + PAGE));
+    suite_say("private behind it %s", touch_write(m + 3 * GRAIN + 6 * PAGE));
+    VAL(suite_filled(m + 3 * GRAIN, PAGE, 3 * GRAIN));
+    VAL(suite_filled(m + 3 * GRAIN + 7 * PAGE, GRAIN, 3 * GRAIN + 7 * PAGE));
+    VAL(munmap(m, SIZE));
     MAPPED(mmap(NULL, SIZE, PROT_READ, MAP_SHARED, fd, 0));
     VAL(mprotect(m, PAGE, PROT_READ | PROT_WRITE)); /* the descriptor cannot write */
     VAL(suite_filled(m, 3 * GRAIN, 0));
