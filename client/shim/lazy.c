@@ -472,11 +472,9 @@ void lazy_before_fork(void)
         lazy_lock();
 }
 
-/* The child has true copies of what is lent; what is on its way is its parent's. */
+/* The child has true copies of what is lent; what is on its way, and over what, is its parent's: also when no mapping is left. */
 void lazy_after_fork(bool child, bool announced)
 {
-    if (lazy_count == 0)
-        return;
     if (child) {
         /* Another thread may have been in the middle of something: all that it may have touched is fetched again. */
         bool whole = announced || lazy.lock.word == 0;

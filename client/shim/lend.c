@@ -450,5 +450,6 @@ void lend_after_fork(bool announced)
         lend.nlent = 0;
         memset(lend.slots, 0, sizeof(lend.slots));
     }
-    nfs_client_after_fork(lend.client);
+    if (lend.client != NULL)
+        nfs_client_after_fork(lend.client);
 }

@@ -282,6 +282,27 @@ static void forks(void)
     VAL(wrong(m, 0, SIZE));
 }
 
+/* A child whose parent had mappings, but has none any more, has some of its own; and so does its parent again. */
+static void forks_later(void)
+{
+    char *m;
+    int fd = make("f", SIZE), pid;
+    long n = 0;
+
+    MAPPED(mmap(NULL, SIZE, PROT_READ, MAP_PRIVATE, fd, 0));
+    VAL(wrong(m, 0, 3 * GRAIN));
+    VAL(munmap(m, SIZE));
+    pid = fork();
+    m = mmap(NULL, SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+    for (int i = 0; i < 3; i++) /* one in order, one from behind */
+        for (long at = 0; at < 30 * GRAIN; at += GRAIN)
+            n += pid == 0 ? wrong(m, 29 * GRAIN - at, 30 * GRAIN - at) : wrong(m, at, at + GRAIN);
+    if (pid == 0)
+        _exit(n != 0);
+    VAL(n);
+    suite_wait("child", pid);
+}
+
 static const char *shared_map;
 
 static void *looker(void *arg)
@@ -594,6 +615,6 @@ static void between(void)
 }
 
 SUITE_GROUP(lazy) = {{"scan", scan},         {"calls", calls},   {"handlers", handlers}, {"blocked", blocked},
-                     {"forks", forks},       {"threads", threads}, {"writable", writable}, {"parts", parts},
+                     {"forks", forks},       {"forks_later", forks_later}, {"threads", threads}, {"writable", writable}, {"parts", parts},
                      {"remap", remapped},    {"advice", advice}, {"given_up", given_up}, {"changed", changed},   {"between", between},
                      {NULL, NULL}};
