@@ -117,7 +117,7 @@ static int volume_create(struct side_dir *dir, const char *name, const struct nf
 
 static ssize_t volume_read(struct side_file *file, void *buf, size_t size, uint64_t at)
 {
-    return nfs_read(file->dir->remote->client, &file->fh, buf, size, at, NULL);
+    return nfs_read_whole(file->dir->remote->client, &file->fh, buf, size, at);
 }
 
 static uint64_t volume_data(struct side_file *file, uint64_t at)
@@ -128,24 +128,7 @@ static uint64_t volume_data(struct side_file *file, uint64_t at)
 static int volume_write(struct side_file *file, const void *buf, size_t size, uint64_t at, bool sync,
                         uint64_t *verf)
 {
-    size_t done = 0;
-    while (done < size) {
-        uint64_t now = 0;
-        ssize_t n = nfs_write(file->dir->remote->client, &file->fh, (const char *)buf + done, size - done,
-                              at + done, sync, &now);
-        if (n < 0)
-            return (int)n;
-        if (!n)
-            return -EIO;
-        if (done && now != *verf && !sync) {
-            done = 0; /* the server was restarted between the two: again */
-            *verf = now;
-            continue;
-        }
-        *verf = now;
-        done += (size_t)n;
-    }
-    return 0;
+    return nfs_write(file->dir->remote->client, &file->fh, buf, size, at, sync, verf);
 }
 
 static int volume_commit(struct side_file *file, uint64_t *verf)

@@ -167,9 +167,12 @@ int nfs_open_file(struct nfs_client *client, const struct nfs_fh *dir, const cha
                   struct nfs_open *open);
 int nfs_close_file(struct nfs_client *client, const struct nfs_fh *fh, struct nfs_open *open);
 
-/* Reads up to size bytes at offset, in parallel pieces. Short only at the end of file. */
+/* Reads up to size bytes at offset, in parallel pieces. Short at the end of the file, then *eof (may be NULL) is set; or where an
+ * error came behind bytes that are good: who asks for the rest is told of it. */
 ssize_t nfs_read(struct nfs_client *client, const struct nfs_fh *fh, void *buf, size_t size, uint64_t offset,
                  bool *eof);
+/* The same, short only at the end of the file: an error is one wherever it comes. */
+ssize_t nfs_read_whole(struct nfs_client *client, const struct nfs_fh *fh, void *buf, size_t size, uint64_t offset);
 
 /* One READ of up to RPC_MAX_IO bytes that is not waited for yet; NULL when there is no memory. buf stays the call's
  * until nfs_read_finish, which returns the count (short also when the server chose so) or a negative errno. lane:
@@ -181,9 +184,9 @@ ssize_t nfs_read_finish(struct nfs_client *client, struct nfs_ahead *call);
 void nfs_read_abandon(struct nfs_ahead *call);
 
 /* Writes everything, in parallel pieces, and makes it durable if sync is set; *verf (may be NULL) is the server's
- * write verifier. */
-ssize_t nfs_write(struct nfs_client *client, const struct nfs_fh *fh, const void *data, size_t size,
-                  uint64_t offset, bool sync, uint64_t *verf);
+ * write verifier. 0 or a negative errno: then some of it may be written. */
+int nfs_write(struct nfs_client *client, const struct nfs_fh *fh, const void *data, size_t size, uint64_t offset,
+              bool sync, uint64_t *verf);
 int nfs_commit(struct nfs_client *client, const struct nfs_fh *fh, uint64_t *verf);
 /* The same without waiting: NULL, or a call to be finished, which _here says will not block. It tells of writes that were
  * answered before it was started. */

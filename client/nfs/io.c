@@ -220,28 +220,52 @@ static ssize_t io_run(struct nfs_client *client, const struct nfs_fh *fh, uint8_
     return done > 0 && err != -EAGAIN ? (ssize_t)done : err;
 }
 
+/* Reads up to the end of the file or an error. How many bytes. */
+static size_t io_read(struct nfs_client *client, const struct nfs_fh *fh, uint8_t *buf, size_t size, uint64_t offset,
+                      bool *eof, int *err)
+{
+    size_t done = 0;
+
+    *eof = false;
+    *err = 0;
+    while (done < size && !*eof) {
+        ssize_t n = io_run(client, fh, buf + done, size - done, offset + done, false, false, eof, NULL);
+
+        if (n < 0) {
+            *err = (int)n;
+            *eof = false;
+            break;
+        }
+        if (n == 0)
+            *eof = true;
+        done += (size_t)n;
+    }
+    return done;
+}
+
 ssize_t nfs_read(struct nfs_client *client, const struct nfs_fh *fh, void *buf, size_t size, uint64_t offset,
                  bool *eof)
 {
-    size_t done = 0;
-    bool end = false;
+    bool end;
+    int err;
+    size_t done = io_read(client, fh, buf, size, offset, &end, &err);
 
-    while (done < size && !end) {
-        ssize_t n = io_run(client, fh, (uint8_t *)buf + done, size - done, offset + done, false, false, &end, NULL);
-
-        if (n < 0)
-            return done > 0 ? (ssize_t)done : n;
-        if (n == 0)
-            end = true;
-        done += (size_t)n;
-    }
     if (eof != NULL)
         *eof = end;
-    return (ssize_t)done;
+    return done > 0 || err == 0 ? (ssize_t)done : err;
 }
 
-ssize_t nfs_write(struct nfs_client *client, const struct nfs_fh *fh, const void *data, size_t size,
-                  uint64_t offset, bool sync, uint64_t *verf)
+ssize_t nfs_read_whole(struct nfs_client *client, const struct nfs_fh *fh, void *buf, size_t size, uint64_t offset)
+{
+    bool end;
+    int err;
+    size_t done = io_read(client, fh, buf, size, offset, &end, &err);
+
+    return err == 0 ? (ssize_t)done : err;
+}
+
+int nfs_write(struct nfs_client *client, const struct nfs_fh *fh, const void *data, size_t size, uint64_t offset,
+              bool sync, uint64_t *verf)
 {
     uint64_t first = 0, own = 0;
     size_t done = 0;
@@ -257,14 +281,14 @@ ssize_t nfs_write(struct nfs_client *client, const struct nfs_fh *fh, const void
             continue;
         }
         if (n < 0)
-            return done > 0 ? (ssize_t)done : n;
+            return (int)n;
         if (done == 0)
             first = own;
         done += (size_t)n;
     }
     if (verf != NULL)
         *verf = own;
-    return (ssize_t)done;
+    return 0;
 }
 
 static void commit_enc(struct nfs_call *call, const struct nfs_fh *fh)

@@ -168,13 +168,11 @@ static int ask_finish(struct ask *ask)
             want = RPC_MAX_IO;
         n = nfs_read_finish(lend.client, ask->calls[i]);
         ask->calls[i] = NULL;
-        while (n >= 0 && (size_t)n < want) {
+        if (n >= 0 && (size_t)n < want) {
             ssize_t more = err != 0 ? -EIO
-                                    : nfs_read(lend.client, &ask->r->fh, ask->slot->at + at + n, want - (size_t)n,
-                                               ask->g * LAZY_GRAIN + at + (size_t)n, NULL);
+                                    : nfs_read_whole(lend.client, &ask->r->fh, ask->slot->at + at + n, want - (size_t)n,
+                                                     ask->g * LAZY_GRAIN + at + (size_t)n);
 
-            if (more == 0)
-                break;
             n = more < 0 ? more : n + more;
         }
         if (n < 0)

@@ -64,9 +64,10 @@ static int map_copy(struct ofd *ofd, const struct nfs_attr *attr, uint64_t from,
         at = sys6(SYS_mmap, 0, (long)(to - from), PROT_READ | PROT_WRITE, MAP_SHARED, fd, (long)from);
         err = map_failed(at) ? at : 0;
         if (err == 0) {
-            ssize_t n = to - from <= 65536 ? ahead_read(ofd, (uint8_t *)at, to - from, from)
-                                           : nfs_read(shim.client, &ofd->fh, (void *)at, to - from, from, NULL);
+            ssize_t n = to - from <= 65536 ? ahead_read(ofd, (uint8_t *)at, to - from, from) : 0;
 
+            if (n >= 0 && (uint64_t)n < to - from)
+                n = nfs_read_whole(shim.client, &ofd->fh, (uint8_t *)at + n, to - from - (uint64_t)n, from + (uint64_t)n);
             err = n < 0 ? n : 0;
             sys2(SYS_munmap, at, to - from);
         }

@@ -96,7 +96,7 @@ int store_refresh_locked(struct store *s, const struct nfs_attr *attr)
             if (!bit_get(s->filled, g))
                 continue;
             bit_clear(s->hashed, g);
-            n = nfs_read(shim.client, &s->fh, s->bytes + g * STORE_GRAIN, size, g * STORE_GRAIN, NULL);
+            n = nfs_read_whole(shim.client, &s->fh, s->bytes + g * STORE_GRAIN, size, g * STORE_GRAIN);
             if (n < 0)
                 return (int)n;
         }
@@ -157,7 +157,7 @@ static int store_load(struct store *s, uint64_t from, uint64_t to)
             break;
         n = nfs_read_finish(shim.client, calls[done / RPC_MAX_IO % STORE_DEPTH]);
         if (n >= 0 && (size_t)n < want) /* the rest, unless the file ends here by now */
-            n = nfs_read(shim.client, &s->fh, s->bytes + done + n, want - (size_t)n, done + (uint64_t)n, NULL);
+            n = nfs_read_whole(shim.client, &s->fh, s->bytes + done + n, want - (size_t)n, done + (uint64_t)n);
         if (n < 0 && err == 0)
             err = (int)n;
         done += want;
@@ -240,7 +240,6 @@ static uint64_t store_back_locked(struct store *s, uint8_t *copy, uint64_t at, u
 {
     uint64_t end = at, limit;
     struct nfs_attr attr;
-    ssize_t n;
 
     for (; end < to && end - at < STORE_BACK && bit_get(s->hashed, end / STORE_GRAIN); end += STORE_PAGE) {
         uint64_t hash;
@@ -258,8 +257,7 @@ static uint64_t store_back_locked(struct store *s, uint8_t *copy, uint64_t at, u
     if (*err == 0 && limit > attr.size)
         limit = attr.size; /* a mapping does not make the file longer */
     if (*err == 0 && limit > at) {
-        n = nfs_write(shim.client, &s->fh, copy, limit - at, at, true, NULL);
-        *err = n < 0 ? (int)n : n < (ssize_t)(limit - at) ? -EIO : 0;
+        *err = nfs_write(shim.client, &s->fh, copy, limit - at, at, true, NULL);
         file_changed(&s->fh);
     }
     if (*err != 0)

@@ -200,11 +200,8 @@ static void chunk_settle(struct vnode *v, struct chunk *chunk)
     }
     if (err == 0)
         err = nfs_errno(chunk->status);
-    if (err == 0 && chunk->have < chunk->size) {
-        ssize_t n = nfs_write(shim.client, &v->fh, chunk->data, chunk->size, chunk->offset, false, &chunk->verf);
-
-        err = n < 0 ? (int)n : n < (ssize_t)chunk->size ? -EIO : 0;
-    }
+    if (err == 0 && chunk->have < chunk->size)
+        err = nfs_write(shim.client, &v->fh, chunk->data, chunk->size, chunk->offset, false, &chunk->verf);
     v->flight -= chunk->size;
     v->calls--;
     if (vnode_shared(&v->fh, NULL))
@@ -297,12 +294,8 @@ static int vnode_commit_locked(struct vnode *v)
         err = nfs_commit(shim.client, &v->fh, &verf);
     while ((chunk = v->first) != NULL) {
         again |= chunk->verf != verf;
-        if (again && err == 0 && v->error == 0) {
-            ssize_t n = nfs_write(shim.client, &v->fh, chunk->data, chunk->size, chunk->offset, true, NULL);
-
-            if (n != (ssize_t)chunk->size)
-                err = n < 0 ? (int)n : -EIO;
-        }
+        if (again && err == 0 && v->error == 0)
+            err = nfs_write(shim.client, &v->fh, chunk->data, chunk->size, chunk->offset, true, NULL);
         v->first = chunk->next;
         chunk_free(chunk);
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* READ against a server that breaks off, lies, and answers in any order: what was received in place, and what counts. */
+/* READ and WRITE against a server that breaks off, lies, fails, and answers in any order: what was received in place,
+ * and what counts. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -25,7 +26,10 @@ struct step {
     uint32_t sent;         /* so much of it is sent before the connection is closed; 0: all, and it stays */
     uint32_t stray;        /* before it, one to the xid that is so much higher, with other bytes */
     uint8_t fill;
-    bool later; /* answered behind the next one */
+    bool later;      /* answered behind the next one */
+    bool more;       /* it is not the end of the file */
+    bool write;      /* it is a WRITE */
+    uint32_t status; /* of the READ or WRITE */
 };
 
 struct world {
@@ -70,24 +74,35 @@ static bool call_get(int fd, uint32_t *xid)
 static bool answer(int fd, const struct step *s, uint32_t xid)
 {
     uint32_t padded = (s->bytes + 3) & ~3u;
-    const uint32_t words[] = {LAST | (24 + 36 + padded), xid, 1, 0, 0, 0, 0, /* accepted, success */
-                              0, 0, 2, 22, 0, 25, 0, 1, s->count};                       /* PUTFH, READ: ok, eof */
-    size_t size = sizeof(words) + padded, left;
-    uint8_t *msg = malloc(size), *at = msg;
+    uint32_t words[20] = {0, xid, 1, 0, 0, 0, 0, /* accepted, success */
+                          s->status, 0, 2, 22, 0, s->write ? 38 : 25, s->status}; /* PUTFH: ok; READ or WRITE */
+    unsigned n = 14;
+    size_t size, left;
+    uint8_t *msg, *at;
 
-    for (unsigned i = 0; i < sizeof(words) / 4; i++) {
+    if (s->status == 0 && s->write) {
+        words[n++] = s->count;
+        n += 3; /* unstable, verifier */
+    } else if (s->status == 0) {
+        words[n++] = !s->more;
+        words[n++] = s->count;
+    }
+    size = n * 4 + padded;
+    words[0] = LAST | (uint32_t)(size - 4);
+    msg = at = malloc(size);
+    for (unsigned i = 0; i < n; i++) {
         uint32_t word = htonl(words[i]);
 
         memcpy(msg + 4 * i, &word, 4);
     }
-    memset(msg + sizeof(words), s->fill, padded);
+    memset(msg + n * 4, s->fill, padded);
     for (left = s->sent > 0 ? s->sent : size; left > 0;) {
-        ssize_t n = send(fd, at, left, MSG_NOSIGNAL);
+        ssize_t part = send(fd, at, left, MSG_NOSIGNAL);
 
-        if (n <= 0)
+        if (part <= 0)
             break;
-        at += n;
-        left -= (size_t)n;
+        at += part;
+        left -= (size_t)part;
     }
     free(msg);
     return left == 0 && s->sent == 0;
@@ -252,6 +267,35 @@ static void a_reply_to_nobody_goes_nowhere(void **state)
     finish(w);
 }
 
+/* An error behind bytes that are good is one for who wants all. */
+static void an_error_comes_behind_good_bytes(void **state)
+{
+    const struct step part = {.count = 1000, .bytes = 1000, .fill = 0x99, .more = true}, fail = {.status = NFS_ERR_IO};
+    const struct step steps[] = {part, fail, part, fail, part, {.count = 500, .bytes = 500, .fill = 0x99}};
+    struct world *w = *state;
+    bool eof = false;
+
+    start(w, steps, 6);
+    assert_int_equal(nfs_read(w->client, &fh, room, LONG, 0, &eof), 1000);
+    assert_false(eof);
+    assert_int_equal(nfs_read_whole(w->client, &fh, room, LONG, 0), -EIO);
+    assert_int_equal(nfs_read_whole(w->client, &fh, room, LONG, 0), 1500);
+    finish(w);
+}
+
+/* What is said of a write that fails in the middle is why. */
+static void a_write_tells_why_it_failed(void **state)
+{
+    const struct step part = {.write = true, .count = 1000}, full = {.write = true, .status = NFS_ERR_NOSPC};
+    const struct step steps[] = {part, full, part, {.write = true, .count = 500}};
+    struct world *w = *state;
+
+    start(w, steps, 4);
+    assert_int_equal(nfs_write(w->client, &fh, room, 1500, 0, false, NULL), -ENOSPC);
+    assert_int_equal(nfs_write(w->client, &fh, room, 1500, 0, false, NULL), 0);
+    finish(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +303,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_count_that_lies_is_an_error, setup, teardown),
         cmocka_unit_test_setup_teardown(replies_come_in_any_order, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reply_to_nobody_goes_nowhere, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_error_comes_behind_good_bytes, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_write_tells_why_it_failed, setup, teardown),
     };
 
     alarm(120); /* a call that is never answered waits for ever */
