@@ -39,9 +39,10 @@ void call_end(struct nfs_call *call)
     call->reply = NULL;
 }
 
-unsigned call_pause(unsigned n)
+int call_pause(unsigned n)
 {
-    return n < 4 ? 5u << n : n < 10 ? 100 : 1000;
+    sys_sleep_ms(n < 4 ? 5u << n : n < 10 ? 100 : 1000);
+    return rpc_idle_hook != NULL && n > 4 ? rpc_idle_hook() : 0;
 }
 
 /* A later operation that met DELAY is no reason to repeat one that was done. */
@@ -74,8 +75,7 @@ int call_await(struct nfs_client *client, struct nfs_call *call)
         if ((call->dec.status != NFS_ERR_DELAY && call->dec.status != NFS_ERR_GRACE) || call->once ||
             !call_may_repeat(call))
             return 0;
-        sys_sleep_ms(call_pause(n));
-        if (rpc_idle_hook != NULL && n > 4 && (err = rpc_idle_hook()) != 0)
+        if ((err = call_pause(n)) != 0)
             return err;
         rpc_submit(client->server, &call->rpc);
     }

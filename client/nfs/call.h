@@ -85,7 +85,7 @@ int open_confirm(struct nfs_client *client, struct nfs_owner *owner, const struc
 /* Empties a locker but for its lock. */
 void locker_clear(struct nfs_locker *locker);
 
-/* How long to wait before the n-th retry, ms. */
-unsigned call_pause(unsigned n);
+/* Waits before the n-th retry, for longer each time; rpc_idle_hook has its turn. 0, or its error. */
+int call_pause(unsigned n);
 
 #endif

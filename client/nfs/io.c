@@ -121,7 +121,8 @@ static int io_finish(struct nfs_client *client, struct io_piece *piece)
             return err;
         if (piece->status != NFS_ERR_DELAY && piece->status != NFS_ERR_GRACE)
             return nfs_errno(piece->status);
-        sys_sleep_ms(call_pause(n));
+        if ((err = call_pause(n)) != 0)
+            return err;
         rpc_submit(client->server, &piece->rpc);
         piece->busy = true;
     }

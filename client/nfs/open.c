@@ -210,12 +210,14 @@ int nfs_open_file(struct nfs_client *client, const struct nfs_fh *dir, const cha
         open->valid = false;
         if (status == NFS_ERR_STALE_STATEID)
             status = NFS_ERR_STALE_CLIENTID; /* a restart between OPEN and OPEN_CONFIRM */
-        if (status == NFS_ERR_DELAY || status == NFS_ERR_GRACE)
-            sys_sleep_ms(call_pause(n));
-        else if (status == NFS_ERR_EXIST && create == NFS_CREATE_EXCL && doubt && open_made(client, dir, name, set))
+        if (status == NFS_ERR_DELAY || status == NFS_ERR_GRACE) {
+            if ((err = call_pause(n)) != 0)
+                return err;
+        } else if (status == NFS_ERR_EXIST && create == NFS_CREATE_EXCL && doubt && open_made(client, dir, name, set)) {
             create = NFS_CREATE_NO;
-        else if ((!state_lost(client, status, epoch) && status != NFS_ERR_BAD_SEQID) || ++again > OPEN_AGAIN)
+        } else if ((!state_lost(client, status, epoch) && status != NFS_ERR_BAD_SEQID) || ++again > OPEN_AGAIN) {
             return err;
+        }
     }
 }
 
@@ -390,7 +392,8 @@ int nfs_lock(struct nfs_client *client, struct nfs_locker *locker, const struct 
             return -EAGAIN;
         case NFS_ERR_DELAY:
         case NFS_ERR_GRACE:
-            sys_sleep_ms(call_pause(n));
+            if ((err = call_pause(n)) != 0)
+                return err;
             break;
         case NFS_ERR_STALE_STATEID:
         case NFS_ERR_STALE_CLIENTID:
@@ -454,8 +457,8 @@ int nfs_unlock(struct nfs_client *client, struct nfs_locker *locker, const struc
             state_lost(client, NFS_ERR_STALE_CLIENTID, epoch);
         } else if (status != NFS_ERR_DELAY && status != NFS_ERR_GRACE) {
             return err;
-        } else {
-            sys_sleep_ms(call_pause(n));
+        } else if ((err = call_pause(n)) != 0) {
+            return err;
         }
     }
 }

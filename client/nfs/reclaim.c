@@ -172,7 +172,7 @@ static int reclaim_locked(struct nfs_client *client, struct nfs_owner *owner, st
         err = reclaim_open(client, owner, locker, fh, clientid, status);
         if (err != 0 || *status != NFS_ERR_DELAY)
             break;
-        sys_sleep_ms(call_pause(n));
+        err = call_pause(n);
     }
     locker->seqid = 1;
     for (uint32_t i = 0; err == 0 && *status == NFS_OK && i < locker->nranges; i++) {
@@ -180,7 +180,7 @@ static int reclaim_locked(struct nfs_client *client, struct nfs_owner *owner, st
             err = reclaim_range(client, owner, locker, fh, clientid, &locker->ranges[i], i == 0, status);
             if (err != 0 || *status != NFS_ERR_DELAY)
                 break;
-            sys_sleep_ms(call_pause(n));
+            err = call_pause(n);
         }
     }
     return err;

@@ -535,6 +535,8 @@ static int rpc_wait_once(struct rpc_conn *conn, struct rpc_call *call, uint64_t 
                 vlock_unlock(&conn->lock);
                 err = rpc_idle_hook();
                 vlock_lock(&conn->lock);
+                if (err != 0 && !call->done) /* a reply that came yet would find nobody */
+                    rpc_teardown_locked(conn);
                 hook_at = sys_now_ms() + 400;
             }
         }

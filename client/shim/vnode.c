@@ -195,7 +195,8 @@ static void chunk_settle(struct vnode *v, struct chunk *chunk)
         err = rpc_wait(shim.client->server, &chunk->rpc);
         if (err != 0 || (chunk->status != NFS_ERR_DELAY && chunk->status != NFS_ERR_GRACE))
             break;
-        sys_sleep_ms(call_pause(n));
+        if ((err = call_pause(n)) != 0)
+            break;
         rpc_submit(shim.client->server, &chunk->rpc);
     }
     if (err == 0)

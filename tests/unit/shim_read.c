@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* READ and WRITE against a server that breaks off, lies, fails, and answers in any order: what was received in place,
+/* READ and WRITE against a server that breaks off, lies, fails, stays silent, and answers in any order: what was received in place,
  * and what counts. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "client/nfs/file.h"
+#include "client/nfs/rpc.h"
 
 #define LAST 0x80000000u
 #define LONG 60000u /* a reply that is received in place */
@@ -29,6 +30,7 @@ struct step {
     bool later;      /* answered behind the next one */
     bool more;       /* it is not the end of the file */
     bool write;      /* it is a WRITE */
+    bool silent;     /* there is no answer */
     uint32_t status; /* of the READ or WRITE */
 };
 
@@ -123,6 +125,8 @@ static void *serve(void *arg)
         while (open && w->done < w->n && (open = call_get(fd, &xid))) {
             const struct step *s = &w->steps[w->done++];
 
+            if (s->silent)
+                continue;
             if (s->later) {
                 held = s;
                 held_xid = xid;
@@ -296,6 +300,34 @@ static void a_write_tells_why_it_failed(void **state)
     finish(w);
 }
 
+static struct world *watched;
+static unsigned busy_behind; /* so many calls there is something else to do */
+
+static int hook(void)
+{
+    return __atomic_load_n(&watched->done, __ATOMIC_ACQUIRE) >= busy_behind ? -EINTR : 0;
+}
+
+/* A server that asks for patience, or says nothing at all, does not keep who has something else to do. */
+static void patience_has_an_end(void **state)
+{
+    const struct step delay = {.status = NFS_ERR_DELAY}, grace = {.status = NFS_ERR_GRACE};
+    const struct step steps[] = {delay, delay, delay, grace, grace, grace, {.silent = true},
+                                 {.count = LONG, .bytes = LONG, .fill = 0xaa}};
+    struct world *w = watched = *state;
+
+    start(w, steps, 8);
+    rpc_idle_hook = hook;
+    busy_behind = 6;
+    assert_int_equal(nfs_read(w->client, &fh, room, LONG, 0, NULL), -EINTR);
+    busy_behind = 7;
+    assert_int_equal(nfs_read(w->client, &fh, room, LONG, 0, NULL), -EINTR);
+    rpc_idle_hook = NULL;
+    assert_int_equal(nfs_read(w->client, &fh, room, LONG, 0, NULL), LONG);
+    assert_int_equal(room[LONG - 1], 0xaa);
+    finish(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -305,6 +337,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_reply_to_nobody_goes_nowhere, setup, teardown),
         cmocka_unit_test_setup_teardown(an_error_comes_behind_good_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(a_write_tells_why_it_failed, setup, teardown),
+        cmocka_unit_test_setup_teardown(patience_has_an_end, setup, teardown),
     };
 
     alarm(120); /* a call that is never answered waits for ever */

@@ -207,7 +207,7 @@ int call_lane(struct nfs_client *client)
     return 0;
 }
 
-unsigned call_pause(unsigned n)
+int call_pause(unsigned n)
 {
     return 0;
 }
