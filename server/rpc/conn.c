@@ -21,6 +21,18 @@ static uint64_t last_id; /* atomic: identifiers do not come again in a process *
 
 /* --- life --- */
 
+/* To a peer on this machine there is no network whose capacity is to be found out. An algorithm that paces what it sends for
+ * that (bbr) would set a timer for each segment. Every kernel has reno, and lets everybody choose it. */
+static void choose_congestion(const struct conn *c)
+{
+    static const char plain[] = "reno";
+    struct sockaddr_storage self = {0};
+    socklen_t len = sizeof(self);
+
+    if (getsockname(c->fd, (struct sockaddr *)&self, &len) == 0 && peer_same(&self, &c->peer))
+        (void)setsockopt(c->fd, IPPROTO_TCP, TCP_CONGESTION, plain, sizeof(plain) - 1);
+}
+
 static void tune_socket(struct conn *c)
 {
     int one = 1, idle = 60, interval = 15, count = 4;
@@ -41,6 +53,7 @@ static void tune_socket(struct conn *c)
     setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
     setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
     setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+    choose_congestion(c);
 }
 
 struct conn_arrival {

@@ -82,3 +82,10 @@ void peer_put(struct peer_table *t, struct peer *p)
     if (last)
         free(p);
 }
+
+bool peer_same(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+    unsigned char x[16], y[16];
+
+    return address(a, x) && address(b, y) && memcmp(x, y, sizeof(x)) == 0;
+}

@@ -34,5 +34,7 @@ void peer_table_release(struct peer_table *t);
 struct peer *peer_get(struct peer_table *t, const struct sockaddr_storage *ss, unsigned max);
 /* Counts it out; the last one frees p. */
 void peer_put(struct peer_table *t, struct peer *p);
+/* Are both network addresses, and the same but for the port? */
+bool peer_same(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
 
 #endif

@@ -2,6 +2,8 @@
  * rpclisten: addresses to listen on, and functions for the workers.
  */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -40,6 +42,36 @@ static void unix_sockets_tell_who(void **state)
     assert_int_equal(rpcserver_new(&(struct rpcserver_conf){.loops = 1, .workers = 1}, &second), 0);
     assert_int_equal(rpcserver_listen(second, sock_path, &program), -EADDRINUSE);
     rpcserver_free(second);
+}
+
+/* The server's end of a connection of ours; it is in this process. */
+static int other_end(int fd)
+{
+    struct sockaddr_in mine = {0}, peer;
+    socklen_t len = sizeof(mine);
+
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&mine, &len), 0);
+    for (int i = 0; i < 1024; i++) {
+        len = sizeof(peer);
+        if (getpeername(i, (struct sockaddr *)&peer, &len) == 0 && peer.sin_family == AF_INET &&
+            peer.sin_port == mine.sin_port)
+            return i;
+    }
+    return -1;
+}
+
+static void nothing_is_paced_on_one_machine(void **state)
+{
+    int fd = dial();
+    char name[16] = "";
+    socklen_t len = sizeof(name);
+
+    (void)state;
+    call(fd, 1, P_NULL, NULL, 0);
+    expect(fd, 1, 0); /* it was taken */
+    assert_int_equal(getsockopt(other_end(fd), IPPROTO_TCP, TCP_CONGESTION, name, &len), 0);
+    assert_string_equal(name, "reno");
+    close(fd);
 }
 
 static void bad_addresses_are_refused(void **state)
@@ -94,6 +126,7 @@ int main(void)
 #define TEST(f)  cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(unix_sockets_tell_who),
+        TEST(nothing_is_paced_on_one_machine),
         TEST(bad_addresses_are_refused),
         TEST(functions_run_on_workers),
     };
