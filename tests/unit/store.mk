@@ -20,6 +20,7 @@ UNIT_TESTS_store = \
     tests/unit/cache.t \
     tests/unit/volume_basic.t \
     tests/unit/volume_clone.t \
+    tests/unit/volume_here.t \
     tests/unit/volume_hostile.t \
     tests/unit/volume_journal.t \
     tests/unit/volume_model.t \
@@ -81,6 +82,9 @@ tests_unit_volume_clone_t_SOURCES = tests/unit/volume_clone.c tests/unit/storete
 tests_unit_volume_clone_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_hostile_t_SOURCES = tests/unit/volume_hostile.c tests/unit/volumetest.h
 tests_unit_volume_hostile_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_volume_here_t_SOURCES = tests/unit/volume_here.c tests/unit/storetest.h tests/unit/volumemodel.h \
+    tests/unit/volumetest.h
+tests_unit_volume_here_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_volume_journal_t_SOURCES = tests/unit/volume_journal.c tests/unit/storetest.h tests/unit/volumemodel.h \
     tests/unit/volumetest.h
 tests_unit_volume_journal_t_LDADD = $(UNIT_LIBS_STORE)
