@@ -69,4 +69,31 @@ static inline void find_inodes(struct model *m, struct vt *t)
     }
 }
 
+/* Waits until destroyed snapshots are gone for good. */
+static inline void snap_settle(struct vt *t, uint64_t held)
+{
+    struct volume_stat st;
+
+    for (int i = 0; i < 6000; i++) {
+        volume_stat(t->v, &st);
+        if (st.held == held)
+            return;
+        usleep(10000);
+    }
+    assert_int_equal(st.held, held);
+}
+
+/* Writes data into a file of the root, which is made if it is not there. */
+static inline void snap_put(struct vt *t, const char *name, const void *data, size_t len, uint64_t *ino)
+{
+    struct vattr a;
+    int r = vt_lookup(t, &t->c, STORE_ROOT_INO, name, &a);
+
+    if (r == -ENOENT)
+        r = vt_create(t, &t->c, STORE_ROOT_INO, name, IT_REG, &a);
+    assert_int_equal(r, 0);
+    assert_int_equal(volume_write(t->v, &t->c, a.ino, 0, data, len, false, NULL, NULL), 0);
+    *ino = a.ino;
+}
+
 #endif

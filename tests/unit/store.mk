@@ -6,6 +6,7 @@ UNIT_TESTS_store = \
     tests/unit/fold.t \
     tests/unit/gc.t \
     tests/unit/index.t \
+    tests/unit/index_extents.t \
     tests/unit/index_memory.t \
     tests/unit/index_snap.t \
     tests/unit/journal.t \
@@ -13,6 +14,7 @@ UNIT_TESTS_store = \
     tests/unit/pack.t \
     tests/unit/rebuild.t \
     tests/unit/snap.t \
+    tests/unit/snap_clone.t \
     tests/unit/repack.t \
     tests/unit/repair.t \
     tests/unit/scrub.t \
@@ -46,8 +48,11 @@ tests_unit_index_memory_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_index_memory_t_SOURCES = tests/unit/index_memory.c tests/unit/storetest.h
 tests_unit_index_memory_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_index_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(XXHASH_CFLAGS)
-tests_unit_index_t_SOURCES = tests/unit/index.c tests/unit/storetest.h
+tests_unit_index_t_SOURCES = tests/unit/index.c tests/unit/indextest.h tests/unit/storetest.h
 tests_unit_index_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_index_extents_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(XXHASH_CFLAGS)
+tests_unit_index_extents_t_SOURCES = tests/unit/index_extents.c tests/unit/indextest.h tests/unit/storetest.h
+tests_unit_index_extents_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_index_snap_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_index_snap_t_SOURCES = tests/unit/index_snap.c tests/unit/storetest.h
 tests_unit_index_snap_t_LDADD = $(UNIT_LIBS_STORE)
@@ -58,10 +63,12 @@ tests_unit_later_t_SOURCES = tests/unit/later.c tests/unit/indexquery.h tests/un
 tests_unit_later_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_pack_t_SOURCES = tests/unit/pack.c tests/unit/storetest.h
 tests_unit_pack_t_LDADD = $(UNIT_LIBS_STORE)
-tests_unit_snap_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
-tests_unit_snap_t_SOURCES = tests/unit/snap.c tests/unit/smalldisk.h tests/unit/snapmodel.h tests/unit/storetest.h \
-    tests/unit/volumemodel.h tests/unit/volumetest.h
+tests_unit_snap_t_SOURCES = tests/unit/snap.c tests/unit/snapmodel.h tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_snap_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_snap_clone_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_snap_clone_t_SOURCES = tests/unit/snap_clone.c tests/unit/smalldisk.h tests/unit/snapmodel.h tests/unit/storetest.h \
+    tests/unit/volumemodel.h tests/unit/volumetest.h
+tests_unit_snap_clone_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_repack_t_SOURCES = tests/unit/repack.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_repack_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_rebuild_t_SOURCES = tests/unit/rebuild.c tests/unit/storetest.h tests/unit/volumetest.h
