@@ -5,6 +5,7 @@ UNIT_TESTS_state = \
     tests/unit/state_grace.t \
     tests/unit/state_limits.t \
     tests/unit/state_open.t \
+    tests/unit/state_recall.t \
     tests/unit/state_restart.t \
     tests/unit/state_session.t \
     tests/unit/state_stress.t
@@ -12,8 +13,10 @@ tests_unit_lockrange_t_SOURCES = tests/unit/lockrange.c
 tests_unit_lockrange_t_LDADD = $(UNIT_LIBS_STATE)
 tests_unit_state_client_t_SOURCES = tests/unit/state_client.c tests/unit/state_fake.h
 tests_unit_state_client_t_LDADD = $(UNIT_LIBS_STATE)
-tests_unit_state_deleg_t_SOURCES = tests/unit/state_deleg.c tests/unit/state_fake.h
+tests_unit_state_deleg_t_SOURCES = tests/unit/state_deleg.c tests/unit/state_back.h tests/unit/state_fake.h
 tests_unit_state_deleg_t_LDADD = $(UNIT_LIBS_STATE)
+tests_unit_state_recall_t_SOURCES = tests/unit/state_recall.c tests/unit/state_back.h tests/unit/state_fake.h
+tests_unit_state_recall_t_LDADD = $(UNIT_LIBS_STATE)
 tests_unit_state_grace_t_SOURCES = tests/unit/state_grace.c tests/unit/state_fake.h
 tests_unit_state_grace_t_LDADD = $(UNIT_LIBS_STATE)
 tests_unit_state_limits_t_SOURCES = tests/unit/state_limits.c tests/unit/state_fake.h
