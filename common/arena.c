@@ -103,12 +103,3 @@ void *arena_alloc(struct arena *a, size_t size)
     memset(p, 0, need);
     return p;
 }
-
-char *arena_strndup(struct arena *a, const char *s, size_t len)
-{
-    char *p = len < SIZE_MAX ? arena_alloc(a, len + 1) : NULL;
-
-    if (p && len)
-        memcpy(p, s, len);
-    return p;
-}

@@ -18,7 +18,5 @@ void arena_release(struct arena *a);
 void arena_reset(struct arena *a);
 /* 16-byte aligned, zeroed; NULL when the limit or memory is exhausted. */
 void *arena_alloc(struct arena *a, size_t size);
-/* A NUL-terminated copy of len bytes; NULL as above. */
-char *arena_strndup(struct arena *a, const char *s, size_t len);
 
 #endif

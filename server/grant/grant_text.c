@@ -106,11 +106,6 @@ int grant_parse_squash(const char *text, enum grant_squash *out)
     return -EINVAL;
 }
 
-const char *grant_squash_name(enum grant_squash s)
-{
-    return squashes[s];
-}
-
 int grant_parse_anon(const char *text, struct grant_row *row)
 {
     const char *colon = strchr(text, ':');

@@ -12,7 +12,6 @@ const char *grant_parse_network(const char *text, struct grant_row *row, char *b
 void grant_print_network(const struct grant_row *row, char *buf, size_t size);
 /* "none", "root", "all"; -EINVAL. */
 int grant_parse_squash(const char *text, enum grant_squash *out);
-const char *grant_squash_name(enum grant_squash s);
 
 /* "/" the server, "alice", "alice/mydata", "alice/mydata@snap", "alice/mydata/runs/42". The parts point into or copy from
  * text. -EINVAL: not of these forms, names too long, "." or "..", an empty part. */
