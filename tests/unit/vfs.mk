@@ -5,8 +5,8 @@ tests_unit_fault_walk_t_SOURCES = tests/unit/fault_walk.c tests/unit/faultwalk.c
     tests/unit/walk_restore.c tests/unit/walk_server.c tests/unit/walk_server.h tests/unit/walk_store.c tests/unit/walk_store.h \
     tests/unit/walk_tree.c tests/unit/walk_volume.c tests/unit/walk_volume.h tests/unit/walk_world.c tests/unit/walk_world.h
 tests_unit_fault_walk_t_LDADD = libcontrol.a $(UNIT_LIBS_NFS4)
-tests_unit_operator_walk_t_SOURCES = tests/unit/operator_walk.c tests/unit/storetest.h tests/unit/walk_server.c tests/unit/walk_server.h \
-    tests/unit/walk_store.c tests/unit/walk_store.h
+tests_unit_operator_walk_t_SOURCES = tests/unit/operator_serve.c tests/unit/operator_walk.c tests/unit/operator_walk.h \
+    tests/unit/storetest.h tests/unit/walk_server.c tests/unit/walk_server.h tests/unit/walk_store.c tests/unit/walk_store.h
 tests_unit_operator_walk_t_LDADD = libcontrol.a $(UNIT_LIBS_NFS4)
 tests_unit_perm_t_SOURCES = tests/unit/perm.c
 tests_unit_perm_t_LDADD = $(UNIT_LIBS_VFS)
