@@ -1,7 +1,7 @@
 # bench: `make bench` drives volnfsd, and nfs-ganesha where it is installed, with raw NFSv4.0 compounds.
 noinst_PROGRAMS += tests/bench/nfsbench
 tests_bench_nfsbench_CFLAGS = $(AM_CFLAGS) $(NFS_CFLAGS)
-tests_bench_nfsbench_SOURCES = tests/bench/nfsbench.c tests/bench/wire.c tests/bench/wire.h
+tests_bench_nfsbench_SOURCES = tests/bench/nfsbench.c tests/bench/nfsbench.h tests/bench/nfsbench_work.c tests/bench/wire.c tests/bench/wire.h
 tests_bench_nfsbench_LDADD = $(NFS_LIBS)
 EXTRA_DIST += tests/bench/run tests/bench/shim
 
