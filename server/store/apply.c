@@ -477,7 +477,6 @@ static int apply_some(struct volume *v, struct txg **t)
     for (unsigned i = 0;; i++) {
         pthread_mutex_unlock(&v->lock);
         batch_free(b);
-        engine_step_aside(v->e);
         r = batch_apply(v, t, n, &b);
         pthread_mutex_lock(&v->lock);
         if (r != -ENOSPC || v->apply_stop || (!journalled && i + 1 >= ENOSPC_TRIES))

@@ -97,6 +97,12 @@ static int wait_applied(struct volume *v, uint64_t n)
     return v->failed ? -EIO : 0;
 }
 
+/* Then it is applied in small batches, which cost more: time to make it larger. */
+static bool ring_nearly_full(struct journal *j)
+{
+    return journal_used(j) > journal_size(j) / 4 * 3;
+}
+
 /* Puts the txg into the journal: t->journalled says whether. Lock not held. */
 static int write_record(struct volume *v, struct txg *t)
 {
@@ -108,7 +114,7 @@ static int write_record(struct volume *v, struct txg *t)
     if (!v->journal)
         return 0;
     len = record_size(t);
-    if (journal_used(v->journal) > journal_size(v->journal) / 4 * 3) /* applied in small batches, which cost more */
+    if (ring_nearly_full(v->journal))
         (void)grow_journal(v, t->n, len);
     while (r == 0) {
         if (len > JOURNAL_SIZE_MAX / 2)
@@ -293,9 +299,9 @@ static void commit_one(struct volume *v)
 static bool ring_has_room(struct volume *v)
 {
     const struct txg *t = v->open;
-    uint64_t size = journal_size(v->journal), used = journal_used(v->journal);
+    uint64_t room = journal_size(v->journal) - journal_used(v->journal);
 
-    return used <= size / 4 * 3 && 2 * (t->blob_bytes + (uint64_t)t->rows * HERE_ROW) <= size - used;
+    return !ring_nearly_full(v->journal) && 2 * (t->blob_bytes + (uint64_t)t->rows * HERE_ROW) <= room;
 }
 
 void txg_commit_here(struct volume *v, uint64_t n)

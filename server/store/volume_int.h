@@ -134,8 +134,8 @@ void engine_checkpoint_cancel(struct engine *e, struct volume *v);
 /* For threads in the background, now and then: the calling one leaves the processor of a loop that commits by itself
  * (txg_commit_here) to it, for as long as it goes on. That loop sleeps while the disk works, 50 us at a time. Another thread
  * that takes its processor then keeps it for milliseconds, by its fair share, although another processor may be idle: for
- * such short sleeps the kernel does not look what could be moved. No lock held: the thread may have to wait for another processor.
- * Threads that it starts begin where it may run. */
+ * such short sleeps the kernel does not look what could be moved. No lock held that a loop takes: the thread may have to wait for
+ * another processor. Threads that it starts begin where it may run. */
 void engine_step_aside(const struct engine *e);
 /* The calling thread, one that somebody waits for, has just committed by itself. Of several of them the first that does so keeps
  * the others away until it has not for ENGINE_HERE_NS: two processors cannot both be left, and going to and fro costs. */
