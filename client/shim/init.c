@@ -81,8 +81,10 @@ static void shim_prepare(void)
     int inside = shim_inside;
 
     shim_inside = 1;
+    shim_vforked = shim_is_child(); /* a vfork child of this thread may have left it set */
     vnode_flush_all();
     map_before_fork();
+    ofd_find_all(); /* what was inherited and never used here, the child inherits too */
     ofd_fork(OFD_FORK_BEGIN);
     heap_fork_lock();
     shim.forking = true;

@@ -579,6 +579,7 @@ void ofd_fork(enum ofd_fork when)
         break;
     case OFD_FORK_UNSEEN:
         memset(&ofds.lock, 0, sizeof(ofds.lock));
+        ofd_find_all();
         ofd_each(ofd_ref_one, NULL);
         break;
     }

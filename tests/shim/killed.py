@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Locks of processes that are killed: python3 killed.py DIR, to be run below volnfs run. Prints what went wrong.
-import fcntl, os, signal, sys, threading, time
+import fcntl, os, signal, subprocess, sys, threading, time
 
 D = sys.argv[1]
 os.chdir(D)
@@ -115,6 +115,36 @@ refused("flock of the survivor", lambda: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LO
 g.close()
 within("flock after the survivor's close", lambda: fcntl.flock(f, fcntl.LOCK_EX))
 fcntl.flock(f, fcntl.LOCK_UN)
+
+# A program that only inherited the description starts and ends others that inherit it too: by fork, by vfork, and by fork
+# after a vfork. The lock stays until the last of them ends.
+FAMILY = """
+import os, subprocess, sys
+def forks():
+    for i in range(3):
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+forks()
+for i in range(3):
+    subprocess.run(["true"], close_fds=False)
+forks()
+print("y", flush=True)
+sys.stdin.read()
+"""
+for program in (["sh", "-c", "(:); (:); x=$(:); (:); echo y; read x"], [sys.executable, "-c", FAMILY]):
+    g = os.open("lock", os.O_RDWR)
+    fcntl.flock(g, fcntl.LOCK_EX)
+    os.set_inheritable(g, True)
+    p = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=False)
+    os.close(g)
+    if p.stdout.readline() != b"y\n":
+        print(f"{program[0]}: did not get there")
+    refused(f"flock inherited by {program[0]}", lambda: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB))
+    p.stdin.close()
+    p.wait()
+    within(f"flock after the end of {program[0]}", lambda: fcntl.flock(f, fcntl.LOCK_EX))
+    fcntl.flock(f, fcntl.LOCK_UN)
 
 # fcntl locks outlive an exec, and go with the close after it.
 r, w = os.pipe()
