@@ -193,6 +193,8 @@ static void copy_source(struct copy *c, struct source *s, struct target *t)
             copy_fail(c, "cannot make the directory", t->dir, t->name, err);
             return;
         }
+        side_unref(c->into);
+        c->into = side_ref(into); /* it may be in what is copied */
     } else {
         into = side_ref(t->dir);
     }

@@ -16,6 +16,7 @@ struct du {
     struct remote *r;
     bool sum, human;
     json_t *json;
+    unsigned depth;
     void *seen; /* of files with several names, tsearch(3) */
     int status;
 };
@@ -64,36 +65,34 @@ static void du_print(struct du *du, uint64_t bytes, const char *path)
     putchar('\n');
 }
 
-static uint64_t du_tree(struct du *du, const struct nfs_fh *fh, const struct nfs_attr *own, const char *path,
-                        bool top)
+/* path: of the directory; as it was when it returns. */
+static uint64_t du_tree(struct du *du, const struct nfs_fh *fh, const struct nfs_attr *own, char **path, unsigned depth)
 {
     uint64_t bytes = own->used;
     struct remote_entry *list = NULL;
-    size_t n = 0, size = strlen(path);
-    int err = remote_list(du->r, fh, &list, &n);
+    size_t n = 0;
+    int err = depth < du->depth ? remote_list(du->r, fh, &list, &n) : -ENAMETOOLONG;
     if (err)
-        du->status = show_error(NULL, path, err);
+        du->status = show_error(NULL, *path, err);
     for (size_t i = 0; i < n; i++) {
         struct nfs_attr attr;
         struct nfs_fh child;
-        char *sub;
+        size_t here;
         if (list[i].attr.type != NFS_DIR) {
             bytes += du_used(du, &list[i].attr);
             continue;
         }
-        if (asprintf(&sub, "%s%s%s", path, size && path[size - 1] != '/' && path[size - 1] != ':' ? "/" : "",
-                     list[i].name) < 0)
-            need(NULL);
+        here = remote_path_add(path, list[i].name);
         err = nfs_lookup(du->r->client, fh, list[i].name, strlen(list[i].name), &child, &attr);
         if (!err && attr.type == NFS_DIR)
-            bytes += du_tree(du, &child, &attr, sub, false);
+            bytes += du_tree(du, &child, &attr, path, depth + 1);
         else if (err && err != -ENOENT)
-            du->status = show_error(NULL, sub, err);
-        free(sub);
+            du->status = show_error(NULL, *path, err);
+        (*path)[here] = 0;
     }
     remote_list_free(list, n);
-    if (top || !du->sum)
-        du_print(du, bytes, path);
+    if (!depth || !du->sum)
+        du_print(du, bytes, *path);
     return bytes;
 }
 
@@ -129,18 +128,21 @@ int cmd_du(struct cli *cli, int argc, char **argv)
     du.r = remote_open(server);
     du.status = !du.r;
     if (du.r) {
+        du.depth = remote_depth();
         if (cli->json)
             du.json = need(json_array());
         for (int i = 0; i < n; i++) {
             struct nfs_attr attr;
             struct nfs_fh fh;
+            char *path = need(strdup(places[i].text));
             int err = remote_walk(du.r, places[i].path, places[i].slash, &fh, &attr);
             if (err)
                 du.status = show_error(NULL, places[i].text, err);
             else if (attr.type == NFS_DIR)
-                du_tree(&du, &fh, &attr, places[i].text, true);
+                du_tree(&du, &fh, &attr, &path, 0);
             else
                 du_print(&du, du_used(&du, &attr), places[i].text);
+            free(path);
         }
         if (du.json && format_print_json(du.json))
             du.status = 1;

@@ -17,6 +17,7 @@ struct ls {
     bool lines, all, recursive, human;
     json_t *json; /* collects entries; NULL: print */
     bool titles, printed;
+    unsigned depth;
     int status;
 };
 
@@ -156,11 +157,13 @@ static bool hidden(const struct ls *ls, const char *name)
     return !ls->all && *name == '.';
 }
 
-static void list_dir(struct ls *ls, const struct nfs_fh *fh, const char *path)
+/* full: the path of the directory; as it was when it returns. */
+static void list_dir(struct ls *ls, const struct nfs_fh *fh, char **full, unsigned depth)
 {
+    const char *path = *full;
     struct remote_entry *list;
-    size_t n, size = strlen(path);
-    int err = remote_list(ls->r, fh, &list, &n), width;
+    size_t n, here;
+    int err = depth < ls->depth ? remote_list(ls->r, fh, &list, &n) : -ENAMETOOLONG, width;
     if (err) {
         ls->status = show_error(NULL, path, err);
         return;
@@ -181,20 +184,24 @@ static void list_dir(struct ls *ls, const struct nfs_fh *fh, const char *path)
     for (size_t i = 0; i < n && ls->recursive; i++) {
         struct nfs_attr attr;
         struct nfs_fh child;
-        char *sub;
         if (list[i].attr.type != NFS_DIR || hidden(ls, list[i].name))
             continue;
-        if (asprintf(&sub, "%s%s%s", path, size && path[size - 1] != '/' && path[size - 1] != ':' ? "/" : "",
-                     list[i].name) < 0)
-            need(NULL);
+        here = remote_path_add(full, list[i].name);
         err = nfs_lookup(ls->r->client, fh, list[i].name, strlen(list[i].name), &child, &attr);
         if (err)
-            ls->status = show_error(NULL, sub, err);
+            ls->status = show_error(NULL, *full, err);
         else if (attr.type == NFS_DIR)
-            list_dir(ls, &child, sub);
-        free(sub);
+            list_dir(ls, &child, full, depth + 1);
+        (*full)[here] = 0;
     }
     remote_list_free(list, n);
+}
+
+static void list_top(struct ls *ls, const struct nfs_fh *fh, const char *text)
+{
+    char *path = need(strdup(text));
+    list_dir(ls, fh, &path, 0);
+    free(path);
 }
 
 /* Files first, then directories, as ls does. */
@@ -210,7 +217,7 @@ static void list_places(struct ls *ls, struct place *places, int n)
             if (err || (attr.type == NFS_DIR) != dirs)
                 continue;
             if (dirs)
-                list_dir(ls, &fh, places[i].text);
+                list_top(ls, &fh, places[i].text);
             else
                 one(ls, NULL, "", places[i].text, &fh, &attr, 0);
         }
@@ -258,6 +265,7 @@ int cmd_ls(struct cli *cli, int argc, char **argv)
     if (!ls.r) {
         ls.status = 1;
     } else {
+        ls.depth = remote_depth();
         ls.titles = n > 1 || ls.recursive;
         if (cli->json)
             ls.json = need(json_array());

@@ -17,6 +17,7 @@ struct rm {
     struct remote *r;
     struct pool *pool;
     bool recursive, force, failed;
+    unsigned depth;
 };
 
 /* A file to remove, or a directory: removed when everything in it is, unless some of it could not be. */
@@ -27,14 +28,38 @@ struct rm_node {
     bool failed;
     struct nfs_fh dir; /* where it is; up's handle below the arguments */
     struct nfs_fh fh;  /* a directory's */
-    char *path;        /* for messages */
-    const char *name;  /* the end of path, or an allocation of an argument's */
-    char *own_name;
+    char *path; /* of an argument, for messages */
+    char *name;
 };
 
-static void rm_fail(struct rm_node *node, const char *path, int err)
+/* Free it. */
+static char *rm_path(const struct rm_node *node)
 {
+    const struct rm_node *n;
+    size_t size = 0, len, part;
+    char *path, *end;
+    for (n = node; n->up; n = n->up)
+        size += strlen(n->name) + 1;
+    len = strlen(n->path);
+    while (size && len && n->path[len - 1] == '/')
+        len--;
+    path = need(malloc(len + size + 1));
+    memcpy(path, n->path, len);
+    end = path + len + size;
+    *end = 0;
+    for (n = node; n->up; n = n->up) {
+        part = strlen(n->name);
+        end = memcpy(end - part, n->name, part);
+        *--end = '/';
+    }
+    return path;
+}
+
+static void rm_fail(struct rm_node *node, int err)
+{
+    char *path = rm_path(node);
     show_error("cannot remove", path, err);
+    free(path);
     __atomic_store_n(&node->rm->failed, true, __ATOMIC_RELAXED);
     if (node->up)
         __atomic_store_n(&node->up->failed, true, __ATOMIC_RELAXED);
@@ -44,7 +69,7 @@ static void rm_remove(struct rm_node *node)
 {
     int err = nfs_remove(node->rm->r->client, &node->dir, node->name);
     if (err && !(err == -ENOENT && node->up))
-        rm_fail(node, node->path, err);
+        rm_fail(node, err);
 }
 
 static void rm_unref(struct rm_node *node)
@@ -55,7 +80,7 @@ static void rm_unref(struct rm_node *node)
             rm_remove(node);
         else if (up)
             __atomic_store_n(&up->failed, true, __ATOMIC_RELAXED);
-        free(node->own_name);
+        free(node->name);
         free(node->path);
         free(node);
         node = up;
@@ -70,24 +95,20 @@ static void rm_run(void *arg)
 static struct rm_node *rm_node(struct rm_node *up, const char *name)
 {
     struct rm_node *node = need(calloc(1, sizeof(*node)));
-    size_t size = strlen(up->path);
     __atomic_add_fetch(&up->refs, 1, __ATOMIC_RELAXED);
-    *node = (struct rm_node){.rm = up->rm, .up = up, .refs = 1, .dir = up->fh};
-    if (asprintf(&node->path, "%s%s%s", up->path, size && up->path[size - 1] == '/' ? "" : "/", name) < 0)
-        need(NULL);
-    node->name = node->path + strlen(node->path) - strlen(name);
+    *node = (struct rm_node){.rm = up->rm, .up = up, .refs = 1, .dir = up->fh, .name = need(strdup(name))};
     return node;
 }
 
 /* Everything in a directory, then the directory, once those before it are done. Takes over the reference. */
-static void rm_tree(struct rm_node *node)
+static void rm_tree(struct rm_node *node, unsigned depth)
 {
     struct rm *rm = node->rm;
     struct remote_entry *list = NULL;
     size_t n = 0;
-    int err = remote_list(rm->r, &node->fh, &list, &n);
+    int err = depth < rm->depth ? remote_list(rm->r, &node->fh, &list, &n) : -ENAMETOOLONG;
     if (err) {
-        rm_fail(node, node->path, err);
+        rm_fail(node, err);
         node->failed = true;
     }
     for (size_t i = 0; i < n; i++) {
@@ -99,11 +120,11 @@ static void rm_tree(struct rm_node *node)
         }
         err = nfs_lookup(rm->r->client, &node->fh, list[i].name, strlen(list[i].name), &child->fh, &attr);
         if (!err && attr.type == NFS_DIR) {
-            rm_tree(child);
+            rm_tree(child, depth + 1);
             continue;
         }
         if (err && err != -ENOENT) {
-            rm_fail(child, child->path, err);
+            rm_fail(child, err);
             child->failed = true;
         }
         pool_add(rm->pool, rm_run, child);
@@ -141,10 +162,9 @@ static void rm_place(struct rm *rm, const struct place *p)
     }
     node = need(calloc(1, sizeof(*node)));
     *node = (struct rm_node){.rm = rm, .refs = 1, .dir = dir, .fh = fh, .path = need(strdup(p->text)),
-                             .own_name = need(strdup(name))};
-    node->name = node->own_name;
+                             .name = need(strdup(name))};
     if (attr.type == NFS_DIR)
-        rm_tree(node);
+        rm_tree(node, 0);
     else
         pool_add(rm->pool, rm_run, node);
 }
@@ -183,6 +203,7 @@ int cmd_rm(struct cli *cli, int argc, char **argv)
         return status;
     rm.r = remote_open(server);
     if (rm.r) {
+        rm.depth = remote_depth();
         rm.pool = pool_new(RM_THREADS, RM_QUEUE);
         for (int i = 0; i < n; i++)
             rm_place(&rm, &places[i]);

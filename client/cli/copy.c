@@ -37,6 +37,7 @@ void copy_start(struct copy *c, struct nfs_client *client, bool bar)
 {
     c->umask = umask(0);
     umask(c->umask);
+    c->depth = remote_depth();
     c->chown = c->preserve && geteuid() == 0;
     c->progress = progress_new(client, bar);
     c->pool = pool_new(c->jobs, queue_limit());
@@ -53,7 +54,7 @@ int copy_finish(struct copy *c)
 
 void copy_fail(struct copy *c, const char *what, const struct side_dir *dir, const char *name, int err)
 {
-    char *path = name ? side_path(dir, name) : need(strdup(dir->path)), *text = show_escape(path);
+    char *path = side_path(dir, name), *text = show_escape(path);
     const char *why = err == COPY_CHANGED   ? "it changed while it was copied"
                       : err == COPY_DIFFERS ? "the copy differs from it"
                       : err == COPY_TAKEN   ? "somebody else copies to it at the same time"
@@ -157,8 +158,10 @@ static bool same_dir(const struct side_dir *a, const struct side_dir *b)
     return a && b && a->ops == &side_volume && b->ops == &side_volume && nfs_fh_same(&a->fh, &b->fh);
 }
 
+static void contents(struct copy *c, struct side_dir *from, struct side_dir *to, unsigned depth);
+
 static void copy_dir(struct copy *c, struct side_dir *from, const char *name, const struct nfs_attr *attr,
-                     struct side_dir *to, const char *to_name)
+                     struct side_dir *to, const char *to_name, unsigned depth)
 {
     struct side_dir *source = NULL, *target = NULL;
     struct nfs_setattr set;
@@ -180,38 +183,49 @@ static void copy_dir(struct copy *c, struct side_dir *from, const char *name, co
     copy_attributes(c, attr, &set);
     if (!c->preserve)
         set.valid = set.mode != (set.mode | 0700) && made ? NFS_SET_MODE : 0;
-    copy_contents(c, source, target);
+    contents(c, source, target, depth + 1);
     target->finish = set;
 out:
     side_unref(source);
     side_unref(target);
 }
 
-void copy_entry(struct copy *c, struct side_dir *from, const char *name, const struct nfs_attr *attr,
-                struct side_dir *to, const char *to_name)
+static void entry(struct copy *c, struct side_dir *from, const char *name, const struct nfs_attr *attr, struct side_dir *to,
+                  const char *to_name, unsigned depth)
 {
     if (attr->rderror)
         copy_fail(c, "cannot look at", from, name, nfs_errno(attr->rderror));
     else if (attr->type == NFS_DIR && !c->recursive)
         copy_fail(c, "-r is needed for directories:", from, name, -EISDIR);
     else if (attr->type == NFS_DIR)
-        copy_dir(c, from, name, attr, to, to_name);
+        copy_dir(c, from, name, attr, to, to_name, depth);
     else if (attr->type == NFS_REG || attr->type == NFS_LNK)
         copy_queue(c, from, name, attr, to, to_name);
     else
         copy_fail(c, "neither file nor directory nor symbolic link:", from, name, -ENOTSUP);
 }
 
-void copy_contents(struct copy *c, struct side_dir *from, struct side_dir *to)
+static void contents(struct copy *c, struct side_dir *from, struct side_dir *to, unsigned depth)
 {
     struct remote_entry *list;
     size_t n;
-    int err = from->ops->list(from, &list, &n);
+    int err = depth < c->depth ? from->ops->list(from, &list, &n) : -ENAMETOOLONG;
     if (err) {
         copy_fail(c, "cannot read", from, NULL, err);
         return;
     }
     for (size_t i = 0; i < n; i++)
-        copy_entry(c, from, list[i].name, &list[i].attr, to, list[i].name);
+        entry(c, from, list[i].name, &list[i].attr, to, list[i].name, depth);
     remote_list_free(list, n);
+}
+
+void copy_entry(struct copy *c, struct side_dir *from, const char *name, const struct nfs_attr *attr,
+                struct side_dir *to, const char *to_name)
+{
+    entry(c, from, name, attr, to, to_name, 0);
+}
+
+void copy_contents(struct copy *c, struct side_dir *from, struct side_dir *to)
+{
+    contents(c, from, to, 0);
 }

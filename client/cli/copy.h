@@ -20,6 +20,7 @@ struct copy {
     unsigned jobs;
     uint32_t umask;
     bool chown; /* with preserve: the caller may give files away */
+    unsigned depth; /* remote_depth() */
     /* Running. */
     struct pool *pool;
     struct progress *progress;

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,6 +18,8 @@
 #define SOFT_MS     300000u /* a server may be away for five minutes, such as for a restart of its machine */
 #define CONNECT_MS  10000
 #define LINKS_MAX   40
+#define DEPTH_MAX   ((rlim_t)100000)
+#define DEPTH_STACK 1024 /* 100 MB in all: the kernel leaves a stack 128 MiB to grow, whatever its limit was at first */
 #define DEFAULT_PORT "2049"
 
 void *need(void *mem)
@@ -357,9 +360,42 @@ int remote_list(struct remote *r, const struct nfs_fh *dir, struct remote_entry 
     }
     if (l.n)
         qsort(l.list, l.n, sizeof(*l.list), by_name);
-    *out = l.list;
+    *out = remote_list_fit(l.list, l.n);
     *n = l.n;
     return 0;
+}
+
+struct remote_entry *remote_list_fit(struct remote_entry *list, size_t n)
+{
+    if (n)
+        return need(realloc(list, n * sizeof(*list)));
+    free(list);
+    return NULL;
+}
+
+unsigned remote_depth(void)
+{
+    struct rlimit l;
+    rlim_t want = DEPTH_MAX * DEPTH_STACK;
+    if (getrlimit(RLIMIT_STACK, &l))
+        return 1000;
+    if (l.rlim_cur != RLIM_INFINITY && l.rlim_cur < want) {
+        l.rlim_cur = l.rlim_max == RLIM_INFINITY || l.rlim_max > want ? want : l.rlim_max;
+        (void)setrlimit(RLIMIT_STACK, &l);
+        if (getrlimit(RLIMIT_STACK, &l))
+            return 1000;
+    }
+    return l.rlim_cur == RLIM_INFINITY || l.rlim_cur >= want ? (unsigned)DEPTH_MAX - 1000 : (unsigned)(l.rlim_cur / DEPTH_STACK) / 2;
+}
+
+size_t remote_path_add(char **path, const char *name)
+{
+    size_t size = strlen(*path), more = strlen(name);
+    bool slash = size && (*path)[size - 1] != '/' && (*path)[size - 1] != ':';
+    *path = need(realloc(*path, size + slash + more + 1));
+    (*path)[size] = '/';
+    memcpy(*path + size + slash, name, more + 1);
+    return size;
 }
 
 void remote_list_free(struct remote_entry *list, size_t n)

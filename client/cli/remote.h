@@ -60,6 +60,14 @@ struct remote_entry {
  * none. */
 int remote_list(struct remote *r, const struct nfs_fh *dir, struct remote_entry **out, size_t *n);
 void remote_list_free(struct remote_entry *list, size_t n);
+/* A list to which nothing is added any more gives back what it does not need: of a deep tree many are kept. */
+struct remote_entry *remote_list_fit(struct remote_entry *list, size_t n);
+
+/* How many levels of directories a walk that calls itself may go down, with at most 1 KiB of stack for each; makes the stack's
+ * limit large enough for that if it can. Deeper ones are -ENAMETOOLONG: a tree that is damaged may be in itself. */
+unsigned remote_depth(void);
+/* Appends a name to the path of a directory, *path, which grows; returns its length before, at which to cut it off again. */
+size_t remote_path_add(char **path, const char *name);
 
 /* A name or path for people: what could confuse a terminal becomes \n, \t, \033 ... or \ooo. Free it. */
 char *show_escape(const char *name);

@@ -11,14 +11,34 @@
 
 bool side_failed;
 
+/* Puts "/TEXT" in front of what is at end; returns where it begins. */
+static size_t put_before(char *path, size_t end, const char *text)
+{
+    size_t size = strlen(text);
+    memcpy(path + end - size, text, size);
+    path[end - size - 1] = '/';
+    return end - size - 1;
+}
+
 char *side_path(const struct side_dir *dir, const char *name)
 {
-    size_t size = strlen(dir->path);
-    char *text;
-    const char *slash = !size || dir->path[size - 1] == '/' ? "" : "/";
-    if (asprintf(&text, "%s%s%s", dir->path, slash, name) < 0)
-        need(NULL);
-    return text;
+    size_t size = name ? strlen(name) + 1 : 0, len, end;
+    const struct side_dir *d;
+    char *path;
+    for (d = dir; d->parent; d = d->parent)
+        size += strlen(d->path) + 1;
+    len = strlen(d->path);
+    path = need(malloc(len + size + 1));
+    memcpy(path, d->path, len);
+    end = len + size;
+    path[end] = 0;
+    if (name)
+        end = put_before(path, end, name);
+    for (d = dir; d->parent; d = d->parent)
+        end = put_before(path, end, d->path);
+    if (size && (!len || path[len - 1] == '/')) /* needs none more */
+        memmove(path + len, path + len + 1, size);
+    return path;
 }
 
 int side_child(struct side_dir *dir, const char *name, struct side_dir **out)
@@ -34,7 +54,7 @@ int side_child(struct side_dir *dir, const char *name, struct side_dir **out)
         free(child);
         return err;
     }
-    child->path = side_path(dir, name);
+    child->path = need(strdup(name));
     child->parent = side_ref(dir);
     *out = child;
     return 0;
@@ -52,7 +72,9 @@ void side_unref(struct side_dir *dir)
         struct side_dir *parent = dir->parent;
         int err = dir->finish.valid ? dir->ops->set_dir(dir, &dir->finish) : 0;
         if (err) {
-            show_error("cannot set the attributes of", dir->path, err);
+            char *path = side_path(dir, NULL);
+            show_error("cannot set the attributes of", path, err);
+            free(path);
             __atomic_store_n(&side_failed, true, __ATOMIC_RELAXED);
         }
         dir->ops->close_dir(dir);

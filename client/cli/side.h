@@ -22,7 +22,7 @@ struct side_dir {
     const struct side_ops *ops;
     int refs;
     struct side_dir *parent;
-    char *path; /* for messages */
+    char *path; /* for messages: of one without a parent; else its name */
     struct nfs_setattr finish;
     int fd;                /* local */
     struct remote *remote; /* in a volume */
@@ -80,7 +80,7 @@ struct side_dir *side_ref(struct side_dir *dir);
 void side_unref(struct side_dir *dir);
 extern bool side_failed;
 
-/* "DIR/NAME" for messages. Free it. */
+/* "DIR/NAME", or DIR if name is NULL, for messages. Free it. */
 char *side_path(const struct side_dir *dir, const char *name);
 
 /* The names that both sides understand the same way. */

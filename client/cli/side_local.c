@@ -91,7 +91,7 @@ static int local_list(struct side_dir *dir, struct remote_entry **out, size_t *c
     }
     if (n)
         qsort(list, n, sizeof(*list), by_name);
-    *out = list;
+    *out = remote_list_fit(list, n);
     *count = n;
     return 0;
 }

@@ -126,6 +126,9 @@ volnfs mkdir alice/v:/clash alice/v:/clash/x
 not_ok "a file over a directory" volnfs cp -r dir/x alice/v:/clash
 like "is named" "$(cat "$T/out")" "clash/x"
 not_ok "a directory into itself" volnfs cp -r alice/v:/clash alice/v:/clash
+not_ok "all of a volume into a new directory of it" timeout 300 "$VOLNFS" cp -r bob/other: bob/other:/new
+like "says so" "$(cat "$T/out")" "into itself: bob/other:/new: Too many levels"
+is "what else there is was copied" "$(volnfs ls bob/other:/new)" "$(volnfs ls bob/other: | grep -vx new)"
 not_ok "rm of a directory without -r" volnfs rm alice/v:/clash
 not_ok "rm of nothing" volnfs rm alice/v:/nothing
 ok "rm -f of nothing" volnfs rm -f alice/v:/nothing
@@ -171,6 +174,31 @@ like "says what to do" "$(cat "$T/out")" "volnfs cp"
 ok "ls --json is JSON" sh -c "$VOLNFS ls --json -R alice/v:/ | python3 -c 'import json,sys; assert len(json.load(sys.stdin)) > 100'"
 is "du adds up" "$(volnfs du -s alice/v:/p | cut -f1)" "$(($(stat -c %s dir/x) + $(stat -c %s tree/plain)))"
 is "names are raw in a pipe" "$(volnfs ls alice/v:/tree | grep -c "$(printf '\033')")" 1
+# A tree that is deeper than a small stack, and than any path may be; nothing but the stack is small.
+deep() {
+    python3 - "$PORT" "$1" <<'EOF'
+import os, sys
+sys.path.insert(0, os.environ.get("VOLNFS_SRC", ".") + "/tests/lib")
+from nfswire import *
+c = Conn(("127.0.0.1", int(sys.argv[1])))
+fh, left = handle(c, b"alice", b"v"), int(sys.argv[2])
+while left:
+    n = min(left, 40)
+    r = c.compound(0, [putfh(fh)] + [mkdir(b"deep")] * n + [getfh()])
+    fh, left = last_handle(r.results), left - n
+EOF
+}
+small() { (ulimit -S -s "$1" && shift && "$@"); }
+ok "a deep tree" deep 3000
+ok "du of it" small 384 volnfs du -s alice/v:/deep
+ok "ls of it" small 384 volnfs ls -R alice/v:/deep
+like "its end" "$(tail -c 20 "$T/out" | head -1)" "/deep/deep:$"
+ok "cp of it" small 384 volnfs cp -r alice/v:/deep alice/v:/deep2
+is "is as deep" "$(volnfs ls -R alice/v:/deep2 | grep -c .)" "$(volnfs ls -R alice/v:/deep | grep -c .)"
+not_ok "too deep for the stack there is" sh -c "ulimit -s 512; exec $VOLNFS du -s alice/v:/deep"
+like "says so" "$(cat "$T/out")" "File name too long"
+ok "rm of it" small 384 volnfs rm -r alice/v:/deep alice/v:/deep2
+not_ok "it is gone" volnfs ls alice/v:/deep
 if command -v script >/dev/null; then
     script -qec "$VOLNFS ls alice/v:/tree" /dev/null >typed </dev/null
     is "and escaped on a terminal" "$(grep -c "$(printf '\033')" typed) $(grep -c '\\033\[31mred' typed)" "0 1"
