@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The long walk: everything that changes a volume, in random order, against a model in memory: names, bytes,
- * holes, clones, renames of everything over everything, snapshots made, read and destroyed, compaction, restarts. VOLUME_WALK_SECONDS says for how long
+ * holes, clones, renames of everything over everything, snapshots made, read, gone back to, cloned and destroyed, compaction,
+ * restarts, repairs with nothing to do. VOLUME_WALK_SECONDS says for how long
  * (make walk: 300), VOLUME_WALK_SEED replays one.
  */
 #include <time.h>
 
 #include "common/clock.h"
+#include "server/store/repair.h"
 #include "tests/unit/snapmodel.h"
 #include "tests/unit/treemodel.h"
 
@@ -15,9 +17,9 @@ struct walk {
     struct vt t;
     struct model *m, *held[SNAPS];
     char names[SNAPS][24];
-    struct tree tree;
+    struct tree tree, held_tree[SNAPS];
     uint64_t rng; /* of the events: the model's own steps are the same without them */
-    unsigned steps, snaps, gcs, restarts, compares, copies;
+    unsigned steps, snaps, gcs, restarts, compares, copies, backs, clones, repairs;
     uint64_t deduped;
 };
 
@@ -44,6 +46,76 @@ static void snapshot(struct walk *w)
     snprintf(w->names[i], sizeof(w->names[i]), "s%u", w->snaps++);
     assert_int_equal(snap_create(w->t.v, w->names[i], NULL), 0);
     w->held[i] = model_copy(w->m);
+    w->held_tree[i] = w->tree;
+}
+
+/* One of the snapshots there are, at random; -1: none. */
+static int any_snapshot(struct walk *w)
+{
+    int i = (int)rnd(w, SNAPS);
+
+    return w->held[i] ? i : -1;
+}
+
+/* The volume becomes what a snapshot has. */
+static void roll_back(struct walk *w)
+{
+    int i = any_snapshot(w);
+    struct tree was = w->tree;
+    uint64_t rng = w->m->rng;
+
+    if (i < 0)
+        return;
+    vt_sync(&w->t);
+    vt_close(&w->t);
+    assert_int_equal(snap_rollback(w->t.dir, "test/vol", w->names[i], w->t.epoch), 0);
+    vt_open(&w->t);
+    model_drop(w->m);
+    w->m = model_copy(w->held[i]);
+    w->m->rng = rng;
+    find_inodes(w->m, &w->t);
+    w->tree = w->held_tree[i];
+    w->tree.renames = was.renames;
+    w->tree.replaced = was.replaced;
+    w->tree.refused = was.refused;
+    tree_reopened(&w->tree, &w->t);
+    w->backs++;
+}
+
+/* A clone of a snapshot has what that has. */
+static void clone(struct walk *w)
+{
+    int i = any_snapshot(w);
+    struct vt o = w->t;
+    char cmd[128];
+
+    if (i < 0)
+        return;
+    snprintf(o.dir, sizeof(o.dir), "%.60s/clone", o.base);
+    assert_int_equal(snap_clone(w->t.v, w->names[i], o.dir), 0);
+    model_check_disk(&o);
+    assert_int_equal(volume_open(o.e, o.dir, "test/clone", 8, &o.v), 0);
+    store_call_init(&o.c, true);
+    assert_int_equal(model_compare(w->held[i], &o), 0);
+    store_call_release(&o.c);
+    assert_int_equal(volume_close(o.v), 0);
+    snprintf(cmd, sizeof(cmd), "rm -rf '%s'", o.dir);
+    assert_int_equal(system(cmd), 0);
+    w->clones++;
+}
+
+static void tell(void *arg, const char *text)
+{
+    print_message("repair: %s\n", text);
+}
+
+static void repair(struct walk *w)
+{
+    struct repair_report rep;
+
+    assert_int_equal(volume_repair(w->t.dir, &(struct repair_options){.data = true}, tell, NULL, &rep), 0);
+    assert_int_equal(rep.repaired + rep.left, 0);
+    w->repairs++;
 }
 
 /* What SEEK calls a hole reads as zeros, and data and holes follow each other until the end. */
@@ -129,6 +201,8 @@ static void restart(struct walk *w)
     vt_close(&w->t);
     if (rnd(w, 4) == 0)
         model_check_disk(&w->t);
+    if (rnd(w, 4) == 0)
+        repair(w);
     vt_open(&w->t);
     tree_reopened(&w->tree, &w->t);
     w->restarts++;
@@ -171,6 +245,10 @@ static void walk(uint64_t seed, unsigned seconds)
             compare_all(&w);
         if (rnd(&w, 250) == 0)
             restart(&w);
+        if (rnd(&w, 200) == 0)
+            roll_back(&w);
+        if (rnd(&w, 200) == 0)
+            clone(&w);
     }
     compare_all(&w);
     for (int i = 0; i < SNAPS; i++)
@@ -186,8 +264,8 @@ static void walk(uint64_t seed, unsigned seconds)
     vt_close(&w.t);
     model_check_disk(&w.t);
     print_message("%u steps, %u renames (%u replaced something, %u were refused), %u snapshots, %u compactions,"
-                  " %u restarts, %u comparisons, %u copies, %llu KiB deduplicated\n", w.steps, w.tree.renames, w.tree.replaced,
-                  w.tree.refused, w.snaps, w.gcs, w.restarts, w.compares, w.copies, (unsigned long long)w.deduped >> 10);
+                  " %u restarts, %u repairs, %u times back, %u clones, %u comparisons, %u copies, %llu KiB deduplicated\n", w.steps, w.tree.renames, w.tree.replaced,
+                  w.tree.refused, w.snaps, w.gcs, w.restarts, w.repairs, w.backs, w.clones, w.compares, w.copies, (unsigned long long)w.deduped >> 10);
     model_drop(w.m);
     vt_remove(&w.t);
 }
