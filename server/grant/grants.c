@@ -349,6 +349,13 @@ void grants_tick(struct grants *g)
     unsigned n = 0;
 
     pthread_mutex_lock(&g->lock);
+    if (now < g->looked) { /* the clock was set back: what had ended holds again, also for views, and ends once more */
+        struct ruleset *set;
+        if (compile_locked(g, NULL, &set) == 0) {
+            publish_locked(g, set);
+            g->looked = now;
+        }
+    }
     if (now >= g->next || g->tick_generation != g->generation) {
         g->tick_generation = g->generation;
         n = ended_locked(g, now, volumes, TELL_MAX, &g->next);

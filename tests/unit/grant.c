@@ -326,6 +326,48 @@ static void ends(void **state)
     clock_test_advance(-101 * 1000);
 }
 
+static unsigned told;
+
+static void count_told(void *arg, uint64_t volume)
+{
+    told += volume == 1;
+}
+
+/* A clock that goes wrong for a while, and is set back. */
+static void clock_set_back(void **state)
+{
+    struct env *e = *state;
+    struct grant_row r = network("10.0.0.0/8");
+    struct sockaddr_storage ss = peer("10.0.0.1");
+    struct grant_view *v = NULL;
+
+    r.object = GRANT_VOLUME;
+    r.user = r.volume = 1;
+    r.expires = clock_wall().tv_sec + 100;
+    grants_tell(e->g, count_told, NULL);
+    assert_int_equal(grants_add(e->g, &r), 0);
+    told = 0;
+    clock_test_advance(1000 * 1000);
+    grants_tick(e->g);
+    assert_int_equal(told, 1);
+    assert_int_equal(grant_view_renew(e->g, &ss, &v), 0);
+    assert_int_equal(grant_eval(v, 0, 1, 1, 0, NULL), GRANT_NOTHING);
+    clock_test_advance(-1000 * 1000);
+    grants_tick(e->g);
+    assert_int_equal(grant_view_renew(e->g, &ss, &v), 0);
+    assert_int_equal(grant_eval(v, 0, 1, 1, 0, NULL), GRANT_READ);
+    grants_tick(e->g);
+    assert_int_equal(told, 1);
+    clock_test_advance(101 * 1000);
+    grants_tick(e->g);
+    assert_int_equal(told, 2); /* whoever has something open hears of it in time */
+    assert_int_equal(grant_view_renew(e->g, &ss, &v), 0);
+    assert_int_equal(grant_eval(v, 0, 1, 1, 0, NULL), GRANT_NOTHING);
+    grant_view_unref(v);
+    clock_test_advance(-101 * 1000);
+    grants_tell(e->g, NULL, NULL);
+}
+
 static void gone_objects(void **state)
 {
     struct env *e = *state;
@@ -428,7 +470,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_words), cmocka_unit_test(good_words), T(bad_rows), T(defaults), T(against_model),
-        T(handles_of_folders), T(ends), T(gone_objects), T(fixed), T(disk_trouble),
+        T(handles_of_folders), T(ends), T(clock_set_back), T(gone_objects), T(fixed), T(disk_trouble),
     };
 
     return cmocka_run_group_tests_name("grant", tests, NULL, NULL);
