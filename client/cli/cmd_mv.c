@@ -30,7 +30,7 @@ static int move(struct remote *r, const struct nfs_fh *dir, const char *name, co
         return -ENOTDIR;
     if (!err && attr.type != NFS_DIR && there.type == NFS_DIR)
         return -EISDIR;
-    return nfs_rename(r->client, dir, name, to, to_name);
+    return nfs_rename(r->client, &fh, dir, name, to, to_name);
 }
 
 static int mv_run(struct cli *cli, struct remote *r, struct place *places, int n)

@@ -155,7 +155,7 @@ static int volume_rename(struct side_file *file, const char *from, const char *t
         return err == -ENOENT ? -ESTALE : err;
     if (!nfs_fh_same(&fh, &file->fh))
         return -ESTALE;
-    return nfs_rename(file->dir->remote->client, &file->dir->fh, from, &file->dir->fh, to);
+    return nfs_rename(file->dir->remote->client, &fh, &file->dir->fh, from, &file->dir->fh, to);
 }
 
 static void volume_close(struct side_file *file)

@@ -153,7 +153,8 @@ int nfs_mknod(struct nfs_client *client, const struct nfs_fh *dir, const char *n
               uint32_t major, uint32_t minor);
 /* Removes a file or an empty directory: the protocol has one call, so whoever wants unlink or rmdir looks first. */
 int nfs_remove(struct nfs_client *client, const struct nfs_fh *dir, const char *name);
-int nfs_rename(struct nfs_client *client, const struct nfs_fh *from_dir, const char *from,
+/* fh: what from leads to. */
+int nfs_rename(struct nfs_client *client, const struct nfs_fh *fh, const struct nfs_fh *from_dir, const char *from,
                const struct nfs_fh *to_dir, const char *to);
 int nfs_link(struct nfs_client *client, const struct nfs_fh *fh, const struct nfs_fh *dir, const char *name);
 

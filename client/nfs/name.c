@@ -348,17 +348,48 @@ int nfs_readlink(struct nfs_client *client, const struct nfs_fh *fh, char *buf, 
     return err;
 }
 
+/* Is this what is there by that name? */
+static bool name_leads(struct nfs_client *client, const struct nfs_fh *dir, const char *name, const struct nfs_fh *fh)
+{
+    struct nfs_attr attr;
+    struct nfs_fh there;
+
+    return nfs_lookup(client, dir, name, strlen(name), &there, &attr) == 0 && nfs_fh_same(&there, fh);
+}
+
+/*
+ * A CREATE that was sent again met something: was it we who made it, before the connection broke? A directory has the access
+ * time that we gave it, to the nanosecond, a symbolic link its target.
+ */
+static bool name_made(struct nfs_client *client, const struct nfs_fh *dir, const char *name, uint32_t type,
+                      const char *target, const struct nfs_setattr *set, struct nfs_fh *fh, struct nfs_attr *attr)
+{
+    char there[1501];
+
+    if (nfs_lookup(client, dir, name, strlen(name), fh, attr) != 0 || attr->type != type)
+        return false;
+    if (type == NFS_DIR)
+        return attr->atime.tv_sec == set->atime.tv_sec && attr->atime.tv_nsec == set->atime.tv_nsec;
+    return type != NFS_LNK || (nfs_readlink(client, fh, there, sizeof(there)) == 0 && strcmp(there, target) == 0);
+}
+
 /* CREATE of anything but a plain file; up to the attributes. */
 static int name_create(struct nfs_client *client, const struct nfs_fh *dir, const char *name, uint32_t type,
                        const char *target, uint32_t major, uint32_t minor, uint32_t mode, struct nfs_fh *fh,
                        struct nfs_attr *attr)
 {
     struct nfs_setattr set = {.valid = NFS_SET_MODE, .mode = mode};
+    struct nfs_attr own_attr;
+    struct nfs_fh own_fh;
     struct nfs_call call;
     int err = name_check(name, strlen(name));
 
     if (err != 0)
         return err;
+    if (type == NFS_DIR) {
+        set.valid |= NFS_SET_ATIME;
+        sys2(SYS_clock_gettime, CLOCK_REALTIME, &set.atime);
+    }
     call_start(&call);
     enc_putfh(&call.enc, dir);
     enc_op(&call.enc, NFS_OP_CREATE);
@@ -384,9 +415,8 @@ static int name_create(struct nfs_client *client, const struct nfs_fh *dir, cons
         for (uint32_t i = 0; i < words && !call.dec.bad; i++)
             dec_u32(&call.dec);
         err = name_result(&call, fh, attr);
-    } else if (err == -EEXIST && call.rpc.resent && type == NFS_DIR) {
-        err = fh != NULL ? nfs_lookup(client, dir, name, strlen(name), fh, attr) : 0; /* it was us, before the connection broke */
-    } else if (err == -EEXIST && call.rpc.resent) {
+    } else if (err == -EEXIST && call.rpc.resent &&
+               name_made(client, dir, name, type, target, &set, fh != NULL ? fh : &own_fh, attr != NULL ? attr : &own_attr)) {
         err = 0;
     }
     call_end(&call);
@@ -446,7 +476,7 @@ static int name_run_two(struct nfs_client *client, struct nfs_call *call)
     return err == 0 ? call_op(call, NFS_OP_PUTFH) : err;
 }
 
-int nfs_rename(struct nfs_client *client, const struct nfs_fh *from_dir, const char *from,
+int nfs_rename(struct nfs_client *client, const struct nfs_fh *fh, const struct nfs_fh *from_dir, const char *from,
                const struct nfs_fh *to_dir, const char *to)
 {
     struct nfs_call call;
@@ -466,7 +496,7 @@ int nfs_rename(struct nfs_client *client, const struct nfs_fh *from_dir, const c
     err = name_run_two(client, &call);
     if (err == 0) {
         err = call_op(&call, NFS_OP_RENAME);
-        if (err == -ENOENT && call.rpc.resent)
+        if (err == -ENOENT && call.rpc.resent && name_leads(client, to_dir, to, fh))
             err = 0;
     }
     call_end(&call);
@@ -489,7 +519,7 @@ int nfs_link(struct nfs_client *client, const struct nfs_fh *fh, const struct nf
     err = name_run_two(client, &call);
     if (err == 0) {
         err = call_op(&call, NFS_OP_LINK);
-        if (err == -EEXIST && call.rpc.resent)
+        if (err == -EEXIST && call.rpc.resent && name_leads(client, dir, name, fh))
             err = 0;
     }
     call_end(&call);

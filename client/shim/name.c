@@ -257,7 +257,7 @@ static long rename_at(long nr, const long a[6], int d1, int i1, int d2, int i2, 
     if ((flags & RENAME_NOREPLACE) && from->attr.type != NFS_DIR)
         ret = rename_noreplace(from, to);
     else
-        ret = nfs_rename(shim.client, &from->dir, from->name, &to->dir, to->name);
+        ret = nfs_rename(shim.client, &from->fh, &from->dir, from->name, &to->dir, to->name);
     if (ret == 0) {
         path_forget();
         file_changed(&from->fh);

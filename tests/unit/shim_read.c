@@ -1,23 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* READ and WRITE against a server that breaks off, lies, fails, stays silent, and answers in any order: what was received in place,
  * and what counts. */
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <cmocka.h>
+#include "tests/unit/fakenfs.h"
 
 #include "client/nfs/file.h"
 #include "client/nfs/rpc.h"
 
-#define LAST 0x80000000u
 #define LONG 60000u /* a reply that is received in place */
 #define MAX_STEPS 8
 
@@ -43,35 +31,6 @@ struct world {
     struct nfs_client *client;
 };
 
-static bool all(int fd, uint8_t *to, size_t size)
-{
-    while (size > 0) {
-        ssize_t n = read(fd, to, size);
-
-        if (n <= 0)
-            return false;
-        to += n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
-static bool call_get(int fd, uint32_t *xid)
-{
-    uint8_t mark[4], body[4096];
-    uint32_t size;
-
-    if (!all(fd, mark, 4))
-        return false;
-    memcpy(&size, mark, 4);
-    size = ntohl(size) & ~LAST;
-    if (size < 4 || size > sizeof(body) || !all(fd, body, size))
-        return false;
-    memcpy(xid, body, 4);
-    *xid = ntohl(*xid);
-    return true;
-}
-
 /* False: the connection is closed. */
 static bool answer(int fd, const struct step *s, uint32_t xid)
 {
@@ -92,11 +51,7 @@ static bool answer(int fd, const struct step *s, uint32_t xid)
     size = n * 4 + padded;
     words[0] = LAST | (uint32_t)(size - 4);
     msg = at = malloc(size);
-    for (unsigned i = 0; i < n; i++) {
-        uint32_t word = htonl(words[i]);
-
-        memcpy(msg + 4 * i, &word, 4);
-    }
+    fake_words(msg, words, n);
     memset(msg + n * 4, s->fill, padded);
     for (left = s->sent > 0 ? s->sent : size; left > 0;) {
         ssize_t part = send(fd, at, left, MSG_NOSIGNAL);
@@ -114,6 +69,7 @@ static void *serve(void *arg)
 {
     struct world *w = arg;
     const struct step *held = NULL;
+    uint8_t body[CALL_MAX];
     uint32_t xid, held_xid = 0;
 
     while (w->done < w->n) {
@@ -122,7 +78,7 @@ static void *serve(void *arg)
 
         if (!open)
             return NULL;
-        while (open && w->done < w->n && (open = call_get(fd, &xid))) {
+        while (open && w->done < w->n && (open = fake_call(fd, body, &xid) > 0)) {
             const struct step *s = &w->steps[w->done++];
 
             if (s->silent)
@@ -144,7 +100,7 @@ static void *serve(void *arg)
             held = NULL;
         }
         if (open) /* until the client goes */
-            call_get(fd, &xid);
+            fake_call(fd, body, &xid);
         close(fd);
     }
     return NULL;
@@ -153,14 +109,8 @@ static void *serve(void *arg)
 static int setup(void **state)
 {
     struct world *w = calloc(1, sizeof(*w));
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof(at);
 
-    w->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(w->listener, (struct sockaddr *)&at, size), 0);
-    assert_int_equal(listen(w->listener, 8), 0);
-    getsockname(w->listener, (struct sockaddr *)&at, &size);
-    w->port = ntohs(at.sin_port);
+    w->listener = fake_listen(&w->port);
     *state = w;
     return 0;
 }
