@@ -11,6 +11,7 @@
 #define SPACE_FRESH_MS 100u
 #define SPACE_PLENTY   (1ull << 30) /* with less, always look: 100 ms could write it full */
 #define QUOTA_AGAIN_MS 100u
+#define ROOM_LEAST     (1u << 20)
 
 /* --- callers --- */
 
@@ -191,6 +192,31 @@ int vol_over_quota(struct volume *v, const struct store_call *call)
     return r ? r : -EDQUOT;
 }
 
+void vol_relieve(struct volume *v, unsigned ms)
+{
+    uint64_t now = clock_mono_ms();
+
+    if (now < v->relief_ms) /* looks at all that is dirty: not for each write */
+        return;
+    v->relief_ms = now + ms;
+    volume_flush_old(v, UINT64_MAX);
+    volume_publish_preps(v, UINT64_MAX);
+    txg_want_committed(v, txg_last(v));
+}
+
+/* The disk is full if all takes as much as it does in memory. Some of that is on the disk by now, and the rest gets smaller: as long
+ * as this volume has something on its way, and there is room, waits for it. RETRY, -EAGAIN, -ENOSPC. */
+static int vol_room_soon(struct volume *v, const struct store_call *call)
+{
+    if (v->flush_err || v->pinned <= ROOM_LEAST || vol_space(v, true) < v->reserve + ROOM_LEAST)
+        return -ENOSPC;
+    if (!call->may_block)
+        return -EAGAIN;
+    vol_relieve(v, RELIEF_MS);
+    vol_wait(v, 20);
+    return RETRY;
+}
+
 int vol_admit(struct volume *v, const struct store_call *call, enum vol_change kind)
 {
     uint64_t need = 0;
@@ -213,6 +239,6 @@ int vol_admit(struct volume *v, const struct store_call *call, enum vol_change k
     vol_space(v, false);
     need = kind == CHANGE_DATA ? v->reserve + v->e->pinned : v->reserve / 4;
     if (vol_space(v, false) < need && vol_space(v, true) < need)
-        return -ENOSPC;
+        return kind == CHANGE_DATA ? vol_room_soon(v, call) : -ENOSPC;
     return 0;
 }

@@ -492,6 +492,9 @@ int vol_admit(struct volume *v, const struct store_call *call, enum vol_change k
 int vol_quota(struct volume *v, const struct inode *in, uint64_t new_size, uint64_t bytes);
 /* A quota seems to be used up: waits, once in a while, for what is freed and not in the index yet. RETRY, -EAGAIN, or -EDQUOT. */
 int vol_over_quota(struct volume *v, const struct store_call *call);
+/* Has all that is dirty written and brought into the index; does not wait, and does it at most once in so many ms. */
+void vol_relieve(struct volume *v, unsigned ms);
+#define RELIEF_MS 5u /* while somebody waits for it */
 uint64_t vol_space(struct volume *v, bool fresh);
 /* The reserve on a disk of so many bytes. */
 uint64_t vol_reserve(uint64_t total);

@@ -8,7 +8,6 @@
 #include "common/clock.h"
 #include "server/store/dedup.h"
 
-#define RELIEF_MS       5u
 #define RELIEF_EARLY_MS 100u
 #define SLOTS_MAX       (VOLUME_IO_MAX / SLOT_SIZE + 1)
 
@@ -16,20 +15,13 @@
  * half of it, writers wait for that. */
 static int write_throttle(struct volume *v, const struct store_call *call)
 {
-    uint64_t now;
     bool wait = v->e->pinned > v->e->cache_size / 2;
 
     if (v->e->pinned <= v->e->cache_size / 4 || v->pinned <= (1u << 20))
         return 0;
     if (wait && v->flush_err)
         return v->flush_err;
-    now = clock_mono_ms();
-    if (now >= v->relief_ms) { /* looks at all that is dirty: not for each write */
-        v->relief_ms = now + (wait ? RELIEF_MS : RELIEF_EARLY_MS);
-        volume_flush_old(v, UINT64_MAX);
-        volume_publish_preps(v, UINT64_MAX);
-        txg_want_committed(v, txg_last(v));
-    }
+    vol_relieve(v, wait ? RELIEF_MS : RELIEF_EARLY_MS);
     if (!wait)
         return 0;
     if (!call->may_block)

@@ -3,8 +3,11 @@
  */
 #include "tests/unit/volumemodel.h"
 
+#include <sys/statvfs.h>
+
 #include "common/clock.h"
 #include "server/store/repair.h"
+#include "server/store/volume_int.h"
 #include "tests/unit/smalldisk.h"
 #include "tests/unit/storetest.h"
 
@@ -418,6 +421,54 @@ static int full_disk_child(void)
     return err || vt_lookup(&T, &T.c, ROOT, "f0", &a) != -ENOENT ? 6 : 0;
 }
 
+/* What is in memory is not counted twice, nor at its size before compression: all that fits goes to the disk. */
+static int filled_disk_child(void)
+{
+    unsigned char *w = malloc(1u << 20);
+    struct vset root = {.mode = 0755};
+    struct volume_props p;
+    struct statvfs st;
+    struct vattr a;
+    uint64_t room;
+    unsigned n = 0;
+    int r = 0;
+
+    T.v = NULL;
+    if (!small_disk(T.base, "size=96m"))
+        return SMALL_DISK_NONE;
+    strcat(T.dir, "f");
+    volume_props_default(&p);
+    if (volume_create(T.dir, &p, &root))
+        return 1;
+    T.cache = 160u << 20; /* of which half may be dirty */
+    vt_open(&T);
+    if (statvfs(T.base, &st) || vt_create(&T, &T.c, ROOT, "a", IT_REG, &a))
+        return 2;
+    room = (uint64_t)st.f_bavail * st.f_frsize - T.v->reserve;
+    for (; r == 0 && n < 200; n++) {
+        st_fill(w, 1u << 20, n);
+        r = volume_write(T.v, &T.n, a.ino, (uint64_t)n << 20, w, 1u << 20, false, NULL, NULL);
+        if (r == -EAGAIN) /* it has to wait: not with an error that a program would end for */
+            r = volume_write(T.v, &T.c, a.ino, (uint64_t)n << 20, w, 1u << 20, false, NULL, NULL);
+        store_call_release(&T.c);
+        store_call_release(&T.n);
+    }
+    if (r != -ENOSPC || (uint64_t)(n - 1) << 20 < room - (8u << 20)) {
+        print_message("%d after %u MiB of %llu\n", r, n - 1, (unsigned long long)room >> 20);
+        return 3;
+    }
+    if (volume_commit(T.v, &T.c, a.ino) || volume_call_wait(&T.c))
+        return 4;
+    vt_close(&T);
+    model_check_disk(&T);
+    return 0;
+}
+
+static void filled_disk(void **state)
+{
+    small_disk_test(filled_disk_child);
+}
+
 static void full_disk(void **state)
 {
     small_disk_test(full_disk_child);
@@ -433,6 +484,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(full_disk, setup_made, teardown),
+        cmocka_unit_test_setup_teardown(filled_disk, setup_made, teardown),
         cmocka_unit_test_setup_teardown(cold_calls_have_no_effect, setup, teardown),
         cmocka_unit_test_setup_teardown(missing_pack, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_stays_local, setup, teardown),
