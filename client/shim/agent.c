@@ -31,6 +31,32 @@ static bool agent_needed(const struct hold_table *table, bool *held)
     return false;
 }
 
+/* Nothing of the program's is kept open: a pipe's other end may wait for it. */
+static void agent_close_all(void)
+{
+    char buf[1024];
+    long dir, n;
+
+    if (!shim.old_kernel && sys3(SYS_close_range, 0, ~0u, 0) == 0)
+        return;
+    dir = sys3(SYS_open, "/proc/self/fd", O_RDONLY | O_DIRECTORY, 0); /* before Linux 5.9 */
+    while (dir >= 0 && (n = sys3(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
+        const struct sys_dirent *e;
+
+        for (long at = 0; at < n; at += e->reclen) {
+            long fd = 0;
+
+            e = (const struct sys_dirent *)(buf + at);
+            for (const char *p = e->name; *p >= '0' && *p <= '9'; p++)
+                fd = fd * 10 + (*p - '0');
+            if (e->name[0] != '.' && fd != dir)
+                sys1(SYS_close, fd);
+        }
+    }
+    if (dir >= 0)
+        sys1(SYS_close, dir);
+}
+
 static void agent_run(void)
 {
     struct hold_table *table = &shim.run->holds;
@@ -40,8 +66,7 @@ static void agent_run(void)
     sys0(SYS_setsid);
     sys1(SYS_chdir, "/");
     sys5(SYS_prctl, PR_SET_NAME, "volnfs-agent", 0, 0, 0);
-    /* Nothing of the program's is kept open: a pipe's other end may wait for it. */
-    sys3(SYS_close_range, 0, ~0u, 0);
+    agent_close_all();
     null = (int)sys3(SYS_open, "/dev/null", O_RDWR, 0);
     sys2(SYS_dup2, null, 1);
     sys2(SYS_dup2, null, 2);

@@ -7,7 +7,7 @@
  * VOLNFS_RUN      the run directory, made by `volnfs run`; without it one is made per user, server and volumes
  * VOLNFS_SOFT     seconds after which calls fail with EIO while the server is away; default: wait
  * VOLNFS_DEBUG    say on stderr what is refused and why
- * VOLNFS_OLD_KERNEL  do without what Linux has since 5.7, to test that
+ * VOLNFS_OLD_KERNEL  do without what Linux has since 5.7 and 5.9, to test that
  * VOLNFS_QUIET    do not say that a program that is started will see no volumes
  */
 #include <errno.h>

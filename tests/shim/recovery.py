@@ -483,13 +483,13 @@ def agent(t):
     library = os.environ.get("VOLNFS_PRELOAD") or os.path.join(servers.build_dir(), "libvolnfs_preload.so")
     env = dict(os.environ, LD_PRELOAD=library, VOLNFS_SERVER="127.0.0.1:%d" % t.server.port, VOLNFS_VOLUMES="alice/v")
 
-    def alone(script):
+    def alone(script, fds=()):
         t.cues += 1
         cues = os.path.join(t.folder, "cues.%d" % t.cues)
         os.mkdir(cues)
         p = subprocess.Popen([PYTHON, "-B", "-c", PRELUDE + textwrap.dedent(script), cues, "/volumes/v"], env=env,
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                             start_new_session=True)
+                             start_new_session=True, pass_fds=fds)
         p.cues = cues
         return p
 
@@ -518,10 +518,24 @@ def agent(t):
         f = os.open(V + "/agent.b", os.O_RDWR)
         fcntl.flock(f, fcntl.LOCK_EX)
         """), "the other's lock is given back when it is killed")
-    end = time.monotonic() + 120
-    while agents(t.server) and time.monotonic() < end:
-        time.sleep(0.1)
-    t.told(not agents(t.server), "the agent ends when all have ended", agents(t.server))
+
+    def ends(what):
+        end = time.monotonic() + 120
+        while agents(t.server) and time.monotonic() < end:
+            time.sleep(0.1)
+        t.told(not agents(t.server), what, agents(t.server))
+
+    ends("the agent ends when all have ended")
+    env["VOLNFS_OLD_KERNEL"] = "1"
+    ours, its = os.pipe()
+    c = alone(hold % ("c", "flock"), (its,))
+    os.close(its)
+    t.cue(c, "end")
+    t.done(c, "a program on an old kernel ends well")
+    os.read(ours, 1)
+    os.close(ours)
+    t.told(len(agents(t.server)) == 1, "a pipe to it ends with it, not with the agent", agents(t.server))
+    ends("that agent ends, too")
 
 
 PARTS = {"agent": agent, "copies": copies, "opens": opens, "creates": creates, "appends": appends, "locks": locks, "twice": twice,
