@@ -23,6 +23,7 @@ struct step {
     }
 enum { PUTFH = 22, SAVEFH = 32, LINK = 11, RENAME = 29, CREATE = 6, LOOKUP = 15, GETFH = 10, GETATTR = 9, READLINK = 27 };
 enum { NOENT = 2, EXIST = 17, MINE = 0x6d696e65, OTHER = 0x6f746865 };
+#define CUT_IT {.what = CUT}
 #define TWO_FAIL(op, status) ANSWER(status, 0, 4, PUTFH, 0, SAVEFH, 0, PUTFH, 0, op, status)
 #define CREATE_FAILS ANSWER(EXIST, 0, 2, PUTFH, 0, CREATE, EXIST)
 #define FOUND(fh, ...) ANSWER(0, 0, 4, PUTFH, 0, LOOKUP, 0, GETFH, 0, 4, fh, GETATTR, 0, __VA_ARGS__)
@@ -103,8 +104,8 @@ static void end(struct world *w)
 
 static void a_link_is_there_by_whom(void **state)
 {
-    const struct step steps[] = {{CUT}, TWO_FAIL(LINK, EXIST), FOUND(MINE, TYPE(1)),
-                                 {CUT}, TWO_FAIL(LINK, EXIST), FOUND(OTHER, TYPE(1)),
+    const struct step steps[] = {CUT_IT, TWO_FAIL(LINK, EXIST), FOUND(MINE, TYPE(1)),
+                                 CUT_IT, TWO_FAIL(LINK, EXIST), FOUND(OTHER, TYPE(1)),
                                  TWO_FAIL(LINK, EXIST)};
     struct world w;
 
@@ -117,8 +118,8 @@ static void a_link_is_there_by_whom(void **state)
 
 static void a_name_is_gone_by_whom(void **state)
 {
-    const struct step steps[] = {{CUT}, TWO_FAIL(RENAME, NOENT), FOUND(MINE, TYPE(1)),
-                                 {CUT}, TWO_FAIL(RENAME, NOENT), FOUND(OTHER, TYPE(1)),
+    const struct step steps[] = {CUT_IT, TWO_FAIL(RENAME, NOENT), FOUND(MINE, TYPE(1)),
+                                 CUT_IT, TWO_FAIL(RENAME, NOENT), FOUND(OTHER, TYPE(1)),
                                  TWO_FAIL(RENAME, NOENT)};
     struct world w;
 
@@ -132,7 +133,7 @@ static void a_name_is_gone_by_whom(void **state)
 static void a_directory_is_there_by_whom(void **state)
 {
     struct step made = FOUND(MINE, TYPE_TIME(2));
-    struct step steps[] = {{CUT}, CREATE_FAILS, made, {CUT}, CREATE_FAILS, made, CREATE_FAILS};
+    struct step steps[] = {CUT_IT, CREATE_FAILS, made, CUT_IT, CREATE_FAILS, made, CREATE_FAILS};
     struct nfs_attr attr;
     struct nfs_fh fh;
     struct world w;
@@ -149,7 +150,7 @@ static void a_directory_is_there_by_whom(void **state)
 static void a_symbolic_link_is_there_by_whom(void **state)
 {
     const struct step found = FOUND(MINE, TYPE(5)), target = ANSWER(0, 0, 2, PUTFH, 0, READLINK, 0, 4, 0x68657265 /* here */);
-    const struct step steps[] = {{CUT}, CREATE_FAILS, found, target, {CUT}, CREATE_FAILS, found, target, CREATE_FAILS};
+    const struct step steps[] = {CUT_IT, CREATE_FAILS, found, target, CUT_IT, CREATE_FAILS, found, target, CREATE_FAILS};
     struct world w;
 
     begin(&w, steps, 9);
