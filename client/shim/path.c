@@ -272,7 +272,8 @@ int path_resolve(int dirfd, const char *path, unsigned flags, struct vpath *out)
     }
     out->seen = file_changes();
     err = path_begin(dirfd, path, out, &base);
-    local = !path_below(out->path, shim.mirror, shim.mirror_len) && path_mount(out->path) == NULL;
+    local = !path_below(out->path, shim.mirror, shim.mirror_len) && path_mount(out->path) == NULL &&
+            !(shim.top_len != 0 && path_below(out->path, shim.top, shim.top_len));
     if (err < 0)
         return err;
     if (err == 1) {

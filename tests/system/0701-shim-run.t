@@ -41,6 +41,11 @@ one
 one
 0"
 is "all volumes of a user" "$(at -u alice -- ls /volumes)" a
+at -v alice/a -- ls -la /volumes >"$T/top" 2>&1
+is "the folder of volumes has a way up" "$? $(grep -c ' \.\.$' "$T/top")" "0 1"
+is "and what is up there is local" "$(at -v alice/a -- sh -c 'cat /volumes/../proc/sys/kernel/ostype; cd /volumes; cat ../proc/sys/kernel/ostype; ls ../volumes')" "Linux
+Linux
+a"
 is "nothing else is seen beside the volumes" "$(at -v alice/a -- sh -c 'mkdir /volumes/new 2>/dev/null || echo refused')" refused
 "$VOLNFS" run -s "127.0.0.1:$PORT" -v alice/a -- sh -c 'trap "echo got; exit 5" TERM; echo ready >/volumes/a/ready; while :; do sleep 0.1; done' >"$T/signal" &
 run_pid=$!
