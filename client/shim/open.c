@@ -72,6 +72,25 @@ static long open_done(const struct vpath *vp, int flags, int low)
     return fd;
 }
 
+/*
+ * The server's ACCESS gave no right to write: because of the file's mode, or because the volume or a grant is read only,
+ * which ACCESS does not tell and OPEN does.
+ */
+static long open_refused(const struct vpath *vp, int want)
+{
+    struct nfs_open open = {0};
+    struct nfs_attr attr;
+    struct nfs_fh fh;
+    int err;
+
+    if (!(want & W_OK) || vp->attr.type != NFS_REG || vp->is_root || vp->name[0] == 0)
+        return -EACCES;
+    err = nfs_open_file(shim.client, &vp->dir, vp->name, 2, NFS_CREATE_NO, NULL, &fh, &attr, &open);
+    if (err == 0)
+        nfs_close_file(shim.client, &fh, &open);
+    return err == -EROFS ? -EROFS : -EACCES;
+}
+
 static long open_existing(struct vpath *vp, int flags, int low)
 {
     int want = open_want(flags), have;
@@ -107,7 +126,7 @@ static long open_existing(struct vpath *vp, int flags, int low)
             return vol_error(have);
     }
     if (have != want)
-        return -EACCES;
+        return open_refused(vp, want);
     if ((flags & O_TRUNC) && vp->attr.type == NFS_REG && vp->attr.size > 0) {
         struct nfs_setattr set = {.valid = NFS_SET_SIZE};
         int err;

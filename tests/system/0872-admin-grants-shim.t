@@ -17,7 +17,11 @@ is "a token's volume" "$(run --token-file "$T/mydata.token" -- cat /volumes/myda
 is "it can be written" "$(run -t "$T/mydata.token" -- sh -c 'echo new >/volumes/mydata/n && cat /volumes/mydata/n')" "new"
 is "a token's folder, elsewhere" "$(run -t "$T/ro.token=/volumes/x" -- sh -c 'cat /volumes/x/f; ls -a /volumes/x | wc -l')" "in
 3"
-like "it cannot be written" "$(text run -t "$T/ro.token=/volumes/x" -- sh -c 'echo >/volumes/x/f')" "Read-only file system|Permission denied"
+like "it cannot be written" "$(text run -t "$T/ro.token=/volumes/x" -- sh -c 'echo >/volumes/x/f')" "Read-only file system"
+volnfs set alice/mydata readonly=on
+like "nor a file of a volume that is read only" "$(text run -v alice/mydata -- sh -c 'echo >>/volumes/mydata/g')" "Read-only file system"
+like "nor cut" "$(text run -v alice/mydata -- truncate -s 0 /volumes/mydata/g)" "Read-only file system"
+volnfs set alice/mydata readonly=off
 not_ok "nor is there a way out" run -t "$T/ro.token=/volumes/x" -- cat /volumes/x/../../g
 is "the environment names it" "$(VOLNFS_TOKEN_FILE=$T/mydata.token run -- ls /volumes/mydata | tr '\n' ' ')" "g n runs "
 secret=$(sed 's/.*\.//' "$T/mydata.token")
