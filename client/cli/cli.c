@@ -13,7 +13,9 @@
 
 static void print_usage(const struct verb *verb, FILE *to)
 {
-    fprintf(to, "usage: volnfs [--store DIR] %s%s%s\n", verb->name, *verb->args ? " " : "", verb->args);
+    /* A verb speaks to the server of a store, or to one anywhere. */
+    fprintf(to, "usage: volnfs %s%s%s%s\n", strstr(verb->args, "SERVER[:PORT]") ? "" : "[--store DIR] ", verb->name,
+            *verb->args ? " " : "", verb->args);
 }
 
 int cli_getopt(struct cli *cli, int argc, char **argv, const char *shorts, const struct option *longs,
@@ -119,4 +121,28 @@ bool cli_number(const char *text, int base, unsigned long long max, unsigned lon
         return false;
     *out = n;
     return true;
+}
+
+int cli_split_server(const char *server, char *host, size_t size, const char **port)
+{
+    const char *colon = strrchr(server, ':'), *end;
+    unsigned long long number;
+    *port = "2049";
+    if (*server == '[') {
+        end = strchr(++server, ']');
+        if (!end || (end[1] && (end[1] != ':' || !end[2])))
+            return -EINVAL;
+        if (end[1])
+            *port = end + 2;
+    } else {
+        end = colon && strchr(server, ':') == colon ? colon : server + strlen(server);
+        if (*end)
+            *port = end + 1;
+    }
+    /* getaddrinfo takes greater numbers for what their last 16 bits say. */
+    if (end == server || (size_t)(end - server) >= size || !cli_number(*port, 10, 65535, &number) || !number)
+        return -EINVAL;
+    memcpy(host, server, (size_t)(end - server));
+    host[end - server] = 0;
+    return 0;
 }

@@ -6,6 +6,7 @@
 
 #include <getopt.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 /* What was given before or after the verb. */
 struct cli {
@@ -64,5 +65,9 @@ int cmd_set(struct cli *cli, int argc, char **argv);
 int cmd_snapshot(struct cli *cli, int argc, char **argv);
 int cmd_status(struct cli *cli, int argc, char **argv);
 int cmd_top(struct cli *cli, int argc, char **argv);
+
+/* Takes HOST, HOST:PORT, [V6], [V6]:PORT or V6 apart; *port: a number from 1 to 65535, in server, or 2049's text. 0 or
+ * -EINVAL. */
+int cli_split_server(const char *server, char *host, size_t size, const char **port);
 
 #endif

@@ -299,8 +299,8 @@ int cmd_cp(struct cli *cli, int argc, char **argv)
     }
     for (int i = 0; i < n - 1 && !status; i++)
         if (!args[i].in_volume && !args[n - 1].in_volume)
-            status = cli_usage(cli, any ? "'%s' and the destination are both local; volumes are USER/VOLUME:/path"
-                                        : "'%s': no argument is in a volume, as USER/VOLUME:/path is",
+            status = cli_usage(cli, any ? "'%s' and the destination are both local; say USER/VOLUME:/PATH of what is in a volume"
+                                        : "'%s' and all the rest are local; say USER/VOLUME:/PATH of what is in a volume",
                                args[i].text);
     if (!status) {
         r = remote_open(server);

@@ -39,8 +39,8 @@ struct run_conf {
 /* A name or address, with or without a port, as ADDRESS:PORT. */
 static int resolve_server(const char *text, char *out, size_t size)
 {
-    char host[256], port[16] = "2049", found[64];
-    const char *colon = strrchr(text, ':');
+    char host[256], number_text[16], found[64];
+    const char *port;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
     unsigned number;
     int err;
@@ -49,17 +49,18 @@ static int resolve_server(const char *text, char *out, size_t size)
         snprintf(out, size, strchr(found, ':') != NULL ? "[%s]:%u" : "%s:%u", found, number);
         return 0;
     }
-    if (colon != NULL && strchr(text, ':') == colon)
-        snprintf(port, sizeof(port), "%s", colon + 1);
-    snprintf(host, sizeof(host), "%.*s", (int)(colon != NULL ? colon - text : (long)strlen(text)), text);
+    if (cli_split_server(text, host, sizeof(host), &port) != 0) {
+        fprintf(stderr, "volnfs: server '%s': it has to be HOST or HOST:PORT, PORT from 1 to 65535\n", text);
+        return -EINVAL;
+    }
     err = getaddrinfo(host, port, &hints, &list);
     if (err != 0) {
         fprintf(stderr, "volnfs: %s: %s\n", text, gai_strerror(err));
         return -ENOENT;
     }
-    err = getnameinfo(list->ai_addr, list->ai_addrlen, found, sizeof(found), port, sizeof(port),
-                      NI_NUMERICHOST | NI_NUMERICSERV);
-    snprintf(out, size, list->ai_family == AF_INET6 ? "[%s]:%s" : "%s:%s", found, port);
+    err = getnameinfo(list->ai_addr, list->ai_addrlen, found, sizeof(found), number_text,
+                      sizeof(number_text), NI_NUMERICHOST | NI_NUMERICSERV);
+    snprintf(out, size, list->ai_family == AF_INET6 ? "[%s]:%s" : "%s:%s", found, number_text);
     freeaddrinfo(list);
     return err != 0 ? -ENOENT : 0;
 }
@@ -331,8 +332,12 @@ static int add_volume(struct run_conf *conf, const char *text)
     const char *user = conf->user != NULL ? conf->user : getenv("USER");
     bool whole = strcspn(text, "/") < strcspn(text, "=");
 
-    if (strchr(text, ';') != NULL || (!whole && user == NULL)) {
+    if (strchr(text, ';') != NULL) {
         fprintf(stderr, "volnfs: %s: not USER/VOLUME[:ro][=PATH]\n", text);
+        return EXIT_USAGE;
+    }
+    if (!whole && user == NULL) {
+        fprintf(stderr, "volnfs: whose volume is %s? Say USER/VOLUME, or -u USER ($USER is not set)\n", text);
         return EXIT_USAGE;
     }
     if ((size_t)snprintf(conf->volumes + at, sizeof(conf->volumes) - at, "%s%s%s%s", at > 0 ? ";" : "",

@@ -59,6 +59,10 @@ bool dump_read_start(struct dump_stream *s, FILE *file)
     size_t n;
     start(s, file, &want);
     n = fread(&got, 1, sizeof(got), file);
+    if (n == 0) {
+        cli_fail("%s", ferror(file) ? "cannot read the stream" : "the stream is empty: did the dump fail?");
+        return false;
+    }
     if (n != sizeof(got) || memcmp(got.magic, want.magic, sizeof(got.magic))) {
         cli_fail("this is not what 'volnfs dump' writes");
         return false;

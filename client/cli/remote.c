@@ -20,7 +20,6 @@
 #define LINKS_MAX   40
 #define DEPTH_MAX   ((rlim_t)100000)
 #define DEPTH_STACK 1024 /* 100 MB in all: the kernel leaves a stack 128 MiB to grow, whatever its limit was at first */
-#define DEFAULT_PORT "2049"
 
 void *need(void *mem)
 {
@@ -75,7 +74,9 @@ struct place *remote_places(const struct cli *cli, char **args, int n, int *stat
         place_parse(&places[i], args[i]);
     for (int i = 0; i < n; i++)
         if (!places[i].in_volume) {
-            *status = cli_usage(cli, "'%s' is in no volume, as USER/VOLUME:/path is", args[i]);
+            *status = cli_usage(cli, strchr(args[i], '/') && !strchr(args[i], ':')
+                                         ? "'%s' names nothing in a volume: say USER/VOLUME:/PATH, with a colon"
+                                         : "'%s' names nothing in a volume: say USER/VOLUME:/PATH", args[i]);
             remote_places_free(places, n);
             return NULL;
         }
@@ -110,29 +111,6 @@ static int try_connect(const struct addrinfo *a)
     return -err;
 }
 
-/* HOST, HOST:PORT, [V6], [V6]:PORT. */
-static int split_server(const char *server, char *host, size_t size, const char **port)
-{
-    const char *colon = strrchr(server, ':'), *end;
-    *port = DEFAULT_PORT;
-    if (*server == '[') {
-        end = strchr(++server, ']');
-        if (!end || (end[1] && (end[1] != ':' || !end[2])))
-            return -EINVAL;
-        if (end[1])
-            *port = end + 2;
-    } else {
-        end = colon && strchr(server, ':') == colon ? colon : server + strlen(server);
-        if (*end)
-            *port = end + 1;
-    }
-    if (end == server || (size_t)(end - server) >= size || !**port)
-        return -EINVAL;
-    memcpy(host, server, (size_t)(end - server));
-    host[end - server] = 0;
-    return 0;
-}
-
 struct remote *remote_open(const char *server)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG}, *list = NULL, *a;
@@ -145,8 +123,8 @@ struct remote *remote_open(const char *server)
         server = getenv("VOLNFS_SERVER");
     if (!server || !*server)
         server = "127.0.0.1";
-    if (split_server(server, host, sizeof(host), &port)) {
-        cli_fail("server '%s': it has to be HOST or HOST:PORT", server);
+    if (cli_split_server(server, host, sizeof(host), &port)) {
+        cli_fail("server '%s': it has to be HOST or HOST:PORT, PORT from 1 to 65535", server);
         goto fail;
     }
     err = getaddrinfo(host, port, &hints, &list);

@@ -48,7 +48,7 @@ static const struct verb verbs[] = {
     {"restore", "USER/VOLUME", "make a volume of a stream, or bring one up to date", cmd_restore,
      "\nReads the stream of 'volnfs dump'. One with a base wants the volume that base was restored to.\n"},
     {"grant",
-     "NETWORK OBJECT [--ro] [--create] [--squash none|root|all] [--anon UID:GID] [--expires TIME] [--label TEXT]",
+     "NETWORK OBJECT [--ro] [--create] [--subpath FOLDER] [--squash none|root|all] [--anon UID:GID] [--expires TIME] [--label TEXT]",
      "let a network reach the server, a user, a volume or a folder", cmd_grant,
      "\n  NETWORK             10.0.0.0/8, 192.0.2.7, 2001:db8::/32 or any\n"
      "  OBJECT              / or USER or USER/VOLUME or USER/VOLUME@SNAPSHOT or USER/VOLUME/FOLDER\n"

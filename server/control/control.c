@@ -40,6 +40,10 @@ void say_error(control_result *r, char *buf, int err, const char *name)
         say(r, buf, err, "the volume '%s' exists already", name);
         break;
     case -EINVAL:
+        if (strchr(name, '@')) {
+            say(r, buf, err, "'%s' names a snapshot, not a volume: see 'volnfs help snapshot'", name);
+            break;
+        }
         say(r, buf, err, "'%s' cannot name a volume: it has to be USER/VOLUME, each of letters, digits, "
             "'.', '_' and '-', not beginning with '.' or '-', at most %d and %d characters", name,
             USER_NAME_MAX, VOLUME_NAME_MAX);

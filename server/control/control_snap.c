@@ -22,7 +22,7 @@ static void say_snap(control_result *r, char *buf, int err, const char *name)
         say(r, buf, err, "there is no '%s'; 'volnfs snapshot list' shows the snapshots there are", name);
         break;
     case -EEXIST:
-        say(r, buf, err, "there is already a snapshot of the name in '%s'", name);
+        say(r, buf, err, "there is a snapshot of that name already: '%s'", name);
         break;
     case -EINVAL:
         say(r, buf, err, "'%s' cannot name a snapshot: it has to be USER/VOLUME@NAME, NAME of letters, digits, "

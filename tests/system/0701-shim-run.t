@@ -17,7 +17,10 @@ status_is() {   # NAME WANTED COMMAND...
 status_is "no volume" 2 "$VOLNFS" run true
 status_is "no command" 2 "$VOLNFS" run -v alice/a
 status_is "a volume without a user" 2 env -u USER "$VOLNFS" run -v a true
+like "it says how to name it" "$(cat "$T/out")" "whose volume is a[?] Say USER/VOLUME, or -u USER"
 status_is "an unknown option" 2 "$VOLNFS" run --no-such -v alice/a true
+status_is "a port that there is not" 1 "$VOLNFS" run -s 127.0.0.1:99999 -v alice/a true
+like "that is said" "$(cat "$T/out")" "HOST:PORT, PORT from 1 to 65535"
 status_is "a server that is not there" 1 "$VOLNFS" run -s 127.0.0.1:1 -v alice/a true
 ok "the server starts" server_start
 status_is "a read-only volume that is not there" 1 at -v alice/a:ro true

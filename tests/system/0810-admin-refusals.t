@@ -75,6 +75,10 @@ t "no NFS server" 1 "no NFS server answers at 127.0.0.1:1: Connection refused; i
     volnfs ls --server 127.0.0.1:1 alice/mydata:/
 t "nor for run" 1 "no NFS server answers at 127.0.0.1:1: Connection refused; is volnfsd running there?" \
     volnfs run --server 127.0.0.1:1 -v alice/mydata -- true
+t "a port that there is not" 1 "HOST:PORT, PORT from 1 to 65535" volnfs ls --server 127.0.0.1:99999 alice/mydata:/
+t "a volume without its colon" 2 "say USER/VOLUME:/PATH, with a colon" volnfs ls alice/mydata
+t "a verb that needs no store does not name it" 2 "usage: volnfs ls [-s" volnfs ls
+t "nothing but local files" 2 "say USER/VOLUME:/PATH of what is in a volume" volnfs cp a b
 t "help" 0 "USER/VOLUME" volnfs help create
 t "version" 0 "volnfs " volnfs version
 t "server without store" 2 "--store DIR" volnfsd
@@ -101,6 +105,7 @@ t "create with a bad name" 1 "USER/VOLUME" v create alice
 t "create with a bad property" 2 "takes off, zstd" v create alice/x -o compression=lzma
 t "create with a bad owner" 2 "UID:GID" v create alice/x --owner me
 t "create with a bad mode" 2 "octal" v create alice/x --mode 888
+t "destroy of a snapshot" 1 "names a snapshot, not a volume: see 'volnfs help snapshot'" v destroy alice/mydata@monday
 t "create another" 0 "" v create bob/b.1
 t "list" 0 "alice/mydata" v list
 t "list shows the quota" 0 "10G" v list alice

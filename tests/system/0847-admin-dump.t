@@ -63,6 +63,7 @@ not_ok "no terminal" script -qec "$VOLNFS --store $T/store dump alice/mydata" /d
 like "it says why" "$(cat "$T/out")" "terminal"
 : >"$T/stream"
 not_ok "nothing is no stream" restore alice/copy
+like "it says so" "$(cat "$T/out")" "the stream is empty"
 not_ok "and makes no volume" volnfs get alice/copy
 
 ok "dump of what is there now" dump alice/mydata
