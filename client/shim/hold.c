@@ -285,7 +285,7 @@ static bool hold_look(struct hold_table *table)
 
 static void hold_reap_ofds(struct hold_table *table, struct nfs_client *client)
 {
-    bool missing[HOLD_ROWS];
+    uint64_t missing[HOLD_ROWS]; /* whose row it was; 0: none that is missing. A row may be another's by the second look */
     uint32_t top = __atomic_load_n(&table->top, __ATOMIC_ACQUIRE), any = 0;
 
     /* In another pid namespace not all processes of the run are in our /proc. */
@@ -295,16 +295,17 @@ static void hold_reap_ofds(struct hold_table *table, struct nfs_client *client)
     for (uint32_t i = 0; i < top; i++) {
         struct hold *hold = &table->rows[i];
 
-        missing[i] = __atomic_load_n(&hold->state, __ATOMIC_ACQUIRE) == 1 && hold->kind == HOLD_OFD;
+        missing[i] = __atomic_load_n(&hold->state, __ATOMIC_ACQUIRE) == 1 && hold->kind == HOLD_OFD ? hold->ofd : 0;
         hold->seen = false;
-        any += missing[i];
+        any += missing[i] != 0;
     }
     if (any == 0 || !hold_look(table))
         return;
     any = 0;
     for (uint32_t i = 0; i < top; i++) {
-        missing[i] = missing[i] && !table->rows[i].seen;
-        any += missing[i];
+        if (table->rows[i].seen || table->rows[i].ofd != missing[i])
+            missing[i] = 0;
+        any += missing[i] != 0;
     }
     if (any == 0)
         return;
@@ -312,7 +313,7 @@ static void hold_reap_ofds(struct hold_table *table, struct nfs_client *client)
     if (!hold_look(table))
         return;
     for (uint32_t i = 0; i < top; i++)
-        if (missing[i] && !table->rows[i].seen && table->rows[i].state == 1)
+        if (missing[i] != 0 && !table->rows[i].seen && table->rows[i].ofd == missing[i] && table->rows[i].state == 1)
             hold_end(table, client, &table->rows[i], true);
 }
 

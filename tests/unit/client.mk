@@ -1,5 +1,5 @@
 UNIT_TESTS_client = tests/unit/door.t tests/unit/door_stub.t tests/unit/shim_nfs.t tests/unit/shim_path.t \
-    tests/unit/shim_again.t tests/unit/shim_read.t tests/unit/shim_rpc_in.t tests/unit/shim_vnode.t
+    tests/unit/shim_again.t tests/unit/shim_hold.t tests/unit/shim_read.t tests/unit/shim_rpc_in.t tests/unit/shim_vnode.t
 tests_unit_door_t_SOURCES = tests/unit/door.c
 tests_unit_door_t_LDADD = libdoor.a $(UNIT_LIBS_COMMON)
 tests_unit_door_stub_t_SOURCES = tests/unit/door_stub.c
@@ -21,3 +21,6 @@ tests_unit_shim_rpc_in_t_LDADD = $(UNIT_LIBS_COMMON)
 tests_unit_shim_vnode_t_SOURCES = tests/unit/shim_vnode.c client/shim/vnode.c client/nfs/compound.c client/nfs/heap.c \
     client/nfs/sys.c
 tests_unit_shim_vnode_t_LDADD = $(UNIT_LIBS_COMMON)
+tests_unit_shim_hold_t_SOURCES = tests/unit/shim_hold.c client/shim/hold.c client/nfs/heap.c client/nfs/sys.c
+tests_unit_shim_hold_t_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sys_sleep_ms
+tests_unit_shim_hold_t_LDADD = $(UNIT_LIBS_COMMON)
