@@ -305,7 +305,9 @@ static int take_line(void *arg, const char *section, const char *key, const char
     if (k < keys + NKEYS && !wrong)
         return 1;
     f->said = true;
-    if (!wrong) {
+    if (!wrong && key[strcspn(key, " \t")]) {
+        fprintf(stderr, "volnfsd: %s:%d: '%s': a line has the form KEY = VALUE\n", f->path, f->line, key);
+    } else if (!wrong) {
         fprintf(stderr, "volnfsd: %s:%d: there is no key '%s'; there are ", f->path, f->line, key);
         print_keys(stderr);
         fputc('\n', stderr);

@@ -92,6 +92,9 @@ t "good configuration" 0 "" volnfsd --config "$dir/good.conf" --check-config
 t "unknown key" 2 "key.conf:2: there is no key 'colour'" volnfsd --config "$dir/key.conf" --check-config
 t "bad value" 2 "value.conf:3: 'soon'" volnfsd --config "$dir/value.conf" --check-config
 t "bad line" 2 "form.conf:1" volnfsd --config "$dir/form.conf" --check-config
+printf 'listen 127.0.0.1:0\n' >"$dir/equals.conf"
+t "a line without its equals sign" 2 "equals.conf:1: 'listen 127.0.0.1': a line has the form KEY = VALUE" \
+    volnfsd --config "$dir/equals.conf" --check-config
 t "no configuration" 2 "cannot read" volnfsd --config "$dir/none.conf" --check-config
 
 start_server || { echo "Bail out! the server did not start"; exit 1; }
