@@ -11,5 +11,6 @@ libcommon_a_SOURCES = \
     common/log.c common/log.h \
     common/pool.c common/pool.h \
     common/priority.c common/priority.h \
+    common/release.c common/release.h \
     common/siphash.c common/siphash.h
 COMMON_LIBS = libcommon.a $(XXHASH_LIBS)

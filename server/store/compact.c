@@ -32,8 +32,7 @@
 
 #define BATCH_BYTES  (1u << 20)
 #define BATCH_CHUNKS 256u
-/* Where the file system discards what is freed, a disk does nothing else for 10 ms and more after each unlinked pack. So of a
- * volume in use they go one by one, unless there are so many, or only so little is free. */
+/* Dead packs go one by one, and each little by little (release.h), unless there are so many, or only so little is free. */
 #define MANY_DEAD    32u
 #define MUCH_SPACE   (UINT64_C(8) << 30)
 #define QUIET_SLACK  (1u << 20) /* bytes that nobody minds in a quiet volume, beside a quarter of the live ones */
@@ -45,6 +44,7 @@ struct compact {
     struct pack_entry *entries;
     size_t count, pos;
     uint64_t txg;   /* the last with moves of ours */
+    struct release release; /* of a pack that was removed */
     uint32_t *skip; /* victims that could not be emptied */
     size_t nskip;
     atomic_uint_fast64_t copied, freed, packs;
@@ -55,6 +55,7 @@ struct compact *compact_new(struct volume *v)
     struct compact *cp = vol_alloc(sizeof(*cp));
 
     cp->vol = v;
+    cp->release = (struct release)RELEASE_NONE;
     return cp;
 }
 
@@ -71,6 +72,7 @@ void compact_free(struct compact *cp)
     if (!cp)
         return;
     end_victim(cp);
+    release_all(&cp->release);
     free(cp->skip);
     free(cp);
 }
@@ -135,8 +137,9 @@ static void remove_pack(struct compact *cp, uint32_t pack)
     int r = fault_point("gc.unlink");
     uint64_t before = packset_bytes(v->ps), after;
 
+    release_all(&cp->release);
     if (r == 0)
-        r = packset_delete(v->ps, pack);
+        r = packset_delete(v->ps, pack, &cp->release);
     after = packset_bytes(v->ps);
     if (r == 0) {
         atomic_fetch_add(&cp->packs, 1);
@@ -272,7 +275,23 @@ static int end_open_pack(struct compact *cp)
     return packset_sync(v->ps);
 }
 
-int compact_look(struct compact *cp, bool quiet, uint64_t *seen)
+/* One at a time, the rest is left: is there any? */
+static bool just_one(const struct compact *cp, struct look *k)
+{
+    unsigned n = cp->release.fd < 0, dead = k->ndead, rowless = k->nrowless;
+
+    k->ndead = dead < n ? dead : n;
+    n -= k->ndead;
+    k->nrowless = rowless < n ? rowless : n;
+    return k->ndead < dead || k->nrowless < rowless;
+}
+
+bool compact_release(struct compact *cp)
+{
+    return release_some(&cp->release);
+}
+
+int compact_look(struct compact *cp, bool quiet, bool gently, uint64_t *seen)
 {
     struct volume *v = cp->vol;
     char *dir = path_join(v->dir, "packs");
@@ -293,19 +312,20 @@ int compact_look(struct compact *cp, bool quiet, uint64_t *seen)
         goto out;
     cp->live = k.live;
     cp->size = k.size - k.dead_size;
-    if (!quiet && k.ndead > 1 && k.ndead < MANY_DEAD && copy_space(v) > MUCH_SPACE) {
-        k.ndead = 1;
-        left = true;
-    }
+    gently = gently && k.ndead + k.nrowless < MANY_DEAD && copy_space(v) > MUCH_SPACE;
+    if (gently)
+        left = just_one(cp, &k);
     r = k.ndead ? remove_dead(cp, &k) : 0;
     for (unsigned i = 0; i < k.nrowless && r >= 0; i++)
         remove_rowless(cp, dir, k.rowless[i]);
+    if (!gently)
+        release_all(&cp->release);
     if (r < 0)
         goto out;
     cp->victim = choose(cp, &k, quiet);
     r = cp->victim || k.ndead;
     if (!cp->victim) {
-        r += left;
+        r = left ? 2 : r;
         goto out;
     }
     n = pack_entries(dir, cp->victim, &cp->entries);

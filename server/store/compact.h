@@ -11,10 +11,13 @@ struct compact; /* a volume's */
 
 struct compact *compact_new(struct volume *v);
 void compact_free(struct compact *cp);
-/* Looks at all packs: removes what is dead and chooses a victim, unless there is one. 1: there was something to do; 2: the
- * same, and dead packs are left, to be looked for again after a pause; 0: there was not; or -errno. quiet: nobody changes the
- * volume at the moment, so less of dead bytes is borne. *seen: what was committed when it looked; set unless it failed. */
-int compact_look(struct compact *cp, bool quiet, uint64_t *seen);
+/* Looks at all packs: removes what is dead and chooses a victim, unless there is one. 1: there was something to do; 2: dead packs
+ * are left, to be looked for again after a pause; 0: there was not; or -errno. quiet: nobody changes the
+ * volume at the moment, so less of dead bytes is borne. gently: of dead packs one at a time, unless there are many or little
+ * space is free. *seen: what was committed when it looked; set unless it failed. */
+int compact_look(struct compact *cp, bool quiet, bool gently, uint64_t *seen);
+/* Gives back some of the space of the pack that was removed last, for about a third of a millisecond: is there more? */
+bool compact_release(struct compact *cp);
 /* Is there a victim? Atomic. */
 bool compact_busy(const struct compact *cp);
 /* Copies about 1 MiB of the victim; or finishes with it when all is copied and compact_waits is committed. Bytes copied, or

@@ -21,6 +21,7 @@
 
 #define IDLE_MS      1000u /* between looks for something to do */
 #define WAIT_MS      50u /* for a commit */
+#define RELEASE_MS   1u  /* between pieces of a removed pack */
 #define TROUBLE_MS   10000u
 #define QUIET_MS     2000u        /* without a change the volume is quiet: */
 #define QUIET_RATE   (128u << 20) /* bytes per second then */
@@ -53,6 +54,7 @@ struct gc {
     atomic_bool active;   /* changed in the last FREE_MS */
     atomic_uint_fast64_t rest; /* 1 + what was committed when a step of the quiet volume found nothing to do */
     uint64_t look_ms;     /* not before */
+    uint64_t step_ms;     /* the next step, unless it is woken */
     uint64_t txg, own;    /* what was committed at the last step; txgs that only we made, about */
     uint64_t changed_ms;  /* when others changed something */
     struct compact *compact;
@@ -119,18 +121,20 @@ static int step_compact(struct gc *g, bool quiet, uint64_t t0)
 }
 
 /* Looks for a victim. 0: there was something to do; else milliseconds until the next look, or -errno. */
-static int step_look(struct gc *g, bool quiet)
+static int step_look(struct gc *g, bool quiet, bool gently)
 {
     uint64_t t0 = clock_mono_ms(), seen, took;
-    int r = compact_look(g->compact, quiet, &seen);
+    int r = compact_look(g->compact, quiet, gently, &seen);
+
+    int ms;
 
     if (r < 0 || r == 1)
         return r < 0 ? r : 0;
     took = clock_mono_ms() - t0;
-    r = (int)(r == 2 ? 1 + at_most(BUSY_PAUSE * took, PAUSE_MOST) : IDLE_MS + at_most(LOOK_SHARE * took, LOOK_MOST));
-    g->done = quiet ? seen : 0;
-    g->look_ms = t0 + took + (uint64_t)r;
-    return r;
+    ms = (int)(r == 2 ? 1 + at_most(BUSY_PAUSE * took, PAUSE_MOST) : IDLE_MS + at_most(LOOK_SHARE * took, LOOK_MOST));
+    g->done = quiet && r != 2 ? seen : 0;
+    g->look_ms = t0 + took + (uint64_t)ms;
+    return ms;
 }
 
 /* One step: milliseconds until the next, or -errno. *idle: there is nothing to do. hard: as if the volume were quiet.
@@ -184,7 +188,7 @@ static int step(struct gc *g, bool hard, bool all, bool *idle)
         *idle = true;
         return more_due(g, quiet, all) ? 1 : (int)WAIT_MS;
     }
-    r = step_look(g, quiet);
+    r = step_look(g, quiet, !hard);
     *idle = r > 0 && !more_due(g, quiet, all);
     return r > 0 && !*idle ? 1 : r;
 }
@@ -234,22 +238,36 @@ static void share_memory(struct gc *g)
     index_set_cache(g->vol->ix, w > WRITER_MIN ? w : WRITER_MIN, r > READER_MIN ? r : READER_MIN, idle);
 }
 
-static unsigned step_paced(struct volume *v)
+/* Milliseconds until the next step. */
+static unsigned step_logged(struct gc *g)
 {
-    struct gc *g = v->gc;
     bool idle;
-    int r;
+    int r = step(g, false, false, &idle);
+
+    if (idle && r > 0 && scrub_running(g->scrub))
+        r = 1;
+    if (r < 0 && r != -ENOSPC)
+        log_warn("%s: compaction: %s", g->vol->label, strerrordesc_np(-r));
+    return r < 0 ? TROUBLE_MS : (unsigned)r;
+}
+
+/* Milliseconds until the next turn. woken: a step is due, whatever its pace. */
+static unsigned turn(struct gc *g, bool woken)
+{
+    uint64_t now;
 
     if (pthread_mutex_trylock(&g->lock) != 0)
         return IDLE_MS; /* volume_gc is at it */
     share_memory(g);
-    r = step(g, false, false, &idle);
-    if (idle && r > 0 && scrub_running(g->scrub))
-        r = 1;
+    if (woken || clock_mono_ms() >= g->step_ms) {
+        unsigned ms = step_logged(g);
+        g->step_ms = clock_mono_ms() + ms;
+    }
+    bool more = compact_release(g->compact);
+    now = clock_mono_ms();
+    uint64_t ms = g->step_ms > now ? g->step_ms - now : 0;
     pthread_mutex_unlock(&g->lock);
-    if (r < 0 && r != -ENOSPC)
-        log_warn("%s: compaction: %s", v->label, strerrordesc_np(-r));
-    return r < 0 ? TROUBLE_MS : (unsigned)r;
+    return (unsigned)(more ? at_most(ms, RELEASE_MS) : ms);
 }
 
 static uint64_t last_txg(const struct gc *g)
@@ -334,6 +352,7 @@ static void *gc_main(void *arg)
     while (!e->stop) {
         struct gc *first = NULL;
         unsigned ms;
+        bool woken;
         list_for_each(it, &e->gc_list) {
             struct gc *g = list_entry(it, struct gc, link);
             if (!first || g->due < first->due)
@@ -348,9 +367,10 @@ static void *gc_main(void *arg)
             continue;
         }
         e->gc_now = first->vol;
+        woken = first->due == 0;
         pthread_mutex_unlock(&e->qlock);
         engine_step_aside(e);
-        ms = step_paced(first->vol);
+        ms = turn(first, woken);
         pthread_mutex_lock(&e->qlock);
         first->due = clock_mono_ms() + ms;
         e->gc_now = NULL;

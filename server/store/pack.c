@@ -490,8 +490,9 @@ void packset_close(struct packset *ps)
     free(ps);
 }
 
-int packset_delete(struct packset *ps, uint32_t pack)
+int packset_delete(struct packset *ps, uint32_t pack, struct release *r)
 {
+    struct release own = RELEASE_NONE;
     char path[PACK_PATH_MAX];
     struct stat st;
 
@@ -506,8 +507,10 @@ int packset_delete(struct packset *ps, uint32_t pack)
     pack_path(path, pack);
     if (fstatat(ps->dirfd, path, &st, AT_SYMLINK_NOFOLLOW))
         st.st_size = 0;
-    if (unlinkat(ps->dirfd, path, 0))
-        return errno == ENOENT ? 0 : -errno;
+    rc = release_unlink(ps->dirfd, path, r ? r : &own);
+    if (rc)
+        return rc == -ENOENT ? 0 : rc;
+    release_all(&own);
     pack_reader_forget(&ps->reader, pack);
     pthread_mutex_lock(&ps->lock);
     uint64_t size = (uint64_t)st.st_size;

@@ -11,6 +11,7 @@
 #ifndef VOLNFS_STORE_PACK_H
 #define VOLNFS_STORE_PACK_H
 
+#include "common/release.h"
 #include "server/store/chunk.h"
 
 #define PACK_SIZE (64u << 20)
@@ -42,9 +43,9 @@ int packset_read_past(struct packset *ps, const struct chunk *c, void *window, c
 #define PACK_WINDOW ((CHUNK_BOUND + 3 * PACK_BLOCK) & ~(PACK_BLOCK - 1))
 /* The same as packset_read, with the record's hints, and the payload's checksum verified as well. */
 int packset_read_record(struct packset *ps, const struct chunk *c, void *buf, uint64_t *ino, uint64_t *off);
-/* Removes a pack's file, if it is there; readers inside keep their descriptor. Never a pack being
- * appended to or not yet synced: -EBUSY. */
-int packset_delete(struct packset *ps, uint32_t pack);
+/* Removes a pack's file, if it is there. A reader inside gets the record or -ENOENT. Never a pack being appended to or not yet
+ * synced: -EBUSY. What is to be done then to give back its space is in *r, which had nothing to do; NULL: at once. */
+int packset_delete(struct packset *ps, uint32_t pack, struct release *r);
 /* The pack now open for appending (0 = none), and the lowest number not used yet. */
 uint32_t packset_current(struct packset *ps);
 /* Ends that pack, if it is `pack`: the next append begins another one, and the next packset_sync seals this one. */

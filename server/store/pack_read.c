@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -170,6 +171,14 @@ static bool possible(const struct chunk *c)
            c->stored_len <= CHUNK_BOUND;
 }
 
+/* A pack that was removed since it was opened gets shorter (release.h). */
+static bool has_no_name(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && st.st_nlink == 0;
+}
+
 /* Reads and checks all but the payload's checksum. */
 static int read_checked(struct packset *ps, const struct chunk *c, void *buf, struct pack_record *rec)
 {
@@ -186,12 +195,15 @@ static int read_checked(struct packset *ps, const struct chunk *c, void *buf, st
         return fd;
     }
     ssize_t n = read_record(fd, c, header, buf);
+    bool removed = n >= 0 && (size_t)n < PACK_HEADER + (size_t)c->stored_len && has_no_name(fd);
     fd_put(ps, fd, entry);
     if (n < 0) {
         log_error("%s: pack %u, offset %llu: read: %s", ps->label, c->pack,
                   (unsigned long long)c->pack_off, strerror((int)-n));
         return (int)n;
     }
+    if (removed)
+        return -ENOENT;
     if ((size_t)n < PACK_HEADER + (size_t)c->stored_len)
         return damaged(ps, c, "the pack ends inside the record");
     if (!pack_get_record(header, rec))

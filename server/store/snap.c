@@ -369,8 +369,13 @@ int snap_destroy(struct volume *v, const char *name)
     s->freeing = false;
     r = vol_settle(v);
     vol_leave(v);
-    if (r == 0 && fault_point("snap.unlink") == 0 && unlink(path) < 0 && errno != ENOENT)
-        log_warn("cannot remove %s: %s", path, strerrordesc_np(errno));
+    if (r == 0 && fault_point("snap.unlink") == 0) {
+        struct release rest;
+        int err = release_unlink(AT_FDCWD, path, &rest);
+        if (err && err != -ENOENT)
+            log_warn("cannot remove %s: %s", path, strerrordesc_np(-err));
+        release_all(&rest);
+    }
     free(path);
     return r;
 }

@@ -19,9 +19,11 @@
 
 #include "common/fault.h"
 #include "common/log.h"
+#include "common/release.h"
 
 #define TRASH_PREFIX "trash-"
 #define NAME_BYTES   32
+#define RELEASE_PAUSE_US 500 /* a disk is for those who wait for it */
 #define TRASH_DEPTH  16 /* a volume's folder is three deep; more is not ours */
 
 char *trash_volume_path(const char *store, uint64_t id)
@@ -35,15 +37,22 @@ char *trash_volume_path(const char *store, uint64_t id)
 /* Removes name below the open folder, whatever it is. Links are removed, never followed. */
 static int remove_tree(int parent, const char *name, int depth, const atomic_bool *stop)
 {
+    struct release rest = RELEASE_NONE;
     int err = 0;
     int fd = -1;
     DIR *d = NULL;
     if (*stop)
         return -EINTR;
-    if (unlinkat(parent, name, 0) == 0 || errno == ENOENT)
+    err = release_unlink(parent, name, &rest);
+    if (err == 0 || err == -ENOENT) {
+        while (!*stop && release_some(&rest))
+            usleep(RELEASE_PAUSE_US);
+        release_all(&rest);
         return 0;
-    if (errno != EISDIR && errno != EPERM)
-        return -errno;
+    }
+    if (err != -EISDIR && err != -EPERM)
+        return err;
+    err = 0;
     if (depth > TRASH_DEPTH)
         return -ELOOP;
     fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

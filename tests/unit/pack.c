@@ -3,6 +3,7 @@
  */
 #include "server/store/pack.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <limits.h>
 #include <sys/stat.h>
@@ -210,13 +211,13 @@ static void seals_full_packs(void **state)
         append(ps, &c[i], i + 1, SLOT_SIZE);
     assert_int_equal(c[0].pack, 5);
     assert_int_equal(c[1099].pack, 7);
-    assert_int_equal(packset_delete(ps, 5), -EBUSY);
+    assert_int_equal(packset_delete(ps, 5, NULL), -EBUSY);
     assert_int_equal(packset_sync(ps), 0);
     uint64_t bytes = packset_bytes(ps);
     assert_true(bytes > 1100ull * SLOT_SIZE && bytes < 1100ull * (SLOT_SIZE + 100));
     for (unsigned i = 0; i < 1100; i += 37)
         assert_int_equal(check_read(ps, &c[i]), 0);
-    assert_int_equal(packset_delete(ps, 7), -EBUSY);
+    assert_int_equal(packset_delete(ps, 7, NULL), -EBUSY);
     assert_int_equal(pack_list(st_path(*state, "packs"), count_pack, n), 0);
     assert_int_equal(n[1], 3);
 
@@ -230,8 +231,8 @@ static void seals_full_packs(void **state)
     st_flip(st_path(*state, path), st_size(st_path(*state, path)) - 100);
     assert_int_equal(walk(*state, 5, 0).good, 10);
 
-    assert_int_equal(packset_delete(ps, 5), 0);
-    assert_int_equal(packset_delete(ps, 5), 0);
+    assert_int_equal(packset_delete(ps, 5, NULL), 0);
+    assert_int_equal(packset_delete(ps, 5, NULL), 0);
     assert_int_equal(packset_read(ps, &c[0], back), -ENOENT);
     assert_true(packset_bytes(ps) < bytes - 500ull * SLOT_SIZE);
     packset_close(ps);
@@ -240,6 +241,40 @@ static void seals_full_packs(void **state)
     assert_int_equal(packset_next(ps), 8);
     assert_true(packset_bytes(ps) > 500ull * SLOT_SIZE);
     assert_int_equal(check_read(ps, &c[1099]), 0);
+    packset_close(ps);
+}
+
+/* Who has a pack open while it is removed and gets shorter hears that it is gone, not that it is damaged. */
+static void reader_of_a_removed_pack(void **state)
+{
+    struct packset *ps = set_open(*state, 1);
+    const void *payload;
+    struct chunk c[64];
+    struct release rest;
+    const char *file = st_path(*state, "packs/01/00000001.pack");
+    int fd;
+
+    for (unsigned i = 0; i < 64; i++)
+        append(ps, &c[i], i + 1, 60000);
+    packset_retire(ps, 1);
+    assert_int_equal(packset_sync(ps), 0);
+    fd = open(file, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    for (unsigned i = 62; i < 64; i++) { /* it keeps its descriptors */
+        assert_int_equal(check_read(ps, &c[i]), 0);
+        assert_int_equal(packset_read_past(ps, &c[i], window, &payload), 0);
+    }
+    assert_int_equal(ftruncate(fd, (off_t)c[63].pack_off + 70), 0);
+    assert_int_equal(packset_read(ps, &c[63], back), -EUCLEAN); /* it has its name */
+    assert_int_equal(release_unlink(AT_FDCWD, file, &rest), 0);
+    assert_int_equal(check_read(ps, &c[62]), 0);
+    assert_int_equal(packset_read(ps, &c[63], back), -ENOENT);
+    assert_int_equal(packset_read_past(ps, &c[63], window, &payload), -ENOENT);
+    release_all(&rest);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    for (unsigned i = 0; i < 64; i++)
+        assert_int_equal(packset_read_past(ps, &c[i], window, &payload), -ENOENT);
+    close(fd);
     packset_close(ps);
 }
 
@@ -285,10 +320,10 @@ static void failed_write_retires_the_pack(void **state)
     assert_int_equal(check_read(ps, &b), 0);
     assert_int_equal(walk(*state, a.pack, 0).good, 1);
     fault_arm("pack.delete", 1, FAULT_FAIL);
-    assert_int_equal(packset_delete(ps, a.pack), -EIO);
+    assert_int_equal(packset_delete(ps, a.pack, NULL), -EIO);
     fault_disarm();
     assert_int_equal(check_read(ps, &a), 0);
-    assert_int_equal(packset_delete(ps, a.pack), 0);
+    assert_int_equal(packset_delete(ps, a.pack, NULL), 0);
     make(&lost, 4, 500, big);
     lost.stored_len = 0;
     assert_int_equal(packset_append(ps, &lost, 7, 0, big), -EINVAL);
@@ -496,7 +531,7 @@ int main(void)
         T(read_refuses_damage),     T(walk_ends_at_torn_tail),        T(seals_full_packs),
         T(failed_sync_is_for_ever), T(failed_write_retires_the_pack), T(foreign_files_are_ignored),
         T(several_appenders),       T(stages_lose_nothing),           T(failed_flush_is_told),
-        T(without_stages),          T(reserves_more_and_more),
+        T(without_stages),          T(reserves_more_and_more), T(reader_of_a_removed_pack),
     };
     return cmocka_run_group_tests_name("pack", tests, NULL, NULL);
 }
