@@ -8,10 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/clock.h"
-
-#define SOME_NS 300000u
-
 static void done(struct release *r)
 {
     if (r->fd >= 0)
@@ -41,29 +37,18 @@ int release_unlink(int dirfd, const char *name, struct release *r)
     return 0;
 }
 
-static void step(struct release *r)
+bool release_some(struct release *r)
 {
     uint64_t to = r->left > RELEASE_STEP ? (r->left - 1) / RELEASE_STEP * RELEASE_STEP : 0;
 
     r->left = to;
     if (to == 0 || ftruncate(r->fd, (off_t)to)) /* or it goes as a whole */
         done(r);
-}
-
-bool release_some(struct release *r)
-{
-    uint64_t from = clock_mono_ns();
-
-    while (r->fd >= 0) {
-        step(r);
-        if (clock_mono_ns() - from >= SOME_NS)
-            break;
-    }
     return r->fd >= 0;
 }
 
 void release_all(struct release *r)
 {
-    while (r->fd >= 0)
-        step(r);
+    while (release_some(r))
+        ;
 }

@@ -27,7 +27,7 @@ struct release {
 
 /* unlinkat(dirfd, name, 0): 0 or its -errno. What it leaves to do is in *r, which had nothing to do. */
 int release_unlink(int dirfd, const char *name, struct release *r);
-/* Frees some, for about a third of a millisecond, one step at least. false: nothing is left. */
+/* Frees one step, which the disk may be busy with for some tenths of a millisecond. false: nothing is left. */
 bool release_some(struct release *r);
 /* Frees all that is left. Others get their turns at the disk in between, but no pauses. */
 void release_all(struct release *r);

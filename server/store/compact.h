@@ -16,7 +16,7 @@ void compact_free(struct compact *cp);
  * volume at the moment, so less of dead bytes is borne. gently: of dead packs one at a time, unless there are many or little
  * space is free. *seen: what was committed when it looked; set unless it failed. */
 int compact_look(struct compact *cp, bool quiet, bool gently, uint64_t *seen);
-/* Gives back some of the space of the pack that was removed last, for about a third of a millisecond: is there more? */
+/* Gives back some of the space of the pack that was removed last (release_some): is there more? */
 bool compact_release(struct compact *cp);
 /* Is there a victim? Atomic. */
 bool compact_busy(const struct compact *cp);

@@ -104,11 +104,16 @@ static void *checkpoint_main(void *arg)
     return NULL;
 }
 
-void engine_step_aside(const struct engine *e)
+bool engine_is_here(const struct engine *e)
 {
     uint64_t at = atomic_load_explicit(&e->here_at, memory_order_relaxed);
 
-    if (at && clock_mono_ns() - at < ASIDE_NS)
+    return at && clock_mono_ns() - at < ASIDE_NS;
+}
+
+void engine_step_aside(const struct engine *e)
+{
+    if (engine_is_here(e))
         priority_avoid(atomic_load_explicit(&e->here_cpu, memory_order_relaxed));
     else
         priority_avoid(-1);

@@ -21,7 +21,8 @@
 
 #define IDLE_MS      1000u /* between looks for something to do */
 #define WAIT_MS      50u /* for a commit */
-#define RELEASE_MS   1u  /* between pieces of a removed pack */
+#define RELEASE_MS   1u  /* between pieces of a removed pack; */
+#define RELEASE_LATE_MS 10u /* while somebody waits for the disk */
 #define TROUBLE_MS   10000u
 #define QUIET_MS     2000u        /* without a change the volume is quiet: */
 #define QUIET_RATE   (128u << 20) /* bytes per second then */
@@ -267,7 +268,7 @@ static unsigned turn(struct gc *g, bool woken)
     now = clock_mono_ms();
     uint64_t ms = g->step_ms > now ? g->step_ms - now : 0;
     pthread_mutex_unlock(&g->lock);
-    return (unsigned)(more ? at_most(ms, RELEASE_MS) : ms);
+    return (unsigned)(more ? at_most(ms, engine_is_here(g->vol->e) ? RELEASE_LATE_MS : RELEASE_MS) : ms);
 }
 
 static uint64_t last_txg(const struct gc *g)

@@ -141,6 +141,8 @@ void engine_step_aside(const struct engine *e);
  * the others away until it has not for ENGINE_HERE_NS: two processors cannot both be left, and going to and fro costs. */
 #define ENGINE_HERE_NS 1000000u
 void engine_here(struct engine *e);
+/* Has one done so lately? Then the disk is waited for. Any thread. */
+bool engine_is_here(const struct engine *e);
 
 /* A buffer of at least `pages` pages, contents undefined, one reference. Any thread. */
 struct buf *buf_get(struct engine *e, uint32_t pages);
