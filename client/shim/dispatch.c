@@ -204,7 +204,7 @@ long door_handler(long nr, const long args[6])
         return sys6(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
     sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &saved, SIGSET_SIZE);
     dispatch_mask = saved;
-    shim_inside = 1;
+    shim_inside = SHIM_LOOKS;
     shim_vforked = shim_is_child();
     rpc_idle_hook = dispatch_idle;
     old_errno = errno;
@@ -217,6 +217,7 @@ long door_handler(long nr, const long args[6])
     if (lazy_count != 0 && !shim_vforked)
         args_keep(nr, a);
     ret = args_check(nr, a);
+    shim_inside = 1;
     if (ret == 0)
         ret = row->run(a);
     shim_deep = 0;

@@ -378,9 +378,11 @@ static long exec_masked(int dirfd, const char *path, char **argv, char **envp, i
     junk_free();
     env = env_keep(envp);
     exec_ready();
+    map_exec(false);
     sys4(SYS_rt_sigprocmask, 2, &mask, NULL, 8);
     ret = exec_at(dirfd, path, argv, env, flags, 0);
     sys4(SYS_rt_sigprocmask, 2, &all, NULL, 8);
+    map_exec(true);
     junk_free();
     return ret;
 }

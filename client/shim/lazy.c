@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Large mappings, filled where they are touched: the mappings (lazy_fault.c has the touches, lend.c the bytes). */
+/* Large mappings, filled where they are touched: the mappings (lazy_fault.c has the touches, lazy_keep.c what stays, lend.c
+ * the bytes). */
 #include "client/shim/lazy.h"
 
 #include <errno.h>
@@ -39,6 +40,11 @@ void lazy_unlock(void)
 bool lazy_held(void)
 {
     return lazy_mine;
+}
+
+struct lazy *lazy_list(void)
+{
+    return lazy.first;
 }
 
 struct lazy *lazy_find(const uint8_t *at)
@@ -132,19 +138,28 @@ static struct lazy *region_like(const struct lazy *r, uint8_t *at, size_t size, 
 bool lazy_wanted(const long a[6], const struct nfs_attr *attr, bool writable)
 {
     const int known = MAP_TYPE | MAP_FIXED | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+    uint64_t offset = (uint64_t)a[5], size = page_up((uint64_t)a[1]);
     int prot = (int)a[2];
 
-    return !writable && (prot == PROT_READ || prot == (PROT_READ | PROT_WRITE)) && (a[3] & ~known) == 0 &&
-           (size_t)a[1] >= LAZY_MIN && (uint64_t)a[5] < attr->size && attr->size - (uint64_t)a[5] >= LAZY_MIN &&
-           !shim_is_vfork_child();
+    if ((a[3] & ~known) != 0 || shim_is_vfork_child())
+        return false;
+    if (writable)
+        return (prot & ~(PROT_READ | PROT_WRITE)) == 0 && offset < 1ull << 60 &&
+               (size >= LAZY_MIN || (offset + size - 1) / LAZY_GRAIN >= (attr->size + LAZY_GRAIN - 1) / LAZY_GRAIN);
+    return (prot == PROT_READ || prot == (PROT_READ | PROT_WRITE)) && (size_t)a[1] >= LAZY_MIN && offset < attr->size &&
+           attr->size - offset >= LAZY_MIN;
 }
 
-long lazy_map(const long a[6], const struct nfs_fh *fh, const struct nfs_attr *attr, struct store *store)
+long lazy_map(const long a[6], const struct nfs_fh *fh, const struct nfs_attr *attr, struct store *store, bool writable)
 {
+    uint32_t writers = __atomic_load_n(&shim.run->writers, __ATOMIC_ACQUIRE);
     struct lazy like = {.file_size = attr->size,
                         .fh = *fh,
                         .store = store,
                         .others = store != NULL && store_filled(store, 0, attr->size),
+                        .stored = store != NULL && store_written(store),
+                        .writable = writable,
+                        .writers = writers,
                         .prot = (int)a[2],
                         .type = (int)a[3] & MAP_TYPE,
                         .advice = MADV_NORMAL,
@@ -179,7 +194,25 @@ out:
     return at;
 }
 
-/* Memory from..to, all of it kept, becomes mappings of its own with this protection, or (-1) is none of ours any more. */
+/* A mapping that is stored, with another protection. Under lazy.lock. */
+static void protect(struct lazy *r, int prot)
+{
+    r->prot = prot;
+    for (uint64_t g = r->first, end = granules_end(r); g < end; g++) {
+        uint64_t from, to, next;
+
+        if (*state_of(r, g) < PINNED)
+            continue;
+        part_of(r, g, &from, &to);
+        while (g + 1 < end && *state_of(r, g + 1) >= PINNED)
+            part_of(r, ++g, &next, &to);
+        if (sys3(SYS_mprotect, address(r, from), to - from, prot) != 0 && r->type == MAP_SHARED)
+            for (uint64_t h = from / LAZY_GRAIN; h <= g; h++)
+                lend_hide(r, h, ABSENT); /* the store has it */
+    }
+}
+
+/* Memory from..to, all of it kept or stored, becomes mappings of its own with this protection, or (-1) is none of ours any more. */
 static void cut(uint8_t *from, uint8_t *to, int prot)
 {
     struct lazy *gone = NULL;
@@ -197,7 +230,9 @@ static void cut(uint8_t *from, uint8_t *to, int prot)
         if (prot >= 0) {
             struct lazy *middle = region_like(r, low, (size_t)(high - low), r->offset + (uint64_t)(low - r->at));
 
-            if (middle != NULL)
+            if (middle != NULL && middle->stored)
+                protect(middle, prot);
+            else if (middle != NULL)
                 middle->prot = prot;
         }
         if (high < end)
@@ -234,6 +269,24 @@ void lazy_cut(uint8_t *from, uint8_t *to)
     cut(from, to, -1);
 }
 
+/* How much of from..to lies in mappings here; stored: in those that are. */
+static size_t covered(const uint8_t *from, const uint8_t *to, bool stored)
+{
+    size_t size = 0;
+
+    for (const struct lazy *r = lazy.first; r != NULL; r = r->next) {
+        const uint8_t *low = from > r->at ? from : r->at, *high = to < r->at + r->size ? to : r->at + r->size;
+
+        size += low < high && (!stored || r->stored) ? (size_t)(high - low) : 0;
+    }
+    return size;
+}
+
+bool lazy_stored(const uint8_t *from, const uint8_t *to)
+{
+    return from < to && covered(from, to, true) == (size_t)(to - from);
+}
+
 void lazy_protect(uint8_t *from, uint8_t *to, int prot)
 {
     cut(from, to, prot);
@@ -264,7 +317,15 @@ bool lazy_in(const uint8_t *from, const uint8_t *to)
 bool lazy_shared(const uint8_t *from, const uint8_t *to)
 {
     for (struct lazy *r = lazy.first; r != NULL; r = r->next)
-        if (r->type == MAP_SHARED && from < r->at + r->size && to > r->at)
+        if (r->type == MAP_SHARED && !r->writable && from < r->at + r->size && to > r->at)
+            return true;
+    return false;
+}
+
+bool lazy_writable(const uint8_t *from, const uint8_t *to)
+{
+    for (struct lazy *r = lazy.first; r != NULL; r = r->next)
+        if (r->writable && from < r->at + r->size && to > r->at)
             return true;
     return false;
 }
@@ -277,86 +338,91 @@ struct store *lazy_store(const struct nfs_fh *fh)
     return NULL;
 }
 
-/* Granules g..end, none of them kept yet, from the store; pinned when that has no room. */
-static int keep_run(struct lazy *r, uint64_t g, uint64_t end, bool may_pin)
+bool lazy_has(const struct nfs_fh *fh)
 {
-    uint64_t to = end * LAZY_GRAIN < r->file_size ? end * LAZY_GRAIN : r->file_size;
-    int err = -ENOSPC;
-    bool room;
-
-    if (r->store != NULL && store_spare(r->store, g * LAZY_GRAIN, to))
-        err = store_fill(r->store, g * LAZY_GRAIN, to, false);
-    room = err != -ENOSPC && err != -ENOMEM;
-    r->no_room |= !room;
-    if (err != 0 && (room || !may_pin))
-        return err;
-    lazy_lock();
-    for (err = 0; g < end && err == 0; g++)
-        if (*state_of(r, g) < PINNED)
-            err = room ? lend_store(r, g) : lend_pin(r, g);
-    lazy_unlock();
-    return err;
+    for (const struct lazy *r = lazy.first; r != NULL; r = r->next)
+        if (nfs_fh_same(&r->fh, fh))
+            return true;
+    return false;
 }
 
-int lazy_keep(uint8_t *from, uint8_t *to, bool may_pin)
+bool lazy_movable(const uint8_t *from, const uint8_t *to)
 {
-    int err = 0;
+    const struct lazy *r = lazy_find(from);
 
-    for (struct lazy *r = lazy.first; r != NULL && err == 0; r = r->next) {
-        uint8_t *low = from > r->at ? from : r->at, *high = to < r->at + r->size ? to : r->at + r->size;
-        uint64_t g, end;
-
-        if (low >= high)
-            continue;
-        g = (r->offset + (uint64_t)(low - r->at)) / LAZY_GRAIN;
-        end = r->offset + (uint64_t)(high - r->at);
-        if (end > r->file_size)
-            end = r->file_size;
-        while (g * LAZY_GRAIN < end && err == 0) {
-            uint64_t stop = g;
-
-            while (stop * LAZY_GRAIN < end && stop - g < LAZY_RUN && *state_of(r, stop) < PINNED)
-                stop++;
-            if (stop > g)
-                err = keep_run(r, g, stop, may_pin);
-            g = stop > g ? stop : g + 1;
-        }
-    }
-    return err;
+    return r != NULL && r->stored && r->type == MAP_SHARED && from < to && to <= r->at + r->size;
 }
 
-int lazy_one(uint8_t *from, uint8_t *to, struct store **store, uint64_t *offset)
+/* More memory right behind r, which ends there: true if that was free. */
+static bool grow(struct lazy *r, size_t more)
 {
-    struct lazy *r;
-    int err = -ENOMEM;
+    uint64_t count = (region_end(r) + more + LAZY_GRAIN - 1) / LAZY_GRAIN - r->first, last = granules_end(r) - 1;
+    uint8_t *state = heap_zalloc(1, (size_t)count);
     long at;
+
+    if (state == NULL)
+        return false;
+    at = lend_blank(r->at + r->size, more, MAP_FIXED_NOREPLACE);
+    if (failed(at) || (uint8_t *)at != r->at + r->size) {
+        if (!failed(at)) /* an old kernel takes it for a hint */
+            sys2(SYS_munmap, at, more);
+        heap_free(state);
+        return false;
+    }
+    memcpy(state, r->state, (size_t)(last + 1 - r->first));
+    heap_free(r->state);
+    r->state = state;
+    r->size += more;
+    if (*state_of(r, last) == KEPT && lend_store(r, last) != 0) /* all of it now */
+        lend_hide(r, last, ABSENT);
+    bounds();
+    return true;
+}
+
+/* A mapping that moves has nothing to show at first: what is kept is still in the store. */
+long lazy_move(uint8_t *from, size_t old, size_t size, uint8_t *to, bool may_move)
+{
+    struct lazy *r, like;
+    long at = -ENOMEM;
+    uint64_t offset;
 
     lazy_lock();
     r = lazy_find(from);
-    if (r == NULL || to > r->at + r->size || r->store == NULL || r->fd < 0)
-        goto out;
-    *store = r->store;
-    *offset = r->offset + (uint64_t)(from - r->at);
-    for (uint64_t g = *offset / LAZY_GRAIN; g * LAZY_GRAIN < *offset + (uint64_t)(to - from); g++)
-        if (*state_of(r, g) == PINNED)
-            goto out;
-    at = sys6(SYS_mmap, (long)from, to - from, r->prot, r->type | MAP_FIXED, r->fd, (long)*offset);
-    err = failed(at) ? (int)at : 0;
-out:
+    if (to == NULL && from + old == r->at + r->size && grow(r, size - old)) {
+        lazy_unlock();
+        return (long)from;
+    }
+    like = *r;
+    like.state = NULL;
+    like.kept = like.run = like.isles = 0;
+    offset = r->offset + (uint64_t)(from - r->at);
+    if (to != NULL)
+        at = lend_blank(to, size, MAP_FIXED);
+    else if (may_move)
+        at = lend_aligned(size, (size_t)offset & (LAZY_GRAIN - 1), PROT_NONE);
+    if (!failed(at) && region_like(&like, (uint8_t *)at, size, offset) == NULL) {
+        sys2(SYS_munmap, at, size);
+        at = -ENOMEM;
+    }
+    bounds();
     lazy_unlock();
-    return err;
+    if (failed(at))
+        return at;
+    cut(from, from + old, -1);
+    sys2(SYS_munmap, from, old);
+    return at;
 }
 
 void lazy_resize(struct lazy *r, uint64_t size)
 {
-    uint64_t less = size < r->file_size ? size : r->file_size, g = less / LAZY_GRAIN;
+    uint64_t old = r->file_size, g = (size < old ? size : old) / LAZY_GRAIN;
 
-    if (size == r->file_size)
+    if (size == old)
         return;
     lend_asks_drop(r, 0, UINT64_MAX);
     r->file_size = size;
-    for (g = g > r->first ? g : r->first; g < granules_end(r); g++)
-        if (*state_of(r, g) > SEEN)
+    for (g = g > r->first ? g : r->first; g < granules_end(r) && g * LAZY_GRAIN <= old; g++)
+        if (*state_of(r, g) > SEEN && !(r->stored && *state_of(r, g) == KEPT))
             lend_hide(r, g, ABSENT);
 }
 
@@ -369,13 +435,18 @@ void lazy_resized(const struct nfs_fh *fh, uint64_t size)
     lazy_unlock();
 }
 
-void lazy_share(const struct nfs_fh *fh)
+void lazy_share(const struct nfs_fh *fh, struct store *store)
 {
     lazy_lock();
     for (struct lazy *r = lazy.first; r != NULL; r = r->next) {
-        if (!nfs_fh_same(&r->fh, fh))
+        if (r->stored || !nfs_fh_same(&r->fh, fh))
             continue;
-        r->others = true;
+        r->stored = true;
+        r->no_room = false;
+        if (r->store == NULL) {
+            r->store = store;
+            store_ref(store);
+        }
         lend_asks_drop(r, 0, UINT64_MAX);
         for (uint64_t g = r->first; g < granules_end(r); g++)
             if (*state_of(r, g) == LENT || *state_of(r, g) == SEEN)
@@ -426,24 +497,12 @@ static int give_up(struct lazy *r, uint64_t from, uint64_t to)
     return err;
 }
 
-static bool covered(const uint8_t *from, const uint8_t *to)
-{
-    size_t size = 0;
-
-    for (const struct lazy *r = lazy.first; r != NULL; r = r->next) {
-        const uint8_t *low = from > r->at ? from : r->at, *high = to < r->at + r->size ? to : r->at + r->size;
-
-        size += low < high ? (size_t)(high - low) : 0;
-    }
-    return size == (size_t)(to - from);
-}
-
 bool lazy_advise(uint8_t *from, uint8_t *to, int advice, long *ret)
 {
     bool all;
 
     lazy_lock();
-    all = covered(from, to);
+    all = covered(from, to, false) == (size_t)(to - from);
     *ret = advice == MADV_FREE || advice == MADV_WIPEONFORK || advice == MADV_REMOVE ? -EINVAL : 0;
     if (advice == MADV_DONTNEED && !all) { /* what else lies there; zeros that this makes of ours do not stay */
         *ret = sys3(SYS_madvise, from, to - from, MADV_DONTNEED);

@@ -372,7 +372,7 @@ int lend_store(struct lazy *r, uint64_t g)
     uint64_t from, to;
     long at;
 
-    if (r->fd < 0) {
+    if (!r->writable && r->fd < 0) {
         char path[32];
 
         fd_path(path, store_fd(r->store));
@@ -388,7 +388,8 @@ int lend_store(struct lazy *r, uint64_t g)
     }
     part_of(r, g, &from, &to);
     lend_asks_drop(r, g * LAZY_GRAIN, (g + 1) * LAZY_GRAIN);
-    at = sys6(SYS_mmap, (long)address(r, from), (long)(to - from), r->prot, r->type | MAP_FIXED | MAP_POPULATE, r->fd, (long)from);
+    at = sys6(SYS_mmap, (long)address(r, from), (long)(to - from), r->prot, r->type | MAP_FIXED | MAP_POPULATE,
+              r->writable ? store_fd(r->store) : r->fd, (long)from);
     if (failed(at))
         return (int)at;
     lent_forget(r, g);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * lend: how bytes get into the mappings of lazy.c, and out again: slots, reads on their way, and what is lent; and what
- * lazy.c and lazy_fault.c share.
+ * lazy.c, lazy_keep.c and lazy_fault.c share.
  *
  * Invariants 1 to 4 of lazy.h are kept here. All calls under lazy.lock, but for the inline ones.
  */
@@ -19,6 +19,9 @@
 #define LAZY_PAGE 4096ul
 #define LAZY_GRAIN (2ul << 20)
 #define LAZY_RUN 16 /* granules that are kept in one go */
+#ifndef LAZY_ISLES
+#define LAZY_ISLES 8192 /* the kernel allows a process some 65,000 mappings */
+#endif
 
 /* A granule. ABSENT and SEEN (was lent once) are inaccessible. PINNED and KEPT have all of the mapping's protection. */
 enum { ABSENT, SEEN, LENT, PINNED, KEPT };
@@ -34,9 +37,13 @@ struct lazy {
     int prot, type;      /* of the mapping; MAP_PRIVATE or MAP_SHARED */
     int advice;
     bool others;         /* the store may have bytes of granules that are new to us */
+    bool stored;         /* nothing is lent: what the store has is what is shown */
+    bool writable;       /* stored, and what is written goes to the file */
     bool no_room;        /* the store had none */
+    uint32_t writers;    /* as the run counted them when it was last looked whether the file has one */
     uint64_t kept;       /* granule behind the last one kept for a fault */
     unsigned run;        /* how many of them at once */
+    unsigned isles;      /* stretches that are kept, at most so many */
     uint64_t last;       /* granule that was lent last, + 1 */
     unsigned ahead;
     uint64_t first;      /* granule of state[0] */
@@ -91,10 +98,11 @@ static inline uint8_t *address(const struct lazy *r, uint64_t offset)
     return r->at + (offset - r->offset);
 }
 
-/* lazy.c's list of them and its lock, for lazy_fault.c. lazy_held: this thread has the lock. */
+/* lazy.c's list of them and its lock, for lazy_fault.c and lazy_keep.c. lazy_held: this thread has the lock. */
 void lazy_lock(void);
 void lazy_unlock(void);
 bool lazy_held(void);
+struct lazy *lazy_list(void); /* under lazy.lock or the map lock */
 struct lazy *lazy_find(const uint8_t *at);
 void lazy_resize(struct lazy *r, uint64_t size); /* the file's size is another now */
 /* Before the first mapping. 0 or -errno. */

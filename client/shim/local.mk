@@ -19,11 +19,11 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/fault.c client/shim/fault.h \
     client/shim/hold.c client/shim/hold.h \
     client/shim/init.c \
-    client/shim/lazy.c client/shim/lazy.h client/shim/lazy_fault.c \
+    client/shim/lazy.c client/shim/lazy.h client/shim/lazy_fault.c client/shim/lazy_keep.c \
     client/shim/lend.c client/shim/lend.h \
     client/shim/io.c \
     client/shim/lock.c \
-    client/shim/map.c \
+    client/shim/map.c client/shim/map_int.h client/shim/remap.c \
     client/shim/name.c \
     client/shim/needed.c client/shim/needed.h \
     client/shim/ofd.c client/shim/ofd_all.c \

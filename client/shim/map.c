@@ -12,20 +12,10 @@
 #include <sys/mman.h>
 
 #include "client/shim/lazy.h"
-#include "client/shim/shim.h"
-#include "client/shim/store.h"
+#include "client/shim/map_int.h"
 
-#define MAP_PAGE 4096ul
 #define MAP_SMALL (4u << 20) /* private mappings of smaller files are copies */
-
-struct region {
-    struct region *next;
-    uint8_t *at;
-    size_t size;
-    uint64_t offset;
-    struct store *store;
-    bool writable; /* what is written goes to the file */
-};
+#define MAP_LEAVE 4          /* this part of the run directory's file system stays free */
 
 static struct {
     struct vlock lock;
@@ -34,16 +24,6 @@ static struct {
 
 int map_regions;
 uintptr_t map_low, map_high;
-
-static bool map_failed(long at)
-{
-    return at < 0 && at > -4096;
-}
-
-static size_t map_round(size_t size)
-{
-    return (size + MAP_PAGE - 1) & ~(MAP_PAGE - 1);
-}
 
 /* A memfd with the file's bytes: all of a small file, else the part that is mapped. */
 static int map_copy(struct ofd *ofd, const struct nfs_attr *attr, uint64_t from, uint64_t to)
@@ -110,7 +90,7 @@ static void bounds_locked(void)
     __atomic_store_n(&map_high, high, __ATOMIC_RELEASE);
 }
 
-static bool region_add_locked(uint8_t *at, size_t size, uint64_t offset, struct store *store, bool writable)
+bool region_add_locked(uint8_t *at, size_t size, uint64_t offset, struct store *store, bool writable)
 {
     struct region *r = heap_zalloc(1, sizeof(*r));
 
@@ -124,8 +104,16 @@ static bool region_add_locked(uint8_t *at, size_t size, uint64_t offset, struct 
     return true;
 }
 
-/* Memory from..to shows none of our files any more (or soon). What was written there is written back. */
-static void regions_cut_locked(uint8_t *from, uint8_t *to)
+struct region *region_find_locked(const uint8_t *at)
+{
+    struct region *r;
+
+    for (r = maps.first; r != NULL && (at < r->at || at >= r->at + r->size); r = r->next)
+        ;
+    return r;
+}
+
+void regions_cut_locked(uint8_t *from, uint8_t *to)
 {
     for (struct region **at = &maps.first, *r; (r = *at) != NULL;) {
         uint8_t *end = r->at + r->size, *low = r->at > from ? r->at : from, *high = end < to ? end : to;
@@ -154,8 +142,7 @@ static void regions_cut_locked(uint8_t *from, uint8_t *to)
     bounds_locked();
 }
 
-/* The same for every kind of mapping. */
-static void maps_cut_locked(uint8_t *from, uint8_t *to)
+void maps_cut_locked(uint8_t *from, uint8_t *to)
 {
     regions_cut_locked(from, to);
     if (lazy_count != 0)
@@ -182,29 +169,51 @@ int map_keep(uint8_t *from, uint8_t *to)
     return err;
 }
 
+/* lazy: filled where it is touched; store may be NULL then. */
+static long map_lazy(const long a[6], struct ofd *ofd, const struct nfs_attr *attr, struct store *store, bool writable)
+{
+    size_t size = map_round((size_t)a[1]);
+    long at;
+
+    if (writable) {
+        at = store_fill(store, 0, 0, true); /* a writer, from now on */
+        if (at != 0)
+            return at;
+        lazy_share(&ofd->fh, store);
+    }
+    if (a[3] & MAP_FIXED)
+        maps_cut_locked((uint8_t *)a[0], (uint8_t *)a[0] + size);
+    at = lazy_map(a, &ofd->fh, attr, store, writable);
+    if (writable && !map_failed(at) && !region_add_locked((uint8_t *)at, size, (uint64_t)a[5], store, true)) {
+        lazy_cut((uint8_t *)at, (uint8_t *)at + size);
+        sys2(SYS_munmap, at, size);
+        return -ENOMEM;
+    }
+    return at;
+}
+
 static long map_store(const long a[6], struct ofd *ofd, const struct nfs_attr *attr, bool writable)
 {
     size_t size = map_round((size_t)a[1]);
+    bool lazy = lazy_wanted(a, attr, writable);
     struct store *store;
     long at, fd = -1, err;
 
     vlock_lock(&maps.lock);
     err = store_get(&ofd->fh, attr, &store);
-    if (err == -ENOSPC && lazy_wanted(a, attr, writable))
+    if (err == -ENOSPC && lazy && !writable)
         store = NULL; /* no room to keep anything */
     else if (err != 0)
         goto out;
-    if (lazy_wanted(a, attr, writable) && (store == NULL || !store_written(store))) {
-        if (a[3] & MAP_FIXED)
-            maps_cut_locked((uint8_t *)a[0], (uint8_t *)a[0] + size);
-        err = lazy_map(a, &ofd->fh, attr, store);
+    if (lazy) {
+        err = map_lazy(a, ofd, attr, store, writable);
         goto out_ref;
     }
-    err = store_spare(store, (uint64_t)a[5], (uint64_t)a[5] + size)
+    err = store_spare(store, (uint64_t)a[5], (uint64_t)a[5] + size, MAP_LEAVE)
               ? store_fill(store, (uint64_t)a[5], (uint64_t)a[5] + size, writable)
               : -ENOSPC;
     if (err == 0 && writable)
-        lazy_share(&ofd->fh);
+        lazy_share(&ofd->fh, store);
     if (err == 0 && !writable) {
         fd = map_read_only(store_fd(store));
         err = fd < 0 ? fd : 0;
@@ -324,6 +333,11 @@ static long map_sync_locked(const uint8_t *from, const uint8_t *to, const struct
     return err;
 }
 
+void map_save(void)
+{
+    map_sync_locked(NULL, (const uint8_t *)UINTPTR_MAX, NULL);
+}
+
 long map_sync_all(void)
 {
     long err;
@@ -365,38 +379,28 @@ long sc_munmap(const long a[6])
     return shim_pass(SYS_munmap, a);
 }
 
-/* What was filled where it is touched becomes an ordinary mapping of its store, in one piece. */
-static long lazy_leave_locked(uint8_t *from, uint8_t *to)
-{
-    struct store *store;
-    uint64_t offset;
-    long at;
-
-    if (!lazy_in(from, to))
-        return 0;
-    at = lazy_keep(from, to, false);
-    if (at != 0)
-        return -ENOMEM;
-    at = lazy_one(from, to, &store, &offset);
-    if (at != 0)
-        return at;
-    return region_add_locked(from, (size_t)(to - from), offset, store, false) ? (lazy_cut(from, to), 0) : -ENOMEM;
-}
-
 long sc_mprotect(const long a[6])
 {
     uint8_t *from = (uint8_t *)a[0], *to = from + map_round((size_t)a[1]);
+    bool done = false;
     int err = 0;
 
     if (((size_t)a[0] & (MAP_PAGE - 1)) == 0 && !shim_is_vfork_child()) {
         vlock_lock(&maps.lock);
         if (lazy_in(from, to)) {
-            err = (a[2] & PROT_WRITE) && lazy_shared(from, to) ? -EACCES : lazy_keep(from, to, true);
+            if ((a[2] & PROT_WRITE) && lazy_shared(from, to))
+                err = -EACCES;
+            else if ((a[2] & ~(PROT_READ | PROT_WRITE)) == 0 && lazy_stored(from, to))
+                done = true;
+            else
+                err = lazy_keep(from, to, true);
             if (err == 0)
                 lazy_protect(from, to, (int)a[2]);
         }
         vlock_unlock(&maps.lock);
     }
+    if (done)
+        return 0;
     return err != 0 ? err == -EACCES ? err : -ENOMEM : shim_pass(SYS_mprotect, a);
 }
 
@@ -410,7 +414,7 @@ long sc_madvise(const long a[6])
         return shim_pass(SYS_madvise, a);
     vlock_lock(&maps.lock);
     if (lazy_in(from, to)) {
-        if (a[2] == MADV_POPULATE_READ || a[2] == MADV_POPULATE_WRITE)
+        if (a[2] == MADV_POPULATE_READ || a[2] == MADV_POPULATE_WRITE || (a[2] == MADV_REMOVE && lazy_writable(from, to)))
             ret = lazy_keep(from, to, true) != 0 ? -EFAULT : 0;
         else
             ours = lazy_advise(from, to, (int)a[2], &ret);
@@ -427,53 +431,6 @@ long sc_mlock(const long a[6])
     if (!shim_is_vfork_child() && map_keep(from, (uint8_t *)a[0] + map_round((size_t)a[1])) != 0)
         return -ENOMEM;
     return shim_pass_same(a);
-}
-
-long sc_mremap(const long a[6])
-{
-    uint8_t *from = (uint8_t *)a[0];
-    size_t old = map_round((size_t)a[1]), size = map_round((size_t)a[2]);
-    struct region *r;
-    struct store *store;
-    uint64_t offset;
-    bool writable;
-    long at;
-
-    vlock_lock(&maps.lock);
-    if (lazy_count != 0 && !shim_is_vfork_child()) {
-        at = lazy_leave_locked(from, from + (old < size ? old : size));
-        if (at == 0 && size < old && lazy_in(from + size, from + old))
-            lazy_cut(from + size, from + old);
-        if (at != 0) {
-            vlock_unlock(&maps.lock);
-            return at;
-        }
-    }
-    for (r = maps.first; r != NULL && (from < r->at || from >= r->at + r->size); r = r->next)
-        ;
-    if (r == NULL || shim_is_vfork_child()) {
-        if ((a[3] & MREMAP_FIXED) && !shim_is_vfork_child())
-            maps_cut_locked((uint8_t *)a[4], (uint8_t *)a[4] + size);
-        vlock_unlock(&maps.lock);
-        return shim_pass(SYS_mremap, a);
-    }
-    store = r->store;
-    writable = r->writable;
-    offset = r->offset + (uint64_t)(from - r->at);
-    store_ref(store);
-    at = size > old ? store_fill(store, offset, offset + size, writable) : 0;
-    if (at == 0)
-        at = sys5(SYS_mremap, a[0], a[1], a[2], a[3], a[4]);
-    if (!map_failed(at)) {
-        if (!(a[3] & 4)) /* MREMAP_DONTUNMAP */
-            regions_cut_locked(from, from + old);
-        if (a[3] & MREMAP_FIXED)
-            maps_cut_locked((uint8_t *)at, (uint8_t *)at + size);
-        region_add_locked((uint8_t *)at, size, offset, store, writable);
-    }
-    store_unref(store);
-    vlock_unlock(&maps.lock);
-    return at == -ENOSPC ? -ENOMEM : at;
 }
 
 /* The store that this process may have written to through memory, or NULL. */
@@ -504,9 +461,12 @@ void map_wrote(const struct nfs_fh *fh, const uint8_t *data, size_t size, uint64
 
     if (map_regions == 0)
         return;
-    if (lazy_count != 0)
-        vnode_drain(fh); /* what is fetched from now on has it */
     vlock_lock(&maps.lock);
+    if (lazy_has(fh)) {
+        vlock_unlock(&maps.lock);
+        vnode_drain(fh); /* what is fetched from now on has it */
+        vlock_lock(&maps.lock);
+    }
     store = map_of(fh, false);
     if (store == NULL)
         store = lazy_store(fh);
@@ -556,11 +516,21 @@ void map_before_fork(void)
     lazy_before_fork();
 }
 
+void map_exec(bool back)
+{
+    if (map_regions == 0 || shim_is_vfork_child())
+        return;
+    vlock_lock(&maps.lock);
+    store_exec(back);
+    vlock_unlock(&maps.lock);
+}
+
 void map_after_fork(bool child, bool announced)
 {
     if (child) {
         memset(&maps.lock, 0, sizeof(maps.lock));
         map_forked();
+        store_child();
     }
     lazy_after_fork(child, announced);
 }

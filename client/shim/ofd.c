@@ -508,8 +508,8 @@ void ofd_forget(int fd, bool closing)
     }
     if (ofd_unnote(fd, ofd, closing) && __atomic_sub_fetch(&ofd->refs, 1, __ATOMIC_ACQ_REL) == 0) {
         lock_last_close(ofd);
-        if (__atomic_sub_fetch(&shim.run->opens[file_slot(&ofd->fh)], 1, __ATOMIC_RELAXED) == 0)
-            place_closed(&ofd->fh);
+        __atomic_sub_fetch(&shim.run->opens[file_slot(&ofd->fh)], 1, __ATOMIC_RELAXED);
+        place_closed(&ofd->fh);
     }
     if (ofd->type == NFS_REG)
         ahead_closed(&ofd->fh);

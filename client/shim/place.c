@@ -95,6 +95,14 @@ int place_find(const struct ofd *ofd, struct nfs_fh *dir, char *name)
     return ret < 0 ? ret : search.found && place_true(ofd, dir, name) ? 0 : -ENOENT;
 }
 
+/* Is it open or mapped? */
+static bool place_used(const struct nfs_fh *fh)
+{
+    unsigned slot = file_slot(fh);
+
+    return __atomic_load_n(&shim.run->opens[slot], __ATOMIC_RELAXED) > 0 || __atomic_load_n(&shim.run->mapped[slot], __ATOMIC_RELAXED) > 0;
+}
+
 void place_keep(const struct vpath *vp)
 {
     struct hold_table *table = &shim.run->holds;
@@ -103,7 +111,7 @@ void place_keep(const struct vpath *vp)
     struct hold *hold;
     struct nfs_fh fh;
 
-    if (vp->attr.type != NFS_REG || __atomic_load_n(&shim.run->opens[file_slot(&vp->fh)], __ATOMIC_RELAXED) <= 0)
+    if (vp->attr.type != NFS_REG || !place_used(&vp->fh))
         return;
     for (uint32_t i = 0; i < table->top && i < HOLD_ROWS; i++)
         if (table->rows[i].state == 1 && table->rows[i].kind == HOLD_KEEP && nfs_fh_same(&table->rows[i].fh, &vp->fh))
@@ -129,7 +137,7 @@ void place_closed(const struct nfs_fh *fh)
 {
     struct hold_table *table = &shim.run->holds;
 
-    if (__atomic_load_n(&shim.run->kept, __ATOMIC_RELAXED) == 0)
+    if (__atomic_load_n(&shim.run->kept, __ATOMIC_RELAXED) == 0 || place_used(fh))
         return;
     for (uint32_t i = 0; i < table->top && i < HOLD_ROWS; i++) {
         struct hold *hold = &table->rows[i];

@@ -72,8 +72,10 @@ struct run {
     uint32_t gens[SHIM_SLOTS];  /* by file: grows with every change made here, so that caches of others notice */
     uint32_t changes;           /* grows with every change of any file */
     uint32_t names;             /* grows with every rename, removal and rmdir */
+    uint32_t writers;           /* grows when a process begins to write to another file through memory (store.h) */
     uint32_t links;             /* grows before every call that may make or move a symbolic link, in a volume or not */
     int32_t opens[SHIM_SLOTS];  /* by file: how many open descriptions there are */
+    int32_t mapped[SHIM_SLOTS]; /* by file: how many processes have a store of it (store.h) */
     struct rlock mounts_lock;
     struct mount mounts[SHIM_MOUNTS];
     struct rlock agent_lock;
@@ -82,7 +84,7 @@ struct run {
     struct place_ring moved;
     struct hold_table holds; /* large and mostly never touched: from here on the file begins as a hole */
 };
-#define RUN_MAGIC 0x766e7235u
+#define RUN_MAGIC 0x766e7236u
 
 /* The process's view. Set up by shim_init. */
 struct shim {
@@ -111,7 +113,9 @@ struct shim {
 };
 extern struct shim shim;
 
-/* True while this thread is inside the shim: its own system calls pass. */
+/* Not 0 while this thread is inside the shim: its own system calls pass. SHIM_LOOKS: it looks at what a call points at, and
+ * holds no lock. */
+#define SHIM_LOOKS 2
 extern __thread int shim_inside __attribute__((tls_model("initial-exec")));
 
 /* FD_LOCAL is DOOR_FOREIGN. FD_CLOSING: was ours, and a thread is in the middle of closing it: others that use it find it
@@ -290,7 +294,7 @@ int place_find(const struct ofd *ofd, struct nfs_fh *dir, char *name);   /* wher
 void place_moved(const struct nfs_fh *fh, const struct nfs_fh *dir, const char *name); /* by this run */
 /* Before a name goes away: if somebody in the run has the file open, an open at the server keeps it alive. */
 void place_keep(const struct vpath *vp);
-void place_closed(const struct nfs_fh *fh); /* nobody in the run has it open any more */
+void place_closed(const struct nfs_fh *fh); /* one thing less has it open in the run; the last one lets a removed file go */
 
 /* ---- files: vnode.c, io.c ---- */
 struct vnode; /* this process's unfinished business with one file */
@@ -345,6 +349,7 @@ void stat_fill(struct stat *st, const struct mount *mount, const struct nfs_attr
 long map_sync_all(void);              /* writes back shared mappings */
 void map_file_closing(const struct nfs_fh *fh);
 void map_exit(void);
+void map_exec(bool back); /* before another program starts; back: it did not */
 void map_before_fork(void);
 void map_after_fork(bool child, bool announced);
 extern int map_regions; /* mappings of volume files that need looking after */

@@ -153,23 +153,61 @@ static int store_hold(struct store *s, const struct nfs_attr *attr)
     return -EIO;
 }
 
+/* Under the exclusive flock. The record first: who comes before both names are gone waits for us, and begins anew. */
+static void store_remove(char *name)
+{
+    size_t n = strlen(name);
+
+    memcpy(name + n, ".i", 3);
+    sys1(SYS_unlink, name);
+    name[n] = 0;
+    sys1(SYS_unlink, name);
+}
+
+void store_sweep(void)
+{
+    struct sys_dirent *e;
+    long dir = sys3(SYS_open, shim.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), n, fd;
+    char buf[2048], name[320];
+
+    while (dir >= 0 && (n = sys3(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
+        for (long at = 0; at < n; at += e->reclen) {
+            e = (void *)(buf + at);
+            if (strncmp(e->name, "map-", 4) != 0 || strlen(e->name) != 36)
+                continue;
+            memcpy(name, shim.dir, shim.dir_len);
+            name[shim.dir_len] = '/';
+            memcpy(name + shim.dir_len + 1, e->name, 37);
+            fd = sys3(SYS_open, name, O_RDWR | O_CLOEXEC, 0);
+            if (fd < 0)
+                continue;
+            if (sys2(SYS_flock, fd, LOCK_EX | LOCK_NB) == 0)
+                store_remove(name);
+            sys1(SYS_close, fd);
+        }
+    }
+    if (dir >= 0)
+        sys1(SYS_close, dir);
+}
+
 static void store_free(struct store *s, bool empty)
 {
     struct store **at;
 
     for (at = &stores; *at != NULL && *at != s; at = &(*at)->next)
         ;
-    if (*at == s)
+    if (*at == s) {
         *at = s->next;
+        __atomic_sub_fetch(&shim.run->mapped[file_slot(&s->fh)], 1, __ATOMIC_RELAXED);
+        place_closed(&s->fh);
+    }
     if (empty && !s->forked && s->info != NULL && sys2(SYS_flock, s->fd, LOCK_EX | LOCK_NB) == 0) {
         char name[320];
 
         /* Only the names go: a thread that still looks at the memory may do so. */
         __atomic_store_n(&s->info->magic, 0, __ATOMIC_RELEASE);
         store_name(name, &s->fh);
-        sys1(SYS_unlink, name);
-        memcpy(name + strlen(name), ".i", 3);
-        sys1(SYS_unlink, name);
+        store_remove(name);
     }
     rpc_fd_release(s->fd);
     rpc_fd_release(s->info_fd);
@@ -199,6 +237,7 @@ int store_get(const struct nfs_fh *fh, const struct nfs_attr *attr, struct store
         rpc_fd_keep(s->info_fd);
         s->next = stores;
         stores = s;
+        __atomic_add_fetch(&shim.run->mapped[file_slot(fh)], 1, __ATOMIC_RELAXED);
     }
     s->refs++;
     rlock_lock(&s->info->lock);
@@ -241,4 +280,24 @@ const struct nfs_fh *store_fh(const struct store *s)
 void store_forked(struct store *s)
 {
     s->forked = true;
+}
+
+/* This process has n more of each. */
+static void store_count(int n)
+{
+    for (struct store *s = stores; s != NULL; s = s->next) {
+        __atomic_add_fetch(&shim.run->mapped[file_slot(&s->fh)], n, __ATOMIC_RELAXED);
+        if (s->writable)
+            __atomic_add_fetch(&s->info->writers, n, __ATOMIC_ACQ_REL);
+    }
+}
+
+void store_child(void)
+{
+    store_count(1);
+}
+
+void store_exec(bool back)
+{
+    store_count(back ? 1 : -1);
 }

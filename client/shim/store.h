@@ -27,9 +27,12 @@ int store_fill(struct store *store, uint64_t from, uint64_t to, bool writable);
 /* Is any of the granules of from..to there? Has any process a writable mapping? */
 bool store_filled(const struct store *store, uint64_t from, uint64_t to);
 bool store_written(const struct store *store);
-/* Could it take what it has not yet of from..to, and leave a quarter of the run directory's file system free? The run's own record lives
- * there too. */
-bool store_spare(const struct store *store, uint64_t from, uint64_t to);
+/* Could it take what it has not yet of from..to, and leave one part of so many of the run directory's file system free? The run's own
+ * record lives there too. */
+bool store_spare(const struct store *store, uint64_t from, uint64_t to, unsigned parts);
+/* The file's size, as the processes that map it know it; and the server says that it has become longer. */
+uint64_t store_size(const struct store *store);
+void store_grown(struct store *store, uint64_t size);
 
 /* Writes back what was written through memory, durably. */
 int store_sync(struct store *store, uint64_t from, uint64_t to);
@@ -41,5 +44,9 @@ void store_resize(struct store *store, uint64_t size);
 
 /* A child has it too now: neither may remove it. */
 void store_forked(struct store *store);
+/* In the child: it holds what its parent held, and can write where that could. */
+void store_child(void);
+/* The process starts another program, and its mappings go; or (back) it did not. */
+void store_exec(bool back);
 
 #endif

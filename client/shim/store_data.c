@@ -48,34 +48,80 @@ static uint64_t page_hash(const void *page)
     return hash;
 }
 
+/* May bytes at..at+size, of granules that are there, be looked at or written to? Where the file was cut, a look makes pages,
+ * and where there is no room for them it would be a SIGBUS. */
+static bool store_there(struct store *s, uint64_t at, size_t size, bool write)
+{
+    size += at % STORE_PAGE;
+    at -= at % STORE_PAGE;
+    return !s->info->holes ||
+           sys3(SYS_madvise, s->bytes + at, size, write ? 23 : 22 /* MADV_POPULATE_WRITE, MADV_POPULATE_READ */) != -EFAULT;
+}
+
+/* As page_hash of a page of zeros, without looking at one: a look makes the store's file larger. */
+static uint64_t zero_hash(void)
+{
+    static const uint8_t zeros[STORE_PAGE];
+    static uint64_t hash;
+
+    if (hash == 0)
+        hash = page_hash(zeros);
+    return hash;
+}
+
+/* The file ends at `at`, or did, and what lies behind it in its page is zeros, here as at the server. What was written before
+ * it and is not at the server stays to be found. */
+static void store_end_locked(struct store *s, uint64_t at)
+{
+    uint64_t page = at / STORE_PAGE, start = page * STORE_PAGE;
+    uint8_t copy[STORE_PAGE];
+    bool clean;
+
+    if (at == start || !bit_get(s->hashed, at / STORE_GRAIN) || !store_there(s, start, STORE_PAGE, true))
+        return;
+    memcpy(copy, s->bytes + start, STORE_PAGE); /* it may change under our eyes */
+    clean = page_hash(copy) == s->hashes[page];
+    memset(copy + (at - start), 0, STORE_PAGE - (at - start));
+    memset(s->bytes + at, 0, STORE_PAGE - (at - start));
+    s->hashes[page] = page_hash(copy) ^ !clean;
+}
+
+/* What is cut off and comes again is zeros, here as at the server. Granules that are there stay: somebody may have them
+ * mapped, and write to them when the file is longer again. */
 static void store_size_locked(struct store *s, uint64_t size)
 {
-    uint64_t old = s->info->size, page;
+    uint64_t old = s->info->size;
 
-    if (size == old || store_map(s, size > old ? size : old) != 0 || sys2(SYS_ftruncate, s->fd, size) != 0)
+    if (size == old || store_map(s, size > old ? size : old) != 0)
+        return;
+    store_end_locked(s, size < old ? size : old);
+    if (sys2(SYS_ftruncate, s->fd, size) != 0)
         return;
     s->info->size = size;
-    if (size < old) {
-        page = size / STORE_PAGE;
-        if (size % STORE_PAGE != 0 && bit_get(s->hashed, size / STORE_GRAIN))
-            s->hashes[page] = page_hash(s->bytes + page * STORE_PAGE);
-        for (uint64_t g = (size + STORE_GRAIN - 1) / STORE_GRAIN; g * STORE_GRAIN < old; g++) {
-            bit_clear(s->filled, g);
-            bit_clear(s->hashed, g);
-        }
-        return;
-    }
-    /* Longer: zeros, here as at the server. The last page may have been written to beyond the old end. */
-    for (page = old / STORE_PAGE; page * STORE_PAGE < size; page++) {
+    if (size < old)
+        s->info->holes = 1;
+    for (uint64_t page = (old + STORE_PAGE - 1) / STORE_PAGE; page * STORE_PAGE < size; page++) {
         uint64_t g = page * STORE_PAGE / STORE_GRAIN;
 
-        if (!bit_get(s->filled, g) && page * STORE_PAGE >= old && page * STORE_PAGE % STORE_GRAIN == 0) {
-            page += STORE_GRAIN / STORE_PAGE - 1; /* nothing known of this granule: read when it is mapped */
-            continue;
-        }
         if (bit_get(s->hashed, g))
-            s->hashes[page] = page_hash(s->bytes + page * STORE_PAGE);
+            s->hashes[page] = zero_hash();
+        else
+            page = (g + 1) * (STORE_GRAIN / STORE_PAGE) - 1; /* nothing known of this granule */
     }
+}
+
+/* Longer than we knew: not by zeros, it may be. What is left of before a cut is read again, unless somebody may write
+ * to it. */
+static void store_grown_locked(struct store *s, uint64_t size)
+{
+    uint64_t old = s->info->size;
+
+    if (store_map(s, size) != 0)
+        return;
+    for (uint64_t g = (old + STORE_GRAIN - 1) / STORE_GRAIN; g * STORE_GRAIN < size; g++)
+        if (!bit_get(s->hashed, g))
+            bit_clear(s->filled, g);
+    store_size_locked(s, size);
 }
 
 int store_refresh_locked(struct store *s, const struct nfs_attr *attr)
@@ -86,7 +132,9 @@ int store_refresh_locked(struct store *s, const struct nfs_attr *attr)
         return err;
     if (attr->change == s->info->change && attr->size == s->info->size)
         return 0;
-    if (attr->size != s->info->size)
+    if (attr->size > s->info->size)
+        store_grown_locked(s, attr->size);
+    else if (attr->size < s->info->size)
         store_size_locked(s, attr->size);
     if (attr->change != s->info->change && s->info->writers == 0) {
         for (uint64_t g = 0; g * STORE_GRAIN < attr->size; g++) {
@@ -96,6 +144,10 @@ int store_refresh_locked(struct store *s, const struct nfs_attr *attr)
             if (!bit_get(s->filled, g))
                 continue;
             bit_clear(s->hashed, g);
+            if (!store_there(s, g * STORE_GRAIN, size, true)) {
+                bit_clear(s->filled, g);
+                continue;
+            }
             n = nfs_read_whole(shim.client, &s->fh, s->bytes + g * STORE_GRAIN, size, g * STORE_GRAIN);
             if (n < 0)
                 return (int)n;
@@ -105,17 +157,21 @@ int store_refresh_locked(struct store *s, const struct nfs_attr *attr)
     return 0;
 }
 
-static void store_hash_locked(struct store *s, uint64_t from, uint64_t to)
+/* 0 or -ENOSPC: there is no room for the hashes, a page of them for a granule. */
+static int store_hash_locked(struct store *s, uint64_t from, uint64_t to)
 {
     for (uint64_t g = from / STORE_GRAIN; g * STORE_GRAIN < to; g++) {
         uint64_t end = (g + 1) * STORE_GRAIN < s->info->size ? (g + 1) * STORE_GRAIN : s->info->size;
 
         if (bit_get(s->hashed, g))
             continue;
+        if (sys3(SYS_madvise, &s->hashes[g * (STORE_GRAIN / STORE_PAGE)], STORE_PAGE, 23 /* MADV_POPULATE_WRITE */) == -EFAULT)
+            return -ENOSPC;
         for (uint64_t at = g * STORE_GRAIN; at < end; at += STORE_PAGE)
             s->hashes[at / STORE_PAGE] = page_hash(s->bytes + at);
         bit_set(s->hashed, g);
     }
+    return 0;
 }
 
 /* The pages are had before they are written to: where there is no room for them, that would be a SIGBUS. */
@@ -189,8 +245,11 @@ int store_fill(struct store *s, uint64_t from, uint64_t to, bool writable)
         if (end > size)
             end = size;
         err = store_load(s, at, end);
-        if (err != 0)
+        if (err != 0) { /* what it took of the room goes back */
+            sys4(SYS_fallocate, s->fd, 3 /* FALLOC_FL_PUNCH_HOLE, KEEP_SIZE */, at,
+                 ((end + STORE_PAGE - 1) & ~(STORE_PAGE - 1)) - at);
             break;
+        }
         for (uint64_t g = at / STORE_GRAIN; g * STORE_GRAIN < end; g++)
             bit_set(s->filled, g);
         at = (end + STORE_GRAIN - 1) & ~(STORE_GRAIN - 1);
@@ -198,9 +257,10 @@ int store_fill(struct store *s, uint64_t from, uint64_t to, bool writable)
     if (err == 0 && writable) {
         if (!s->writable) {
             s->writable = true;
-            s->info->writers++;
+            __atomic_add_fetch(&s->info->writers, 1, __ATOMIC_ACQ_REL);
+            __atomic_add_fetch(&shim.run->writers, 1, __ATOMIC_ACQ_REL);
         }
-        store_hash_locked(s, from, to);
+        err = store_hash_locked(s, from, to);
     }
     rlock_unlock(&s->info->lock);
     return err;
@@ -216,18 +276,41 @@ bool store_filled(const struct store *s, uint64_t from, uint64_t to)
     return false;
 }
 
-bool store_spare(const struct store *s, uint64_t from, uint64_t to)
+bool store_spare(const struct store *s, uint64_t from, uint64_t to, unsigned parts)
 {
     struct statfs fs;
     uint64_t size = 0;
 
-    if (s->bytes == NULL || sys2(SYS_fstatfs, s->fd, &fs) != 0)
+    if (s->bytes == NULL)
         return false;
     for (uint64_t g = from / STORE_GRAIN; g * STORE_GRAIN < to && g * STORE_GRAIN < s->info->size; g++)
         size += bit_get(s->filled, g) ? 0 : STORE_GRAIN;
     if (size == 0)
         return true;
-    return fs.f_blocks == 0 || (uint64_t)fs.f_bavail > fs.f_blocks / 4 + size / (uint64_t)fs.f_bsize; /* 0: no limit */
+    for (int i = 0; i < 2; i++) {
+        if (sys2(SYS_fstatfs, s->fd, &fs) != 0)
+            return false;
+        if (fs.f_blocks == 0 || (uint64_t)fs.f_bavail > fs.f_blocks / parts + size / (uint64_t)fs.f_bsize) /* 0: no limit */
+            return true;
+        if (i == 0)
+            store_sweep();
+    }
+    return false;
+}
+
+uint64_t store_size(const struct store *s)
+{
+    return s->bytes != NULL ? s->info->size : 0;
+}
+
+void store_grown(struct store *s, uint64_t size)
+{
+    if (s->bytes == NULL)
+        return;
+    rlock_lock(&s->info->lock);
+    if (size > s->info->size)
+        store_grown_locked(s, size);
+    rlock_unlock(&s->info->lock);
 }
 
 bool store_written(const struct store *s)
@@ -244,11 +327,13 @@ static uint64_t store_back_locked(struct store *s, uint8_t *copy, uint64_t at, u
     for (; end < to && end - at < STORE_BACK && bit_get(s->hashed, end / STORE_GRAIN); end += STORE_PAGE) {
         uint64_t hash;
 
+        if (!store_there(s, end, STORE_PAGE, false))
+            break;
         memcpy(copy + (end - at), s->bytes + end, STORE_PAGE); /* it may change under our eyes */
         hash = page_hash(copy + (end - at));
         if (hash == s->hashes[end / STORE_PAGE])
             break;
-        s->hashes[end / STORE_PAGE] = hash;
+        s->hashes[end / STORE_PAGE] = hash ^ 1; /* still to be written, should we end here */
     }
     if (end == at)
         return at + STORE_PAGE;
@@ -260,9 +345,8 @@ static uint64_t store_back_locked(struct store *s, uint8_t *copy, uint64_t at, u
         *err = nfs_write(shim.client, &s->fh, copy, limit - at, at, true, NULL);
         file_changed(&s->fh);
     }
-    if (*err != 0)
-        for (uint64_t p = at; p < end; p += STORE_PAGE)
-            s->hashes[p / STORE_PAGE] ^= 1; /* still to be written */
+    for (uint64_t p = at; p < end && *err == 0; p += STORE_PAGE)
+        s->hashes[p / STORE_PAGE] ^= 1;
     return end;
 }
 
@@ -291,7 +375,7 @@ int store_sync(struct store *s, uint64_t from, uint64_t to)
             from = (from / STORE_GRAIN + 1) * STORE_GRAIN;
             continue;
         }
-        if (page_hash(s->bytes + from) == s->hashes[from / STORE_PAGE]) {
+        if (!store_there(s, from, STORE_PAGE, false) || page_hash(s->bytes + from) == s->hashes[from / STORE_PAGE]) {
             from += STORE_PAGE;
             continue;
         }
@@ -330,7 +414,7 @@ void store_read(struct store *s, uint8_t *to, size_t size, uint64_t offset)
         if (end > limit)
             end = limit;
         part = end - offset < size ? (size_t)(end - offset) : size;
-        if (bit_get(s->filled, offset / STORE_GRAIN))
+        if (bit_get(s->filled, offset / STORE_GRAIN) && store_there(s, offset, part, false))
             memcpy(to, s->bytes + offset, part);
         to += part;
         offset += part;
@@ -352,15 +436,18 @@ void store_write(struct store *s, const void *from, size_t size, uint64_t offset
     while (size > 0 && offset + size <= s->info->size && offset + size <= s->capacity) {
         uint64_t page = offset / STORE_PAGE, g = offset / STORE_GRAIN;
         size_t part = STORE_PAGE - offset % STORE_PAGE;
+        uint8_t copy[STORE_PAGE];
         bool clean;
 
         if (part > size)
             part = size;
-        if (bit_get(s->filled, g)) {
-            clean = bit_get(s->hashed, g) && s->hashes[page] == page_hash(s->bytes + page * STORE_PAGE);
-            memcpy(s->bytes + offset, data, part);
+        if (bit_get(s->filled, g) && store_there(s, offset, part, true)) {
+            memcpy(copy, s->bytes + page * STORE_PAGE, STORE_PAGE); /* it may change under our eyes */
+            clean = bit_get(s->hashed, g) && s->hashes[page] == page_hash(copy);
+            memcpy(copy + offset % STORE_PAGE, data, part);
+            memcpy(s->bytes + offset, copy + offset % STORE_PAGE, part);
             if (clean)
-                s->hashes[page] = page_hash(s->bytes + page * STORE_PAGE);
+                s->hashes[page] = page_hash(copy);
         }
         data += part;
         offset += part;

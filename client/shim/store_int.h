@@ -17,6 +17,7 @@ struct info {
     int32_t writers; /* processes with writable mappings */
     struct rlock lock;
     uint64_t size, change;
+    uint32_t holes; /* what was cut off lay in granules that are there: these may have holes now */
 };
 
 struct store {
@@ -39,6 +40,9 @@ struct store {
  * another process may have made the file longer. Under info->lock, which is another address then. 0, -EFBIG, -EIO, -ENOMEM:
  * all is as it was. */
 int store_map(struct store *s, uint64_t size);
+
+/* Removes the stores of the run that nobody holds: their processes were killed. */
+void store_sweep(void);
 
 /* Somebody else changed the file: what is here is read again, unless what is mapped may be newer. Under info->lock. 0 or the
  * error of the read. */

@@ -25,6 +25,7 @@ tests_shim_suite_SOURCES = \
     tests/shim/seek.c \
     tests/shim/stat.c \
     tests/shim/stdio.c \
+    tests/shim/stored.c \
     tests/shim/suite.c tests/shim/suite.h \
     tests/shim/threads.c \
     tests/shim/trunc.c \

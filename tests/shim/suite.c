@@ -26,7 +26,7 @@ static const struct {
     {"open", suite_open},     {"rw", suite_rw},           {"seek", suite_seek},       {"stat", suite_stat},
     {"access", suite_access}, {"dirs", suite_dirs},       {"unlink", suite_unlink},   {"rename", suite_rename},
     {"link", suite_link},     {"attr", suite_attr},       {"trunc", suite_trunc},     {"readdir", suite_readdir},
-    {"fds", suite_fds},       {"inherit", suite_inherit}, {"locks", suite_locks},     {"map", suite_map}, {"lazy", suite_lazy},
+    {"fds", suite_fds},       {"inherit", suite_inherit}, {"locks", suite_locks},     {"map", suite_map}, {"lazy", suite_lazy}, {"stored", suite_stored},
     {"exec", suite_exec},     {"path", suite_path},       {"poll", suite_poll},       {"copy", suite_copy},
     {"misc", suite_misc},     {"threads", suite_threads}, {"stdio", suite_stdio},
 };

@@ -34,7 +34,7 @@ struct suite_case {
 #define SUITE_GROUP(group) const struct suite_case suite_##group[]
 extern SUITE_GROUP(open), suite_rw[], suite_seek[], suite_stat[], suite_access[], suite_dirs[], suite_unlink[],
     suite_rename[], suite_link[], suite_attr[], suite_trunc[], suite_readdir[], suite_fds[], suite_inherit[],
-    suite_locks[], suite_map[], suite_lazy[], suite_exec[], suite_path[], suite_poll[], suite_copy[], suite_misc[],
+    suite_locks[], suite_map[], suite_lazy[], suite_stored[], suite_exec[], suite_path[], suite_poll[], suite_copy[], suite_misc[],
     suite_threads[], suite_stdio[];
 
 /* Absolute path of a name in the case's folder; L() in a folder that is always local. A few at a time are valid. */

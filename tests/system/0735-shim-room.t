@@ -5,4 +5,4 @@
 small() { unshare -Urm sh -c 'mount -t tmpfs -o size=24m none /dev/shm && exec "$@"' small "$@"; }
 small true 2>/dev/null || skip_all "no user namespaces"
 small python3 -B "${VOLNFS_SRC:-.}/tests/shim/compare.py" lazy.scan lazy.calls lazy.handlers lazy.forks lazy.threads \
-    lazy.writable lazy.parts lazy.advice lazy.between
+    lazy.writable lazy.parts lazy.advice lazy.between stored.plain stored.forks stored.between stored.cut_between stored.grows
