@@ -10,6 +10,7 @@
 
 #define STORE_DEPTH 12         /* reads of RPC_MAX_IO under way */
 #define STORE_BACK (8ul << 20) /* written back at once */
+#define STORE_CROSS_MS 30000   /* what took longer crosses nothing */
 
 static bool bit_get(const uint8_t *map, uint64_t i)
 {
@@ -342,7 +343,9 @@ static uint64_t store_back_locked(struct store *s, uint8_t *copy, uint64_t at, u
     if (*err == 0 && limit > attr.size)
         limit = attr.size; /* a mapping does not make the file longer */
     if (*err == 0 && limit > at) {
+        s->info->back_ms = sys_now_ms();
         *err = nfs_write(shim.client, &s->fh, copy, limit - at, at, true, NULL);
+        s->info->back_ms = sys_now_ms();
         file_changed(&s->fh);
     }
     for (uint64_t p = at; p < end && *err == 0; p += STORE_PAGE)
@@ -425,10 +428,13 @@ void store_read(struct store *s, uint8_t *to, size_t size, uint64_t offset)
 void store_write(struct store *s, const void *from, size_t size, uint64_t offset)
 {
     const uint8_t *data = from;
+    bool crossed;
 
     if (s->bytes == NULL)
         return;
     rlock_lock(&s->info->lock);
+    /* A page that was written back while the write was on its way may have put the older bytes over it: once more. */
+    crossed = s->info->back_ms != 0 && sys_now_ms() - s->info->back_ms < STORE_CROSS_MS;
     if (offset + size > s->info->size)
         store_size_locked(s, offset + size);
     else
@@ -447,7 +453,7 @@ void store_write(struct store *s, const void *from, size_t size, uint64_t offset
             memcpy(copy + offset % STORE_PAGE, data, part);
             memcpy(s->bytes + offset, copy + offset % STORE_PAGE, part);
             if (clean)
-                s->hashes[page] = page_hash(copy);
+                s->hashes[page] = page_hash(copy) ^ crossed;
         }
         data += part;
         offset += part;

@@ -17,6 +17,7 @@ struct info {
     int32_t writers; /* processes with writable mappings */
     struct rlock lock;
     uint64_t size, change;
+    uint64_t back_ms; /* when something was last written back */
     uint32_t holes; /* what was cut off lay in granules that are there: these may have holes now */
 };
 

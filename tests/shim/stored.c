@@ -643,6 +643,31 @@ static void threads(void)
     free(data);
 }
 
+/* write() to pages that another process writes back meanwhile. */
+static void crossing(void)
+{
+    char *m, page[PAGE];
+    int fd = make("f", SIZE), pid;
+    long bad = 0;
+
+    MAPPED(mmap(NULL, SIZE, RW, MAP_SHARED, fd, 0));
+    pid = fork();
+    if (pid == 0)
+        for (;;)
+            msync(m, 4 * GRAIN, MS_SYNC);
+    for (long at = 0; at < 400 * PAGE; at += PAGE) {
+        m[at + 10] = 'm';
+        if (pwrite(fd, "w", 1, at + 20) != 1)
+            bad++;
+    }
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    VAL(munmap(m, SIZE));
+    for (long at = 0; at < 400 * PAGE; at += PAGE)
+        bad += pread(fd, page, PAGE, at) != PAGE || page[10] != 'm' || page[20] != 'w';
+    VAL(bad);
+}
+
 /* What is mapped lives on when nobody has the file open any more and its name is gone. */
 static void removed(void)
 {
@@ -673,4 +698,4 @@ static void removed(void)
 SUITE_GROUP(stored) = {{"plain", plain}, {"forks", forks},     {"between", between},         {"readers", readers},
                        {"calls", calls}, {"ends", ends},       {"cut_between", cut_between}, {"grows", grows},
                        {"parts", parts}, {"moves", moves},     {"threads", threads},
-                       {"removed", removed}, {NULL, NULL}};
+                       {"crossing", crossing},       {"removed", removed},         {NULL, NULL}};
