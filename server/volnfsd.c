@@ -31,6 +31,7 @@
 #include "server/state/state.h"
 #include "server/state/user.h"
 #include "server/store/snap.h"
+#include "server/store/space.h"
 #include "server/store/statedb.h"
 #include "server/store/volume.h"
 #include "server/vfs/vfs.h"
@@ -61,6 +62,7 @@ struct daemon {
     struct web *web;
     char *addrs; /* "127.0.0.1:2049 [::1]:2049", with real ports */
     int stop_err;
+    struct space_watch space;
     bool stopping; /* opens end because the server does */
 };
 
@@ -539,6 +541,19 @@ static void trim_heap(void)
 #endif
 }
 
+static void watch_space(struct daemon *d)
+{
+    uint64_t replies[METRICS_STATUS];
+    struct engine_stat st;
+    struct space now;
+    if (space_read(d->store, &now))
+        return;
+    engine_get_stat(d->engine, &st);
+    metrics_statuses(d->metrics, replies);
+    if (space_watch_step(&d->space, &now, st.cache_pinned, replies[metrics_status_place(NFS4ERR_NOSPC)]))
+        space_watch_log(&d->space, &now, d->store);
+}
+
 /* Until a signal says stop; state and metrics are ticked each second. */
 static void run(struct daemon *d)
 {
@@ -558,6 +573,7 @@ static void run(struct daemon *d)
         grants_tick(d->grants);
         state_tick(d->state);
         metrics_tick(d->metrics);
+        watch_space(d);
         if (ticks % FORGET_TICKS == 0) {
             forget_gone(d);
             trim_heap();

@@ -15,7 +15,7 @@
 #include "client/cli/connect.h"
 #include "client/cli/statusview.h"
 
-#define HEAD_LINES 18u /* of a picture, without the tables */
+#define HEAD_LINES 19u /* of a picture, without the tables */
 
 static volatile sig_atomic_t stopped;
 static struct termios cooked;

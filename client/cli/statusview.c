@@ -87,6 +87,11 @@ void statusview_head(FILE *to, const control_status *s)
         fprintf(to, "no reads yet\n");
     fprintf(to, "commits %llu, on average %s\n", (unsigned long long)st->commits,
             time_text(st->commits ? (double)st->commit_us / (double)st->commits : 0, st->commits, a));
+    if (s->disk_size) {
+        fprintf(to, "disk    %s of ", size_text((double)s->disk_free, a));
+        fprintf(to, "%s free (%.0f %%)\n", size_text((double)s->disk_size, b),
+                100.0 * (double)s->disk_free / (double)s->disk_size);
+    }
     fprintf(to, "packs   %s on the disk", size_text((double)st->pack_bytes, a));
     fprintf(to, ", %s of it in use; compaction moved %s and freed ", size_text((double)st->live_bytes, b),
             size_text((double)st->gc_copied, c));
@@ -332,14 +337,15 @@ json_t *statusview_json(const control_status *s)
     for (u_int i = 0; errors && i < s->statuses.statuses_len; i++)
         json_object_set_new(errors, s->statuses.statuses_val[i].name, json_integer(INT(s->statuses.statuses_val[i].count)));
     return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
-                     " s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+                     " s:I, s:{s:I, s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
                      "release", s->info.release, "store", s->info.store, "listen", s->info.listen, "epoch",
                      INT(s->info.epoch), "pid", INT(s->info.pid), "uptime_ms", INT(s->uptime_ms), "rss_bytes",
                      INT(s->rss_bytes), "cpu_us", INT(s->cpu_us), "grace", (int)s->grace, "lease_seconds",
                      INT(s->lease_seconds), "clients", INT(s->clients), "sessions", INT(s->sessions), "opens",
                      INT(s->opens), "locks", INT(s->locks), "owners", INT(s->owners), "files", INT(s->files),
                      "delegations", INT(s->delegations), "waits", INT(s->waits), "connections",
-                     INT(s->connections), "connections_max", INT(s->connections_max), "cache", store, "total",
+                     INT(s->connections), "connections_max", INT(s->connections_max), "disk", "size", INT(s->disk_size), "free",
+                     INT(s->disk_free), "cache", store, "total",
                      traffic_json(&s->total), "errors", errors, "volumes", volumes_json(s), "grants", grants_json(s), "client_list",
                      clients_json(s), "peers", peers_json(s), "users", users_json(s), "user_limits", use_json(&s->user_limits));
 }

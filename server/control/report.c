@@ -459,6 +459,18 @@ static void fill_state(struct control *c, control_status *out)
     out->waits = n.waits;
 }
 
+static void fill_disk(struct control *c, control_status *out)
+{
+    struct vobj root = {0};
+    struct vfs_stat st;
+    vfs_root(c->vfs, &root);
+    if (!vfs_statfs(c->vfs, NULL, &root, &st)) {
+        out->disk_size = st.total_bytes;
+        out->disk_free = st.avail_bytes;
+    }
+    vobj_release(&root);
+}
+
 static void fill_store(struct control *c, control_store *out)
 {
     struct engine_stat st;
@@ -482,6 +494,7 @@ int report_collect(struct control *c, unsigned with, control_status *out)
     if (!row || !(out->result.text = strdup("")) || fill_info(c, &out->info) || fill_statuses(c->metrics, out))
         goto out;
     fill_process(c, out);
+    fill_disk(c, out);
     fill_state(c, out);
     fill_store(c, &out->store);
     err = fill_traffic(c->metrics, METRICS_TOTAL, 0, with, row, &out->total);

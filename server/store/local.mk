@@ -44,6 +44,7 @@ libstore_a_SOURCES = \
     server/store/replay.c \
     server/store/scrub.c server/store/scrub.h \
     server/store/slot.c \
+    server/store/space.c server/store/space.h \
     server/store/snap.c server/store/snap.h server/store/snap_int.h server/store/snap_clone.c \
     server/store/snap_list.c server/store/snap_open.c \
     server/store/sqlite.c server/store/sqlite.h \

@@ -85,6 +85,11 @@ static void put_tiles(FILE *to, const control_status *s)
     if (!st->journal_ms)
         snprintf(note, sizeof(note), "of %s; all is in the indexes", text_bytes((double)st->journal_size, a));
     put_tile(to, "Journals", text_bytes((double)st->journal_used, a), "", note);
+    if (s->disk_size) {
+        snprintf(note, sizeof(note), "free of %s, %.0f %%", text_bytes((double)s->disk_size, a),
+                 100.0 * (double)s->disk_free / (double)s->disk_size);
+        put_tile(to, "Disk", text_bytes((double)s->disk_free, a), "", note);
+    }
     fputs("</dl>\n", to);
 }
 

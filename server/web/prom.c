@@ -96,6 +96,10 @@ static void server(FILE *to, const control_status *s)
     one(to, "volnfs_starts_total", "counter", "How many times the store was served.", (double)s->info.epoch);
     one(to, "process_resident_memory_bytes", "gauge", "Memory in use.", (double)s->rss_bytes);
     one(to, "process_cpu_seconds_total", "counter", "Processor time used.", (double)s->cpu_us / 1e6);
+    if (s->disk_size) {
+        one(to, "volnfs_store_free_bytes", "gauge", "Room on the disk of the store.", (double)s->disk_free);
+        one(to, "volnfs_store_size_bytes", "gauge", "Size of this disk.", (double)s->disk_size);
+    }
     one(to, "volnfs_grace", "gauge", "1 while clients may reclaim after a restart.", s->grace ? 1 : 0);
     one(to, "volnfs_clients", "gauge", "Clients with a lease.", s->clients);
     one(to, "volnfs_sessions", "gauge", "Sessions of NFSv4.1 and later.", s->sessions);

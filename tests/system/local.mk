@@ -48,7 +48,8 @@ SYSTEM_TESTS = \
     tests/system/0871-admin-grants-attacks.t \
     tests/system/0872-admin-grants-shim.t \
     tests/system/0873-admin-grants-held.t \
-    tests/system/0890-admin-readme.t
+    tests/system/0890-admin-readme.t \
+    tests/system/0895-admin-space.t
 KERNEL_TESTS = \
     tests/system/0400-kernel-workflow.t \
     tests/system/0410-kernel-names.t \

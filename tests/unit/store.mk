@@ -18,6 +18,7 @@ UNIT_TESTS_store = \
     tests/unit/repack.t \
     tests/unit/repair.t \
     tests/unit/scrub.t \
+    tests/unit/space.t \
     tests/unit/statedb.t \
     tests/unit/cache.t \
     tests/unit/volume_basic.t \
@@ -76,6 +77,8 @@ tests_unit_rebuild_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_repair_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_repair_t_SOURCES = tests/unit/repair.c tests/unit/storetest.h tests/unit/volumetest.h
 tests_unit_repair_t_LDADD = $(UNIT_LIBS_STORE)
+tests_unit_space_t_SOURCES = tests/unit/space.c
+tests_unit_space_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_scrub_t_SOURCES = tests/unit/scrub.c tests/unit/storetest.h tests/unit/volumemodel.h tests/unit/volumetest.h
 tests_unit_scrub_t_LDADD = $(UNIT_LIBS_STORE)
 tests_unit_statedb_t_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)

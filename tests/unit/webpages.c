@@ -162,6 +162,7 @@ static void make_busy(control_status *s)
     s->connections = 9, s->connections_max = 10000;
     s->store = (control_store){.cache_size = 4ull << 30, .cache_used = 3ull << 30, .cache_pinned = 120 << 20, .cache_reads = 1000000,
                                .cache_loads = 31000, .commits = 48112, .commit_us = 61000000};
+    s->disk_size = 2000ull << 30, s->disk_free = 500ull << 30;
     s->total = (control_traffic){.ops = 6003509, .errors = 5229, .read_bytes = 812ull << 30, .written_bytes = 240ull << 30,
                                  .ops_rate = 8312.5, .read_rate = 2.1e8, .written_rate = 5.5e7,
                                  .by_op = {sizeof(ops) / sizeof(ops[0]), ops},
@@ -197,6 +198,7 @@ static void test_busy(void **state)
     check_page(page);
     assert_int_equal(count(page, "<tr><th scope=\"row\">"), 7 + 9 + 3 + 2);
     assert_int_equal(count(page, "nothing in the last hour"), 0);
+    assert_non_null(strstr(page, "<dt>Disk</dt><dd>500 GiB<small></small></dd><p>free of 1.95 TiB, 25 %</p>"));
     if (dir) {
         leave(dir, "index.html", page);
         leave(dir, "style.css", pages_style);
@@ -217,7 +219,7 @@ static void test_extremes(void **state)
         one.p99[c] = 1e9f;
     }
     fill_names(&s);
-    s.uptime_ms = s.rss_bytes = s.store.cache_used = UINT64_MAX;
+    s.disk_size = s.disk_free = s.uptime_ms = s.rss_bytes = s.store.cache_used = UINT64_MAX;
     for (int i = 0; i < 60; i++) {
         page = text_of(pages_status, &s);
         check_page(page);
