@@ -131,7 +131,7 @@ int cmd_cat(struct cli *cli, int argc, char **argv)
                 err = -EISDIR;
             if (!err && attr.type != NFS_REG)
                 err = -EINVAL;
-            status |= err ? show_error(NULL, places[i].text, err) : cat_file(&cat, places[i].text, &out_failed);
+            status |= err ? remote_error(r, NULL, &places[i], err) : cat_file(&cat, places[i].text, &out_failed);
         }
         for (int i = 0; i < BUFFERS; i++)
             free(cat.buf[i]);

@@ -216,7 +216,7 @@ static int cp_run(struct copy *c, struct remote *r, struct place *args, int n, b
     if (err) {
         side_unref(t.dir);
         free(t.name);
-        return show_error("cannot copy to", dst->text, err);
+        return remote_error(r, "cannot copy to", dst, err);
     }
     c->into = side_ref(t.dir);
     bar_on = bar;
@@ -225,14 +225,10 @@ static int cp_run(struct copy *c, struct remote *r, struct place *args, int n, b
         struct source s = {0};
         bool follow = !c->recursive || args[i].slash;
         err = args[i].in_volume ? source_volume(&s, r, &args[i], follow) : source_local(&s, &args[i], follow);
-        if (err) {
-            char *text = show_escape(args[i].text);
-            cli_fail("%s: %s", text, strerror(-err));
-            free(text);
-            status = 1;
-        } else {
+        if (err)
+            status = remote_error(r, NULL, &args[i], err);
+        else
             copy_source(c, &s, &t);
-        }
         source_release(&s);
     }
     if (copy_finish(c))

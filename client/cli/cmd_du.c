@@ -137,7 +137,7 @@ int cmd_du(struct cli *cli, int argc, char **argv)
             char *path = need(strdup(places[i].text));
             int err = remote_walk(du.r, places[i].path, places[i].slash, &fh, &attr);
             if (err)
-                du.status = show_error(NULL, places[i].text, err);
+                du.status = remote_error(du.r, NULL, &places[i], err);
             else if (attr.type == NFS_DIR)
                 du_tree(&du, &fh, &attr, &path, 0);
             else

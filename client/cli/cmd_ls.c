@@ -213,7 +213,7 @@ static void list_places(struct ls *ls, struct place *places, int n)
             struct nfs_fh fh;
             int err = remote_walk(ls->r, places[i].path, !ls->lines || places[i].slash, &fh, &attr);
             if (err && !dirs)
-                ls->status = show_error(NULL, places[i].text, err);
+                ls->status = remote_error(ls->r, NULL, &places[i], err);
             if (err || (attr.type == NFS_DIR) != dirs)
                 continue;
             if (dirs)

@@ -83,7 +83,7 @@ int cmd_mkdir(struct cli *cli, int argc, char **argv)
     for (int i = 0; i < n && r; i++) {
         int err = (parents ? make_all : make_one)(r, places[i].path, 0777 & ~mask);
         if (err)
-            status = show_error("cannot make", places[i].text, err);
+            status = remote_error(r, "cannot make", &places[i], err);
     }
     remote_close(r);
     remote_places_free(places, n);

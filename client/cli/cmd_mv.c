@@ -42,11 +42,11 @@ static int mv_run(struct cli *cli, struct remote *r, struct place *places, int n
     int status = 0, err = remote_walk(r, last->path, true, &to, &attr);
     bool into = !err && attr.type == NFS_DIR, slash = false;
     if (!into && n > 2)
-        return show_error("cannot move to", last->text, err ? err : -ENOTDIR);
+        return remote_error(r, "cannot move to", last, err ? err : -ENOTDIR);
     if (!into) {
         err = remote_parent(r, last->path, &to, to_name);
         if (err)
-            return show_error("cannot move to", last->text, err);
+            return remote_error(r, "cannot move to", last, err);
         slash = last->slash;
     }
     for (int i = 0; i < n - 1; i++) {
@@ -60,7 +60,7 @@ static int mv_run(struct cli *cli, struct remote *r, struct place *places, int n
             status = cli_fail("%s is in another volume: use 'volnfs cp -r' and 'volnfs rm -r'", text);
             free(text);
         } else if (err) {
-            status = show_error("cannot move", places[i].text, err);
+            status = remote_error(r, "cannot move", &places[i], err);
         }
     }
     return status;

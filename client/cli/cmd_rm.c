@@ -155,7 +155,7 @@ static void rm_place(struct rm *rm, const struct place *p)
         err = -ENOTDIR;
     if (err) {
         if (err != -ENOENT || !rm->force) {
-            show_error("cannot remove", p->text, err);
+            remote_error(rm->r, "cannot remove", p, err);
             __atomic_store_n(&rm->failed, true, __ATOMIC_RELAXED);
         }
         return;

@@ -296,6 +296,35 @@ int remote_parent(struct remote *r, const char *path, struct nfs_fh *dir, char *
     return err;
 }
 
+/* Whether the first two parts of path, or the volume itself where these are a snapshot's, lead to nothing. */
+static bool volume_missing(struct remote *r, const char *path, bool snapshot)
+{
+    struct nfs_attr attr;
+    struct nfs_fh fh;
+    char *top = need(strdup(path));
+    size_t size = strcspn(top, "/");
+    int err;
+    if (top[size])
+        top[size + 1 + strcspn(top + size + 1, snapshot ? "/" : "@/")] = 0;
+    err = remote_walk(r, top, false, &fh, &attr);
+    free(top);
+    return err == -ENOENT;
+}
+
+int remote_error(struct remote *r, const char *what, const struct place *p, int err)
+{
+    bool volume;
+    char *text;
+    if (err != -ENOENT || !p->in_volume || !volume_missing(r, p->path, true))
+        return show_error(what, p->text, err);
+    volume = volume_missing(r, p->path, false);
+    text = show_escape(p->text);
+    cli_fail("%s%s%s: there is no %s %.*s on this server, or none that you may see", what ? what : "", what ? " " : "", text,
+             volume ? "volume" : "snapshot", (int)strcspn(p->text, volume ? "@:" : ":"), p->text);
+    free(text);
+    return 1;
+}
+
 struct listing {
     struct remote_entry *list;
     size_t n, room;

@@ -51,6 +51,10 @@ int remote_find(struct remote *r, const char *path, bool follow, struct nfs_fh *
  * none: a volume's root, "." or "..". */
 int remote_parent(struct remote *r, const char *path, struct nfs_fh *dir, char *name);
 
+/* Says what went wrong with a place in a volume (err: a negative errno): with -ENOENT, whether it is the volume or
+ * the snapshot that is not there. Else as show_error. Returns 1. */
+int remote_error(struct remote *r, const char *what, const struct place *p, int err);
+
 /* An entry of a directory. */
 struct remote_entry {
     char *name;

@@ -18,7 +18,26 @@ not_ok "cp with one argument" volnfs cp alice/v:/a
 not_ok "a source that is not there" volnfs cp nothing alice/v:/
 like "is named with the reason" "$(cat "$T/out")" "nothing: No such file"
 not_ok "a file of the volume that is not there" volnfs cp alice/v:/nothing .
-not_ok "a volume that is not there" volnfs ls alice/none:/
+none='there is no volume alice/none on this server, or none that you may see'
+for verb in ls du cat mkdir rm; do
+    not_ok "$verb in a volume that is not there" volnfs $verb alice/none:/x
+    like "says that" "$(cat "$T/out")" "alice/none:/x: $none"
+done
+for pair in "LICENSE alice/none:/" "alice/none:/ here"; do
+    # shellcheck disable=SC2086
+    not_ok "cp $pair" volnfs cp -r $pair
+    like "says that, too" "$(cat "$T/out")" "alice/none:/: $none"
+done
+not_ok "mv in a volume that is not there" volnfs mv alice/none:/a alice/none:/b
+like "says that" "$(cat "$T/out")" "$none"
+not_ok "a user that is not there" volnfs ls nobody/v:/
+like "has no volume" "$(cat "$T/out")" "there is no volume nobody/v on"
+not_ok "a snapshot that is not there" volnfs ls alice/v@monday:/a
+like "is called one" "$(cat "$T/out")" "there is no snapshot alice/v@monday on"
+not_ok "a snapshot of a volume that is not there" volnfs ls alice/none@monday:/a
+like "is not" "$(cat "$T/out")" "$none"
+not_ok "nor a file that is not there a volume" volnfs ls alice/v:/none
+is "that says why" "$(cat "$T/out")" "volnfs: alice/v:/none: No such file or directory"
 not_ok "no server" volnfs ls -s 127.0.0.1:1 alice/v:/
 like "says why" "$(cat "$T/out")" "refused"
 not_ok "a bad server" volnfs ls -s '[::1' alice/v:/
@@ -165,7 +184,7 @@ not_ok "mkdir of one that is there" volnfs mkdir alice/v:/p
 not_ok "mkdir of a volume that is there" volnfs mkdir alice/v:/
 like "says so" "$(cat "$T/out")" "File exists"
 not_ok "mkdir of a volume that is not there" volnfs mkdir alice/none:/
-like "says so" "$(cat "$T/out")" "No such file"
+like "says so" "$(cat "$T/out")" "$none"
 ok "mv to a new name" volnfs mv alice/v:/x alice/v:/p/moved
 ok "mv into a directory" volnfs mv alice/v:/p/moved alice/v:/plain alice/v:/p/q
 is "they are there" "$(volnfs ls alice/v:/p/q | tr '\n' ' ')" "moved plain r "
