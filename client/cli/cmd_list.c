@@ -36,7 +36,7 @@ static int print_table(const control_volume *v, u_int n)
         }
         format_size(v[i].logical, logical, sizeof(logical));
         format_size(v[i].stored, stored, sizeof(stored));
-        format_ratio(v[i].logical, v[i].stored, ratio, sizeof(ratio));
+        format_ratio(&v[i], ratio, sizeof(ratio));
         if (v[i].snapshots || v[i].held)
             format_size(v[i].held, held, sizeof(held));
         props_get(&v[i].props, "quota", quota, sizeof(quota));

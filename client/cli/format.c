@@ -24,12 +24,12 @@ void format_size(uint64_t bytes, char *out, size_t size)
         snprintf(out, size, n < 9.95 ? "%.1f%c" : "%.0f%c", n, units[unit]);
 }
 
-void format_ratio(uint64_t logical, uint64_t stored, char *out, size_t size)
+void format_ratio(const control_volume *v, char *out, size_t size)
 {
-    if (!stored)
+    if (!v->stored || v->logical <= v->unwritten)
         snprintf(out, size, "-");
     else
-        snprintf(out, size, "%.2fx", (double)logical / (double)stored);
+        snprintf(out, size, "%.2fx", (double)(v->logical - v->unwritten) / (double)v->stored);
 }
 
 json_t *format_volume(const control_volume *v)
@@ -42,9 +42,9 @@ json_t *format_volume(const control_volume *v)
         props_get(&v->props, *k, value, sizeof(value));
         json_object_set_new(p, *k, json_string(value));
     }
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:b, s:i, s:o}", "name", v->name,
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:b, s:i, s:o}", "name", v->name,
                      "id", (json_int_t)v->id, "created", (json_int_t)v->created, "files",
-                     (json_int_t)v->files, "logical", (json_int_t)v->logical, "stored",
+                     (json_int_t)v->files, "logical", (json_int_t)v->logical, "unwritten", (json_int_t)v->unwritten, "stored",
                      (json_int_t)v->stored, "held", (json_int_t)v->held, "snapshots", (int)v->snapshots,
                      "pack_bytes", (json_int_t)v->pack_bytes, "index_bytes",
                      (json_int_t)v->index_bytes, "journal_used", (json_int_t)v->journal_used, "journal_size",

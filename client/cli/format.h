@@ -12,8 +12,8 @@
 
 /* "1.5M", "17G", "812": at most 6 characters. */
 void format_size(uint64_t bytes, char *out, size_t size);
-/* "3.21x", "-" if nothing is stored. */
-void format_ratio(uint64_t logical, uint64_t stored, char *out, size_t size);
+/* "3.21x": how much smaller what is on the disk was made; "-" if nothing is there. */
+void format_ratio(const control_volume *v, char *out, size_t size);
 /* A volume with all its properties; NULL: out of memory. */
 json_t *format_volume(const control_volume *v);
 /* Prints j as indented JSON and drops it; 0, or 1 after a message. */

@@ -148,7 +148,7 @@ static void volume_line(FILE *to, const control_vstatus *v, int width)
                  100.0 * (double)v->volume.logical / (double)v->volume.props.quota_bytes);
     else
         snprintf(quota, sizeof(quota), "-");
-    format_ratio(v->volume.logical, v->volume.stored, ratio, sizeof(ratio));
+    format_ratio(&v->volume, ratio, sizeof(ratio));
     fprintf(to, "%-*s  %8s  %7s  %7s  %12llu  %8llu  %7s  %7s  ", width, v->volume.name,
             rate_text(v->traffic.ops_rate, ops), size_text(v->traffic.read_rate, rd),
             size_text(v->traffic.written_rate, wr), (unsigned long long)v->traffic.ops,

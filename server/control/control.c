@@ -170,6 +170,7 @@ int volume_to_wire(const struct vfs_volume_info *info, control_volume *v)
     props_to_wire(&info->props, &v->props);
     v->files = info->stat.files;
     v->logical = info->stat.logical;
+    v->unwritten = info->stat.unwritten;
     v->stored = info->stat.stored;
     v->held = info->stat.held;
     v->snapshots = info->stat.snapshots;

@@ -101,6 +101,7 @@ uint64_t volume_id(const struct volume *v);
 struct volume_stat {
     uint64_t files;        /* inodes, directories included, the root not */
     uint64_t logical;      /* allocated logical bytes */
+    uint64_t unwritten;    /* of logical, what waits in memory; stored tells nothing of it yet */
     uint64_t stored;       /* bytes of live chunks and index rows that hold data, as compressed */
     uint64_t held;         /* bytes of chunks that only snapshots hold; not in stored */
     unsigned snapshots;

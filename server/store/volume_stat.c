@@ -66,6 +66,9 @@ void volume_stat(struct volume *v, struct volume_stat *st)
     logical = (int64_t)v->logical + v->extra;
     st->files = v->files;
     st->logical = logical > 0 ? (uint64_t)logical : 0;
+    st->unwritten = v->extra > 0 ? (uint64_t)v->extra : 0;
+    if (st->unwritten > st->logical)
+        st->unwritten = st->logical;
     st->stored = v->stored;
     st->held = v->held;
     st->deduped = v->deduped;

@@ -148,8 +148,8 @@ static void put_volume(FILE *to, const control_vstatus *v)
         fprintf(to, "<td>%s</td>", text_count((double)v->volume.files, a));
         fprintf(to, "<td>%s</td>", text_bytes((double)v->volume.logical, a));
         fprintf(to, "<td>%s</td>", text_bytes((double)v->volume.stored, a));
-        if (v->volume.stored)
-            fprintf(to, "<td>%.2f×</td>", (double)v->volume.logical / (double)v->volume.stored);
+        if (v->volume.stored && v->volume.logical > v->volume.unwritten)
+            fprintf(to, "<td>%.2f×</td>", (double)(v->volume.logical - v->volume.unwritten) / (double)v->volume.stored);
         else
             fputs("<td class=\"none\">–</td>", to);
         fputs("<td class=\"quota\">", to);
@@ -167,12 +167,13 @@ static void put_volumes(FILE *to, const control_status *s)
 {
     u_int n = s->volumes.volumes_len;
     const control_vstatus **order = order_volumes(s);
-    double logical = 0, stored = 0;
+    double logical = 0, written = 0, stored = 0;
     char a[TEXT_MAX], b[TEXT_MAX];
     if (!order)
         return;
     for (u_int i = 0; i < n; i++) {
         logical += (double)order[i]->volume.logical;
+        written += (double)(order[i]->volume.logical - order[i]->volume.unwritten);
         stored += (double)order[i]->volume.stored;
     }
     fputs("<section class=\"card wide\"><h2>Volumes</h2>\n", to);
@@ -184,8 +185,8 @@ static void put_volumes(FILE *to, const control_status *s)
     }
     fprintf(to, "<p class=\"note\">%u volume%s: %s of files stored in %s", n, n == 1 ? "" : "s", text_bytes(logical, a),
             text_bytes(stored, b));
-    if (stored > 0)
-        fprintf(to, ", %.2f to 1", logical / stored);
+    if (stored > 0 && written > 0)
+        fprintf(to, ", %.2f to 1", written / stored);
     fputs("</p>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Volume</th><th scope=\"col\">Files</th>"
           "<th scope=\"col\">Logical</th><th scope=\"col\">Stored</th><th scope=\"col\">Ratio</th>"
           "<th scope=\"col\" class=\"quota\">Quota</th><th scope=\"col\">Ops/s</th><th scope=\"col\">Read</th>"

@@ -173,6 +173,20 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
     not_ok "no right to read" as "$VOLNFS" cat alice/v:/private/secret
 fi
 
+# The ratio is one of what is on the disk, also while much is not.
+volnfs create alice/random
+dd if=/dev/urandom of=random bs=1M count=16 2>/dev/null
+echo x >one
+ok "little" volnfs cp one alice/random:/
+ok "and much that does not get smaller" volnfs cp random alice/random:/
+ratios() {
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        volnfs list alice/random && volnfs status
+    done | awk '$1 == "alice/random" { r = NF > 10 ? $(NF - 1) : $4; print r; if (r != "-" && r + 0 > 1.05) bad = 1; n++ } END { exit bad || n != 20 }'
+}
+ok "has no ratio to boast of" ratios
+volnfs destroy alice/random
+
 # The small verbs.
 is "cat of two" "$(volnfs cat alice/v:/tree/plain alice/v:/tree/.hidden | wc -c)" "$(cat tree/plain tree/.hidden | wc -c)"
 volnfs cat 'alice/v:/tree/sub dir/52428807' >big

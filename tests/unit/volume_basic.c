@@ -79,6 +79,29 @@ static void create_and_find(void **state)
     assert_int_equal(st.files, 1);
 }
 
+/* At any time, the files' bytes less what is not written yet are what `stored` is of. */
+static void unwritten(void **state)
+{
+    struct volume_stat st;
+    struct vattr a;
+    unsigned char *w = malloc(1u << 20);
+
+    vt_fill(w, 1u << 20, 5);
+    assert_int_equal(vt_create(&T, &T.c, ROOT, "f", IT_REG, &a), 0);
+    assert_int_equal(volume_write(T.v, &T.c, a.ino, 0, w, 1u << 20, false, NULL, &a), 0);
+    volume_stat(T.v, &st);
+    assert_int_equal(st.logical, 1u << 20);
+    assert_true(st.unwritten <= st.logical && (st.unwritten == st.logical || st.stored > 0));
+    assert_true((st.logical - st.unwritten) <= 2 * st.stored);
+    vt_sync(&T);
+    assert_int_equal(volume_settle(T.v), 0);
+    volume_stat(T.v, &st);
+    assert_int_equal(st.logical, 1u << 20);
+    assert_int_equal(st.unwritten, 0);
+    assert_true(st.stored > 1u << 19);
+    free(w);
+}
+
 static void bytes(void **state)
 {
     struct vattr a;
@@ -386,6 +409,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(second_opener_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_childs_copies_keep_no_lock, setup, teardown),
         cmocka_unit_test_setup_teardown(create_and_find, setup, teardown),
+        cmocka_unit_test_setup_teardown(unwritten, setup, teardown),
         cmocka_unit_test_setup_teardown(bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(holes_and_truncate, setup, teardown),
         cmocka_unit_test_setup_teardown(names, setup, teardown),

@@ -206,6 +206,24 @@ static void test_busy(void **state)
     free(page);
 }
 
+/* What is not written yet is no part of a ratio. */
+static void test_ratio(void **state)
+{
+    control_vstatus v = {.volume = {.name = (char *)"a/b", .logical = 8388609, .unwritten = 8388608, .stored = 4}};
+    control_status s = {.volumes = {1, &v}};
+    char *page;
+    fill_names(&s);
+    page = text_of(pages_status, &s);
+    assert_non_null(strstr(page, "<td>0.25×</td>"));
+    assert_non_null(strstr(page, "0.25 to 1"));
+    free(page);
+    v.volume.unwritten = v.volume.logical;
+    page = text_of(pages_status, &s);
+    assert_non_null(strstr(page, "<td class=\"none\">–</td>"));
+    assert_null(strstr(page, " to 1"));
+    free(page);
+}
+
 /* The largest numbers there are, and one sample. */
 static void test_extremes(void **state)
 {
@@ -252,6 +270,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_empty), cmocka_unit_test(test_hostile_names), cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_ratio),
         cmocka_unit_test(test_extremes), cmocka_unit_test(test_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
