@@ -377,8 +377,8 @@ static void print_help(FILE *to)
           "      --max-open-volumes N  more are closed as soon as nobody uses them (128)\n"
           "      --log-format FORMAT   lines of text or of json (text)\n"
           "      --debug[=TOPICS]      log much; TOPICS: some of rpc,ops,state,store\n"
-          "      --version\n"
-          "      --help\n", to);
+          "  -V, --version\n"
+          "  -h, --help\n", to);
 }
 
 static const struct option others[] = {{"config", required_argument, NULL, 'c'},
@@ -411,7 +411,7 @@ static int parse_pass(struct options *o, int argc, char **argv, bool second)
     fill_longs(longs);
     optind = 0;
     opterr = !second;
-    while ((opt = getopt_long(argc, argv, "", longs, &which)) != -1) {
+    while ((opt = getopt_long(argc, argv, "hV", longs, &which)) != -1) {
         switch (opt) {
         case 'k':
             if (!second)

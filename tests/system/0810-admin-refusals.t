@@ -81,6 +81,14 @@ t "a verb that needs no store does not name it" 2 "usage: volnfs ls [-s" volnfs 
 t "nothing but local files" 2 "say USER/VOLUME:/PATH of what is in a volume" volnfs cp a b
 t "help" 0 "USER/VOLUME" volnfs help create
 t "version" 0 "volnfs " volnfs version
+for option in -h --help; do
+    t "server's $option" 0 "usage: volnfsd --store DIR" volnfsd $option
+done
+for option in -V --version; do
+    t "server's $option" 0 "volnfsd 0" volnfsd --store /none $option
+    t "$option" 0 "volnfs 0" volnfs $option
+done
+t "an option that the server does not have" 2 "usage: volnfsd" volnfsd -k
 t "server without store" 2 "--store DIR" volnfsd
 t "server with a bad address" 2 "ADDRESS:PORT" volnfsd --store "$store" --listen 127.0.0.1
 t "server with a bad size" 2 "cache-size" volnfsd --store "$store" --cache-size 1M
