@@ -58,13 +58,18 @@ nfsstat4 op_setclientid_confirm(struct compound *c, SETCLIENTID_CONFIRM4args *ar
                                 SETCLIENTID_CONFIRM4res *res)
 {
     char who[IDENT_PRINCIPAL];
+    nfsstat4 status;
 
     ident_principal(c->req, who);
-    return client_confirm40(c->srv->state, who, args->clientid,
-                            (const uint8_t *)args->setclientid_confirm, c->call.may_block);
+    status = client_confirm40(c->srv->state, who, args->clientid,
+                              (const uint8_t *)args->setclientid_confirm, c->call.may_block);
+    if (!status)
+        client_heard40(c->srv->state, args->clientid, request_conn_id(c->req));
+    return status;
 }
 
 nfsstat4 op_renew(struct compound *c, RENEW4args *args, RENEW4res *res)
 {
+    client_heard40(c->srv->state, args->clientid, request_conn_id(c->req));
     return client_renew40(c->srv->state, args->clientid);
 }

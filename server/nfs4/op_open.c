@@ -438,6 +438,8 @@ static nfsstat4 run_open(struct opening *o, OPEN4resok *ok)
         status = check_how(o);
     if (!status)
         status = grace_check(c->srv->state, c->minor, o->req.clientid, o->req.reclaim);
+    if (!status && !c->minor)
+        client_heard40(c->srv->state, o->req.clientid, request_conn_id(c->req));
     if (!status)
         status = client_record(c->srv->state, o->req.clientid, may_block);
     if (!status)

@@ -179,6 +179,7 @@ struct client *client_make_locked(struct state *s, uint32_t minor, const uint8_t
     list_init(&cl->delegs);
     list_init(&cl->to_recall);
     list_init(&cl->waits);
+    list_init(&cl->conns40);
     list_init(&cl->in_all);
     client_renew_locked(cl);
     client_add_from_locked(cl, from);
@@ -230,6 +231,7 @@ void client_destroy_locked(struct state *s, struct client *cl)
     while (!list_empty(&cl->waits))
         wait_free_locked(list_first(&cl->waits, struct lock_wait, in_client));
     cb_drop40_locked(s, cl);
+    client_drop_conns40_locked(s, cl);
     htab_del(&s->clients, &cl->by_id);
     htab_del(&s->names, &cl->by_name);
     list_del(&cl->in_all);

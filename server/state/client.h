@@ -35,6 +35,8 @@ nfsstat4 client_set40(struct state *s, const char *principal, struct client_set4
 nfsstat4 client_confirm40(struct state *s, const char *principal, uint64_t clientid,
                           const uint8_t confirm[8], bool may_block);
 nfsstat4 client_renew40(struct state *s, uint64_t clientid);
+/* The client was heard on this connection: while it is open, the client is not taken for gone (state_conn_closed). */
+void client_heard40(struct state *s, uint64_t clientid, uint64_t conn);
 
 /* --- NFSv4.1 --- */
 

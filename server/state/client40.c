@@ -4,6 +4,7 @@
  */
 #include "server/state/internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static void set_callback(struct client *cl, const struct client_set40 *a)
@@ -143,4 +144,61 @@ nfsstat4 client_renew40(struct state *s, uint64_t clientid)
         status = NFS4ERR_CB_PATH_DOWN; /* the lease is renewed all the same: RFC 7530 section 16.30.5 */
     st_unlock(s);
     return status;
+}
+
+static void drop_conn(struct state *s, struct client_conn *c)
+{
+    htab_del(&s->conns40, &c->by_id);
+    list_del(&c->in_client);
+    c->client->nconns40--;
+    free(c);
+}
+
+void client_heard40(struct state *s, uint64_t clientid, uint64_t conn)
+{
+    uint64_t h = htab_hash_u64(conn);
+    struct client *cl;
+    struct client_conn *c;
+
+    st_lock(s);
+    cl = client_find_locked(s, clientid, true);
+    if (!cl || cl->minor)
+        goto out;
+    for (struct hnode *n = htab_first(&s->conns40, h); n; n = htab_next(n, h)) {
+        c = container_of(n, struct client_conn, by_id);
+        if (c->id == conn && c->client == cl)
+            goto out;
+    }
+    c = calloc(1, sizeof *c);
+    if (!c)
+        goto out;
+    if (cl->nconns40 >= CLIENT_CONNS_MAX)
+        drop_conn(s, list_first(&cl->conns40, struct client_conn, in_client));
+    c->id = conn;
+    c->client = cl;
+    cl->nconns40++;
+    cl->had_conn = true;
+    list_add_tail(&cl->conns40, &c->in_client);
+    htab_add(&s->conns40, &c->by_id, h);
+out:
+    st_unlock(s);
+}
+
+void client_drop_conns40_locked(struct state *s, struct client *cl)
+{
+    while (!list_empty(&cl->conns40))
+        drop_conn(s, list_first(&cl->conns40, struct client_conn, in_client));
+}
+
+void client_conn_closed_locked(struct state *s, uint64_t conn)
+{
+    uint64_t h = htab_hash_u64(conn);
+
+    for (struct hnode *n = htab_first(&s->conns40, h), *next; n; n = next) {
+        struct client_conn *c = container_of(n, struct client_conn, by_id);
+
+        next = htab_next(n, h);
+        if (c->id == conn)
+            drop_conn(s, c);
+    }
 }

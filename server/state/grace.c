@@ -7,8 +7,8 @@
  * 3. The time is extended while clients reclaim, up to twice the grace time in all. When it is up, the records of
  *    clients that did not come back go from the disk first, then grace ends: what they held may now be
  *    given away, so they may never reclaim again (RFC 8881 8.4.3).
- * 4. Clients that hold nothing lose their records (client_forget_idle_locked): nobody waits for them after a
- *    restart.
+ * 4. Clients that hold nothing lose their records (client_record.c, 2), but not during grace: nobody waits for them
+ *    after a restart.
  */
 #include "server/state/internal.h"
 

@@ -2,7 +2,7 @@
  * internal: what the files of state/ share: the objects, their links, and the one lock.
  *
  * 1. state.lock guards everything in this header. It is held for memory work only: never across a statedb
- *    call, a callback or a wait other than on owner_idle.
+ *    call, a callback or a wait other than on owner_idle and record_idle.
  * 2. client -> sessions, owners, stateids; owner -> opens, lock states; file -> opens, ranges. A client goes with
  *    everything below it (client_destroy_locked). An open goes with its lock states, a lock state
  *    with its ranges, a file with its last open.
@@ -45,6 +45,7 @@ enum {
     CLIENT_DELEGS_MAX = 16384, /* three times what a Linux client keeps by itself */
     CLIENT_WAITS_MAX = 256,    /* blocking locks that wait; more are polled for */
     CLIENT_FROMS_MAX = 4,
+    CLIENT_CONNS_MAX = 64,     /* connections that a 4.0 client is known to have; an older one is taken for closed */
     CB_SLOTS_MAX = 16,
     DELEG_WAITERS_MAX = 2,     /* requests that wait for a callback while they hold a worker thread */
     SEEN_SLOTS = 16384,
@@ -72,11 +73,12 @@ struct grace_rec {
 struct state {
     pthread_mutex_t lock;
     pthread_cond_t owner_idle; /* some owner is no longer busy */
+    pthread_cond_t record_idle; /* some client is no longer `recording` */
     struct state_conf conf;
     uint64_t seed;
     uint8_t secret[16]; /* of stateids */
     uint32_t epoch;
-    struct htab clients, names, sessions, files, stids, owners, conns;
+    struct htab clients, names, sessions, files, stids, owners, conns, conns40;
     struct list all; /* clients */
     uint32_t next_client;
     unsigned nranges; /* of all clients */
@@ -123,6 +125,7 @@ struct client {
     uint64_t id;
     uint32_t minor; /* 0, or 1 for 4.1 and later */
     bool confirmed, going, recorded, recording, warned;
+    bool forgotten;        /* lost its record for holding nothing, since it was confirmed */
     bool reclaim_ok;       /* was recorded by an earlier boot and may reclaim */
     bool reclaim_complete; /* 4.1: sent RECLAIM_COMPLETE */
     unsigned asked_new;    /* 4.0: requests during grace that were no reclaims */
@@ -133,6 +136,9 @@ struct client {
     unsigned nfrom;
     bool granted; /* something is granted to one of them */
     struct cb40 cb;
+    struct list conns40; /* 4.0: the connections it was heard on */
+    unsigned nconns40;
+    bool had_conn;
     uint64_t renewed;
     uint64_t rival_first, rival_last; /* when a machine came with its name from elsewhere: since when it tries, and last */
     uint64_t recorded_ms; /* when its record was last asked for */
@@ -163,6 +169,14 @@ struct sfile {
     struct file_key key;
     struct list opens, delegs, waits;
     struct lockset locks;
+};
+
+/* A 4.0 client's connection. */
+struct client_conn {
+    struct hnode by_id; /* in state.conns40: others may use it, too */
+    struct list in_client;
+    uint64_t id;
+    struct client *client;
 };
 
 /* Session objects: session.c, and callback.c for the back channel. */
@@ -299,6 +313,10 @@ void client_add_from_locked(struct client *cl, const uint8_t from[CLIENT_FROM]);
 /* May a machine at `from` be this confirmed client after a restart, and end what it has? granted: see client.h. NFS4_OK: yes;
  * NFS4ERR_DELAY: perhaps later; NFS4ERR_CLID_INUSE: no, the client is alive. */
 nfsstat4 client_restarts_locked(struct state *s, struct client *cl, const uint8_t from[CLIENT_FROM], bool granted);
+/* 4.0: forgets the client's connections. */
+void client_drop_conns40_locked(struct state *s, struct client *cl);
+/* 4.0: a connection is gone. */
+void client_conn_closed_locked(struct state *s, uint64_t conn);
 /* True while another thread deals with the client's record: it must not be freed. */
 bool client_pinned(const struct client *cl);
 void client_limit_log_locked(struct client *cl, const char *what);
@@ -321,10 +339,11 @@ int client_make_room_locked(struct state *s, uint64_t user, bool may_block, nfss
 /* Removes the durable record only: the client cannot reclaim what it has now. Drops the lock meanwhile: look at
  * everything again. False: not now. */
 bool client_forget_locked(struct state *s, struct client *cl);
-/* A client without opens and delegations has nothing to reclaim. Removes such a one's record if it was not asked
- * for in the last idle_ms, so that a restart need not wait for a client that is gone; its next open
- * records it again. False: there is none. May drop and retake the lock, writes to the disk. */
-bool client_forget_idle_locked(struct state *s, uint64_t now, uint64_t idle_ms);
+/* A client without opens and delegations has nothing to reclaim: removes the records of up to FORGET_BATCH such ones,
+ * whose connections are all closed or that did not ask for their record in the last idle_ms, in one synced write, so
+ * that a restart need not wait for them; their next open records them again. The number of them; 0 also if the disk
+ * does not let us. May drop and retake the lock. */
+unsigned client_forget_idle_locked(struct state *s, uint64_t now, uint64_t idle_ms);
 
 /* session.c */
 void session_unlink_locked(struct state *s, struct session *se);

@@ -203,6 +203,14 @@ again:
     status = r->reclaim ? grace_reclaim_locked(s, cl) : grace_normal_locked(s, cl);
     if (status)
         goto out;
+    if (!cl->recorded && s->conf.db) { /* it was forgotten since client_record(): client_record.c, 1 */
+        st_unlock(s);
+        status = client_record(s, r->clientid, may_block);
+        st_lock(s);
+        if (status)
+            goto out;
+        goto again;
+    }
     o = r->oc ? r->oc->owner : owner_find_locked(s, cl, OWNER_OPEN, r->owner, r->owner_len);
     if (r->oc && o->dead) {
         status = NFS4ERR_EXPIRED;

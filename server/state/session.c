@@ -144,6 +144,7 @@ void state_conn_closed(struct state *s, uint64_t conn_id)
         if (ce->c.id == conn_id)
             conn_drop_locked(ce->session, ce);
     }
+    client_conn_closed_locked(s, conn_id);
     st_unlock(s);
 }
 

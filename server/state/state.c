@@ -45,6 +45,7 @@ int state_new(const struct state_conf *conf, struct state **out)
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&s->owner_idle, &attr);
+    pthread_cond_init(&s->record_idle, &attr);
     pthread_cond_init(&s->deleg_changed, &attr);
     pthread_condattr_destroy(&attr);
     s->conf = *conf;
@@ -68,7 +69,7 @@ int state_new(const struct state_conf *conf, struct state **out)
     users_set_limits(s->users, conf->max_user);
     if (htab_init(&s->clients, 64) || htab_init(&s->names, 64) || htab_init(&s->sessions, 64) ||
         htab_init(&s->files, 256) || htab_init(&s->stids, 256) || htab_init(&s->owners, 256) ||
-        htab_init(&s->conns, 64))
+        htab_init(&s->conns, 64) || htab_init(&s->conns40, 64))
         goto fail;
     err = grace_init(s);
     if (err)
@@ -95,10 +96,12 @@ void state_free(struct state *s)
     htab_release(&s->names);
     htab_release(&s->sessions);
     htab_release(&s->conns);
+    htab_release(&s->conns40);
     htab_release(&s->files);
     htab_release(&s->stids);
     htab_release(&s->owners);
     pthread_cond_destroy(&s->owner_idle);
+    pthread_cond_destroy(&s->record_idle);
     pthread_cond_destroy(&s->deleg_changed);
     pthread_mutex_destroy(&s->lock);
     free(s);
@@ -142,10 +145,9 @@ static struct client *overdue_locked(struct state *s, uint64_t now)
     return s->stids.count > STATE_COURTEOUS ? client_silent_locked(s, 0) : NULL;
 }
 
-/* How long a client's record outlives its last open: many programs open one file after another. Also far longer
- * than an OPEN takes from having the record to holding the open. */
+/* How long the record of a client that is connected outlives its last open: many programs open one file after
+ * another. */
 #define FORGET_IDLE_MS 10000u
-#define FORGET_BATCH   20 /* in one tick: each is a synced write */
 
 void state_tick(struct state *s)
 {
@@ -163,8 +165,7 @@ void state_tick(struct state *s)
     for (int n = 0; n < 100 && (cl = overdue_locked(s, now)); n++)
         if (!client_evict_locked(s, cl, true, &err))
             break;
-    for (int n = 0; n < FORGET_BATCH && client_forget_idle_locked(s, now, FORGET_IDLE_MS); n++)
-        ;
+    (void)client_forget_idle_locked(s, now, FORGET_IDLE_MS);
     st_unlock(s);
 }
 

@@ -352,3 +352,39 @@ int statedb_del_client(struct statedb *db, uint32_t minor, const void *owner, si
     pthread_mutex_unlock(&db->lock);
     return rc < 0 ? rc : 0;
 }
+
+static int del_rows_locked(struct statedb *db, const struct client_row *rows, unsigned n)
+{
+    sqlite3_stmt *st;
+    int rc = fault_point("statedb.write");
+
+    if (!rc)
+        rc = statedb_prepare(db, "DELETE FROM client WHERE minor = ?1 AND owner = ?2", &st);
+    if (rc)
+        return rc;
+    for (unsigned i = 0; i < n && !rc; i++) {
+        bind_u64(st, 1, rows[i].minor);
+        sqlite3_bind_blob64(st, 2, rows[i].owner_len ? rows[i].owner : "", rows[i].owner_len, SQLITE_STATIC);
+        int code = sqlite3_step(st);
+        if (code != SQLITE_DONE)
+            rc = statedb_fail(db, code, "delete clients");
+        sqlite3_reset(st);
+    }
+    sqlite3_finalize(st);
+    return rc;
+}
+
+int statedb_del_clients(struct statedb *db, const struct client_row *rows, unsigned n)
+{
+    pthread_mutex_lock(&db->lock);
+    int rc = statedb_exec(db, "BEGIN IMMEDIATE");
+    if (!rc) {
+        rc = del_rows_locked(db, rows, n);
+        if (!rc)
+            rc = statedb_exec(db, "COMMIT");
+        if (rc)
+            sqlite3_exec(db->db, "ROLLBACK", NULL, NULL, NULL);
+    }
+    pthread_mutex_unlock(&db->lock);
+    return rc;
+}

@@ -106,6 +106,8 @@ struct client_row {
 };
 int statedb_put_client(struct statedb *db, const struct client_row *c);
 int statedb_del_client(struct statedb *db, uint32_t minor, const void *owner, size_t owner_len);
+/* All of them or none, in one transaction; the principals do not matter, and those that are not there neither. */
+int statedb_del_clients(struct statedb *db, const struct client_row *rows, unsigned n);
 int statedb_list_clients(struct statedb *db, int (*fn)(void *arg, const struct client_row *c),
                          void *arg);
 

@@ -72,6 +72,22 @@ int statedb_del_client(struct statedb *db, uint32_t minor, const void *owner, si
     pthread_mutex_unlock(&fake_lock);
     return r ? 0 : -ENOENT;
 }
+static unsigned fake_batches;             /* successful calls of statedb_del_clients */
+static void (*fake_during_del)(void); /* called in it before anything is removed; once */
+int statedb_del_clients(struct statedb *db, const struct client_row *rows, unsigned n)
+{
+    void (*fn)(void) = fake_during_del;
+
+    fake_during_del = NULL;
+    if (fn)
+        fn();
+    if (fake_err)
+        return fake_err;
+    for (unsigned i = 0; i < n; i++)
+        (void)statedb_del_client(db, rows[i].minor, rows[i].owner, rows[i].owner_len);
+    fake_batches++;
+    return 0;
+}
 int statedb_list_clients(struct statedb *db, int (*fn)(void *arg, const struct client_row *c), void *arg)
 {
     for (int i = 0; i < 16; i++) {

@@ -175,6 +175,187 @@ static void test_idle_forgotten(void **unused)
     state_free(s);
 }
 
+/* A task of its own: a 4.0 client on a connection. */
+static uint64_t task(struct state *s, const char *name, uint64_t conn)
+{
+    uint64_t id = client40(s, name, verf1);
+
+    client_heard40(s, id, conn);
+    assert_int_equal(client_record(s, id, true), NFS4_OK);
+    return id;
+}
+
+/* Whose connections are all closed and who holds nothing is forgotten at the next tick, all such ones at once. */
+static void test_gone_forgotten(void **unused)
+{
+    bool replay, confirm;
+    struct state *s;
+    uint64_t a, b;
+    stateid4 sid;
+    char name[8];
+
+    forget_rows();
+    s = boot();
+    a = task(s, "a", 100);
+    client_heard40(s, a, 101); /* two programs of one task */
+    client_heard40(s, a, 101);
+    b = task(s, "b", 200);
+    assert_int_equal(open40(s, b, "o", 1, 7, 1, 0, &sid, &replay, &confirm), NFS4_OK);
+    for (unsigned i = 0; i < 5; i++) {
+        snprintf(name, sizeof name, "t%u", i);
+        (void)task(s, name, 300 + i);
+    }
+    (void)client41(s, "c", verf1, true);
+    state_tick(s);
+    assert_non_null(fake_find(0, "t0", 2));
+    fake_batches = 0;
+    for (uint64_t c = 300; c < 305; c++)
+        state_conn_closed(s, c);
+    state_conn_closed(s, 100); /* one of a's */
+    state_conn_closed(s, 200); /* b holds an open */
+    fake_err = -EIO;           /* then they stay recorded, all of them */
+    state_tick(s);
+    fake_err = 0;
+    assert_non_null(fake_find(0, "t0", 2));
+    state_tick(s);
+    assert_int_equal(fake_batches, 1);
+    for (unsigned i = 0; i < 5; i++) {
+        snprintf(name, sizeof name, "t%u", i);
+        assert_null(fake_find(0, name, 2));
+    }
+    assert_non_null(fake_find(0, "a", 1));
+    assert_non_null(fake_find(0, "b", 1));
+    assert_non_null(fake_find(1, "c", 1));
+    state_conn_closed(s, 1); /* of 4.1's */
+    state_conn_closed(s, 101);
+    state_tick(s);
+    assert_null(fake_find(0, "a", 1));
+    assert_null(fake_find(1, "c", 1));
+    /* it comes back: recorded again; and then its programs may follow each other for a second */
+    client_heard40(s, a, 102);
+    assert_int_equal(client_record(s, a, true), NFS4_OK);
+    assert_non_null(fake_find(0, "a", 1));
+    state_conn_closed(s, 102);
+    state_tick(s);
+    assert_non_null(fake_find(0, "a", 1));
+    clock_test_advance(1100);
+    state_tick(s);
+    assert_null(fake_find(0, "a", 1));
+    assert_non_null(fake_find(0, "b", 1));
+    state_free(s);
+    s = boot();
+    assert_true(state_in_grace(s)); /* for b, which held an open */
+    b = client40(s, "b", verf1);
+    client_heard40(s, b, 500);
+    state_conn_closed(s, 500); /* in grace nobody is forgotten: it may come again to reclaim */
+    state_tick(s);
+    assert_non_null(fake_find(0, "b", 1));
+    assert_int_equal(grace_check(s, 0, b, true), NFS4_OK);
+    state_free(s);
+}
+
+/* More connections than are remembered cost no memory and nobody's record for good. */
+static void test_many_conns(void **unused)
+{
+    struct state *s;
+    uint64_t a;
+
+    forget_rows();
+    s = boot();
+    a = task(s, "a", 1000);
+    for (uint64_t c = 1001; c < 1500; c++)
+        client_heard40(s, a, c);
+    for (uint64_t c = 1000; c < 1499; c++)
+        state_conn_closed(s, c);
+    state_tick(s);
+    assert_non_null(fake_find(0, "a", 1));
+    state_conn_closed(s, 1499);
+    state_tick(s);
+    assert_null(fake_find(0, "a", 1));
+    client_heard40(s, a, 1501);
+    client_heard40(s, a + 1, 1501); /* no such client */
+    state_free(s);
+}
+
+static struct state *late_s;
+static uint64_t late_id;
+static nfsstat4 late_status[2];
+
+static void open_meanwhile(void)
+{
+    struct open_request r = {.minor = 1, .clientid = late_id, .owner = "p", .owner_len = 1, .file = {1, 8},
+                             .access = 1, .hold = (void *)1};
+
+    late_status[0] = client_record(late_s, late_id, false);
+    late_status[1] = open_grant(late_s, &r, false);
+}
+
+/* An OPEN that found the record, and is granted after the client was forgotten, writes it first. */
+static void test_forgotten_under_open(void **unused)
+{
+    struct open_request r;
+    stateid4 sid;
+    struct state *s;
+
+    forget_rows();
+    late_s = s = boot();
+    late_id = client41(s, "a", verf1, true);
+    r = (struct open_request){.minor = 1, .clientid = late_id, .owner = "o", .owner_len = 1, .file = {1, 7},
+                              .access = 1, .hold = (void *)1};
+    assert_int_equal(client_record(s, late_id, true), NFS4_OK);
+    state_conn_closed(s, 1);
+    fake_during_del = open_meanwhile; /* one that may not wait: nothing is granted while the record goes */
+    state_tick(s);
+    assert_int_equal(late_status[0], STATE_BLOCK);
+    assert_int_equal(late_status[1], STATE_BLOCK);
+    assert_null(fake_find(1, "a", 1));
+    assert_int_equal(open_grant(s, &r, false), STATE_BLOCK);
+    fake_err = -ENOSPC; /* without a record nothing is granted either */
+    assert_int_equal(open_grant(s, &r, true), NFS4ERR_NOSPC);
+    fake_err = 0;
+    assert_int_equal(open41(s, late_id, "o", 7, 1, 0, false, &sid), NFS4_OK);
+    assert_non_null(fake_find(1, "a", 1));
+    clock_test_advance(60 * 1000);
+    state_tick(s);
+    assert_non_null(fake_find(1, "a", 1));
+    state_free(s);
+}
+
+static void *open_waiting(void *arg)
+{
+    stateid4 sid;
+
+    late_status[0] = open41(late_s, late_id, "o", 7, 1, 0, false, &sid);
+    __atomic_store_n((int *)arg, fake_find(1, "a", 1) ? 1 : 2, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+static pthread_t waiter;
+static int waited;
+static void start_waiter(void)
+{
+    pthread_create(&waiter, NULL, open_waiting, &waited);
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    assert_int_equal(__atomic_load_n(&waited, __ATOMIC_ACQUIRE), 0);
+}
+
+/* One that may wait does, and has its record when it is answered. */
+static void test_open_waits(void **unused)
+{
+    forget_rows();
+    late_s = boot();
+    late_id = client41(late_s, "a", verf1, true);
+    state_conn_closed(late_s, 1);
+    fake_during_del = start_waiter;
+    state_tick(late_s);
+    pthread_join(waiter, NULL);
+    assert_int_equal(late_status[0], NFS4_OK);
+    assert_int_equal(waited, 1);
+    state_tick(late_s);
+    assert_non_null(fake_find(1, "a", 1));
+    state_free(late_s);
+}
+
 static void test_other_principal(void **unused)
 {
     struct client_exchange x;
@@ -195,6 +376,8 @@ int main(void)
         cmocka_unit_test(test_none_needed), cmocka_unit_test(test_ends_early),
         cmocka_unit_test(test_time_up), cmocka_unit_test(test_late),
         cmocka_unit_test(test_other_principal), cmocka_unit_test(test_idle_forgotten),
+        cmocka_unit_test(test_gone_forgotten), cmocka_unit_test(test_many_conns),
+        cmocka_unit_test(test_forgotten_under_open), cmocka_unit_test(test_open_waits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

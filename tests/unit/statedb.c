@@ -59,6 +59,12 @@ static int count_client(void *arg, const struct client_row *c)
                : -1;
 }
 
+static int count_any(void *arg, const struct client_row *c)
+{
+    ++*(int *)arg;
+    return 0;
+}
+
 static void garbage(void **state)
 {
     struct statedb *db;
@@ -317,6 +323,28 @@ static void life(void **state)
     assert_int_equal(statedb_del_client(db, 1, "a\0b", 3), 0);
     assert_int_equal(statedb_list_clients(db, count_client, &n), 0);
     assert_int_equal(n, 4);
+    /* many at once: all or none */
+    struct client_row many[3] = {c, c, c};
+
+    many[1].owner = "";
+    many[1].owner_len = 0;
+    many[2].minor = 0;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(statedb_put_client(db, &many[i]), 0);
+    fault_arm("statedb.write", 1, FAULT_FAIL);
+    assert_int_equal(statedb_del_clients(db, many, 2), -EIO);
+    fault_disarm();
+    n = 0;
+    assert_int_equal(statedb_list_clients(db, count_any, &n), 0);
+    assert_int_equal(n, 3);
+    assert_int_equal(statedb_del_clients(db, many, 2), 0);
+    n = 0;
+    assert_int_equal(statedb_list_clients(db, count_any, &n), 0);
+    assert_int_equal(n, 1);
+    assert_int_equal(statedb_del_clients(db, many, 3), 0); /* two are not there */
+    n = 0;
+    assert_int_equal(statedb_list_clients(db, count_any, &n), 0);
+    assert_int_equal(n, 0);
     assert_int_equal(statedb_del_volume(db, id2), 0);
     assert_int_equal(statedb_del_volume(db, id2), -ENOENT);
     /* ids are never used again */
