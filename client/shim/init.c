@@ -84,7 +84,8 @@ static void shim_prepare(void)
     shim_vforked = shim_is_child(); /* a vfork child of this thread may have left it set */
     vnode_flush_all();
     map_before_fork();
-    ofd_find_all(); /* what was inherited and never used here, the child inherits too */
+    if (shim_alone()) /* others would meet its descriptor; and all know of what there was at the start */
+        ofd_find_all();
     ofd_fork(OFD_FORK_BEGIN);
     heap_fork_lock();
     shim.forking = true;
@@ -299,4 +300,7 @@ __attribute__((constructor(101))) static void shim_init(void)
     shim.counts = stat.uncounted == 0;
     if (!shim.counts)
         door_seen = door_made - 1; /* and never set: stubs always ask */
+    shim_inside = 1;
+    ofd_find_all();
+    shim_inside = 0;
 }

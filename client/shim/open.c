@@ -326,8 +326,7 @@ long sc_close(const long a[6])
     return ofd_close(fd);
 }
 
-/* Is this the process's only thread? */
-static bool alone(void)
+bool shim_alone(void)
 {
     struct stat st;
 
@@ -337,7 +336,7 @@ static bool alone(void)
 /* What is noted of descriptors holds for all threads. */
 long sc_unshare(const long a[6])
 {
-    if (!(a[0] & CLONE_FILES) || alone())
+    if (!(a[0] & CLONE_FILES) || shim_alone())
         return shim_pass(SYS_unshare, a);
     shim_say("unshare: the threads of a process must have the same descriptors");
     return -EINVAL;
@@ -351,7 +350,7 @@ long sc_close_range(const long a[6])
 
     if ((flags & ~CLOSE_RANGE_UNSHARE) != 0 || first > last) /* CLOSE_RANGE_CLOEXEC too */
         return shim_pass(SYS_close_range, a);
-    if (flags != 0 && !alone())
+    if (flags != 0 && !shim_alone())
         return -EINVAL;
     if (!child)
         ofd_find_all();

@@ -220,13 +220,14 @@ void ofd_forget(int fd, bool closing);
 void fd_closed(int fd);
 void fd_new(int fd); /* the kernel has just made it: whatever is noted of the number is not true any more */
 long ofd_close(int fd);                  /* flushes, releases, closes */
-/* fork: every description gets another holder, those that were inherited and never used too: ofd_find_all() goes before
- * BEGIN. UNSEEN: in the child, when the fork was not announced. */
+/* fork: every description gets another holder, those that were inherited and never used too: ofd_find_all() is called at
+ * the start, and before BEGIN for what came over sockets since. UNSEEN: in the child, when the fork was not announced. */
 enum ofd_fork { OFD_FORK_BEGIN, OFD_FORK_PARENT, OFD_FORK_CHILD, OFD_FORK_UNSEEN };
 void ofd_fork(enum ofd_fork when);
 void ofd_exec(bool back); /* before exec: what is inherited stays referenced; back: it failed */
 void ofd_exit(void);      /* before exit: gives back every descriptor, those never used too */
-void ofd_find_all(void);  /* notes those that were inherited and never used */
+void ofd_find_all(void);  /* notes those that were inherited and never used; for a moment it has a descriptor of its own */
+bool shim_alone(void);    /* is this the process's only thread? */
 /* For every descriptor of ours in this process. */
 void ofd_each(void (*fn)(int fd, struct ofd *ofd, void *arg), void *arg);
 struct mount *ofd_mount(const struct ofd *ofd);
