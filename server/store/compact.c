@@ -32,8 +32,10 @@
 
 #define BATCH_BYTES  (1u << 20)
 #define BATCH_CHUNKS 256u
-/* Dead packs go one by one, and each little by little (release.h), unless there are so many, or only so little is free. */
+/* Dead packs lose their rows at once; their files go one by one, and each little by little (release.h), unless there are so
+ * many, or only so little is free. */
 #define MANY_DEAD    32u
+#define DOOMED_MAX   64u
 #define MUCH_SPACE   (UINT64_C(8) << 30)
 #define QUIET_SLACK  (1u << 20) /* bytes that nobody minds in a quiet volume, beside a quarter of the live ones */
 
@@ -45,6 +47,8 @@ struct compact {
     size_t count, pos;
     uint64_t txg;   /* the last with moves of ours */
     struct release release; /* of a pack that was removed */
+    uint32_t doomed[DOOMED_MAX]; /* packs without rows that are next */
+    unsigned ndoomed;
     uint32_t *skip; /* victims that could not be emptied */
     size_t nskip;
     atomic_uint_fast64_t copied, freed, packs;
@@ -67,12 +71,14 @@ static void end_victim(struct compact *cp)
     cp->victim = 0;
 }
 
+static void remove_doomed(struct compact *cp);
+
 void compact_free(struct compact *cp)
 {
     if (!cp)
         return;
     end_victim(cp);
-    release_all(&cp->release);
+    remove_doomed(cp);
     free(cp->skip);
     free(cp);
 }
@@ -88,7 +94,7 @@ struct look {
     size_t count, cap, next;
     uint32_t below;
     uint64_t live, size;
-    uint32_t dead[64], rowless[64];
+    uint32_t dead[DOOMED_MAX], rowless[64];
     unsigned ndead, nrowless;
     uint64_t dead_size;
 };
@@ -124,8 +130,10 @@ static int note_file(void *arg, uint32_t pack, uint64_t size)
     if (k->next < k->count && k->p[k->next].pack == pack) {
         k->p[k->next].size = size;
         k->dead_size += k->p[k->next].live ? 0 : size;
-    } else if (k->nrowless < sizeof(k->rowless) / sizeof(*k->rowless)) {
-        k->rowless[k->nrowless++] = pack;
+    } else {
+        k->dead_size += size;
+        if (k->nrowless < sizeof(k->rowless) / sizeof(*k->rowless))
+            k->rowless[k->nrowless++] = pack;
     }
     k->size += size;
     return 0;
@@ -149,6 +157,22 @@ static void remove_pack(struct compact *cp, uint32_t pack)
     }
 }
 
+bool compact_release(struct compact *cp)
+{
+    if (release_some(&cp->release))
+        return true;
+    if (!cp->ndoomed)
+        return false;
+    remove_pack(cp, cp->doomed[--cp->ndoomed]);
+    return true;
+}
+
+static void remove_doomed(struct compact *cp)
+{
+    while (compact_release(cp))
+        ;
+}
+
 /* G3. */
 static int remove_dead(struct compact *cp, const struct look *k)
 {
@@ -164,7 +188,7 @@ static int remove_dead(struct compact *cp, const struct look *k)
     else
         r = index_commit(v->ix);
     for (unsigned i = 0; i < k->ndead && r >= 0; i++)
-        remove_pack(cp, k->dead[i]);
+        cp->doomed[cp->ndoomed++] = k->dead[i];
     return r;
 }
 
@@ -275,28 +299,12 @@ static int end_open_pack(struct compact *cp)
     return packset_sync(v->ps);
 }
 
-/* One at a time, the rest is left: is there any? */
-static bool just_one(const struct compact *cp, struct look *k)
-{
-    unsigned n = cp->release.fd < 0, dead = k->ndead, rowless = k->nrowless;
-
-    k->ndead = dead < n ? dead : n;
-    n -= k->ndead;
-    k->nrowless = rowless < n ? rowless : n;
-    return k->ndead < dead || k->nrowless < rowless;
-}
-
-bool compact_release(struct compact *cp)
-{
-    return release_some(&cp->release);
-}
-
 int compact_look(struct compact *cp, bool quiet, bool gently, uint64_t *seen)
 {
     struct volume *v = cp->vol;
     char *dir = path_join(v->dir, "packs");
     struct look k = {0};
-    bool left = false;
+    bool hurry, known = cp->ndoomed; /* those are among the packs without rows */
     int n, r = quiet ? end_open_pack(cp) : 0;
 
     if (r < 0)
@@ -312,22 +320,20 @@ int compact_look(struct compact *cp, bool quiet, bool gently, uint64_t *seen)
         goto out;
     cp->live = k.live;
     cp->size = k.size - k.dead_size;
-    gently = gently && k.ndead + k.nrowless < MANY_DEAD && copy_space(v) > MUCH_SPACE;
-    if (gently)
-        left = just_one(cp, &k);
+    hurry = !gently || cp->ndoomed + k.ndead >= MANY_DEAD || copy_space(v) <= MUCH_SPACE;
+    if (hurry)
+        remove_doomed(cp);
     r = k.ndead ? remove_dead(cp, &k) : 0;
-    for (unsigned i = 0; i < k.nrowless && r >= 0; i++)
+    for (unsigned i = 0; i < k.nrowless && r >= 0 && !known; i++)
         remove_rowless(cp, dir, k.rowless[i]);
-    if (!gently)
-        release_all(&cp->release);
+    if (hurry)
+        remove_doomed(cp);
     if (r < 0)
         goto out;
     cp->victim = choose(cp, &k, quiet);
     r = cp->victim || k.ndead;
-    if (!cp->victim) {
-        r = left ? 2 : r;
+    if (!cp->victim)
         goto out;
-    }
     n = pack_entries(dir, cp->victim, &cp->entries);
     if (n < 0) {
         log_warn("%s: cannot compact pack %u: %s", v->label, cp->victim, strerrordesc_np(-n));

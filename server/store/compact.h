@@ -11,12 +11,12 @@ struct compact; /* a volume's */
 
 struct compact *compact_new(struct volume *v);
 void compact_free(struct compact *cp);
-/* Looks at all packs: removes what is dead and chooses a victim, unless there is one. 1: there was something to do; 2: dead packs
- * are left, to be looked for again after a pause; 0: there was not; or -errno. quiet: nobody changes the
- * volume at the moment, so less of dead bytes is borne. gently: of dead packs one at a time, unless there are many or little
- * space is free. *seen: what was committed when it looked; set unless it failed. */
+/* Looks at all packs: removes what is dead and chooses a victim, unless there is one. 1: there was something to do;
+ * 0: there was not; or -errno. quiet: nobody changes the volume at the moment, so less of dead bytes is borne. gently: the files
+ * of dead packs are left to compact_release, unless there are many or little space is free. *seen: what was committed when it
+ * looked; set unless it failed. */
 int compact_look(struct compact *cp, bool quiet, bool gently, uint64_t *seen);
-/* Gives back some of the space of the pack that was removed last (release_some): is there more? */
+/* Gives back some of the space of dead packs: is there more? */
 bool compact_release(struct compact *cp);
 /* Is there a victim? Atomic. */
 bool compact_busy(const struct compact *cp);

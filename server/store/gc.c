@@ -132,8 +132,8 @@ static int step_look(struct gc *g, bool quiet, bool gently)
     if (r < 0 || r == 1)
         return r < 0 ? r : 0;
     took = clock_mono_ms() - t0;
-    ms = (int)(r == 2 ? 1 + at_most(BUSY_PAUSE * took, PAUSE_MOST) : IDLE_MS + at_most(LOOK_SHARE * took, LOOK_MOST));
-    g->done = quiet && r != 2 ? seen : 0;
+    ms = (int)(IDLE_MS + at_most(LOOK_SHARE * took, LOOK_MOST));
+    g->done = quiet ? seen : 0;
     g->look_ms = t0 + took + (uint64_t)ms;
     return ms;
 }
@@ -321,6 +321,8 @@ int volume_gc(struct volume *v)
         if (r < 0)
             break;
     }
+    while (compact_release(g->compact))
+        ;
     pthread_mutex_unlock(&g->lock);
     pthread_mutex_lock(&v->lock);
     vol_leave(v);
