@@ -81,10 +81,11 @@ struct run {
     struct rlock agent_lock;
     int32_t agent; /* process that keeps the lease, when there is no launcher */
     uint32_t kept;            /* there were HOLD_KEEP rows */
+    uint32_t careful[SHIM_MOUNTS]; /* not 0: writes wait, for one has failed; see vnode.c */
     struct place_ring moved;
     struct hold_table holds; /* large and mostly never touched: from here on the file begins as a hole */
 };
-#define RUN_MAGIC 0x766e7236u
+#define RUN_MAGIC 0x766e7237u
 
 /* The process's view. Set up by shim_init. */
 struct shim {

@@ -13,6 +13,11 @@
  * Chunks go over several connections, so the server may carry them out in any order: one that overlaps another is
  * sent when that is answered, and when one must be written again after a restart so must all that came after it.
  * A write is answered before it returns when others of the run have the file open: they may look at once.
+ *
+ * Where there is no room, waiting for close is too late: shells and destructors do not look at what it says. After a write to a volume
+ * that ended with ENOSPC, EDQUOT or EIO all writes of the run to it are durable before they return, and tell their errors themselves,
+ * until one works when VNODE_CAREFUL seconds have passed since the last error. What a write told is told once more by the next flush
+ * (owed), and keeps no later write from being tried.
  */
 #include <errno.h>
 #include <string.h>
@@ -21,6 +26,7 @@
 #include "client/shim/shim.h"
 
 #define VNODE_HASH 256
+#define VNODE_CAREFUL 10         /* seconds */
 #define VNODE_FLIGHT (8u << 20) /* bytes sent and not answered */
 #define VNODE_CALLS 256         /* and in so many calls */
 #define VNODE_KEEP (64u << 20)  /* bytes sent and not committed */
@@ -48,7 +54,9 @@ struct vnode {
     struct nfs_commit *commit;   /* under way */
     struct chunk *covered;       /* and it tells of all chunks up to this one */
     unsigned calls; /* under way */
-    int error;
+    uint32_t mount;
+    int error; /* the first that nobody was told */
+    int owed;  /* told by a write, and still to be told by a flush */
     unsigned losses; /* rpc_losses when it had nothing unfinished */
     uint64_t end; /* appends: where the end was last seen */
 };
@@ -116,13 +124,45 @@ static void vnode_put(struct vnode *v)
     struct vnode **at;
 
     vlock_lock(&vnodes.lock);
-    if (--v->users == 0 && v->first == NULL && v->error == 0) {
+    if (--v->users == 0 && v->first == NULL && v->error == 0 && v->owed == 0) {
         for (at = &vnodes.hash[file_slot(&v->fh) % VNODE_HASH]; *at != v; at = &(*at)->next)
             ;
         *at = v->next;
         heap_free(v);
     }
     vlock_unlock(&vnodes.lock);
+}
+
+/* 0: writes to the volume need not wait; else the second, never 0, until which they do. */
+static uint32_t *vnode_careful(const struct vnode *v)
+{
+    return &shim.run->careful[v->mount];
+}
+
+static uint32_t vnode_second(void)
+{
+    return (uint32_t)(sys_now_ms() / 1000);
+}
+
+static void vnode_trouble(struct vnode *v, int err)
+{
+    if (err == -ENOSPC || err == -EDQUOT || err == -EIO)
+        __atomic_store_n(vnode_careful(v), (vnode_second() + VNODE_CAREFUL) | 1, __ATOMIC_RELAXED);
+}
+
+static void vnode_worked(struct vnode *v, uint32_t until)
+{
+    if ((int32_t)(vnode_second() - until) >= 0)
+        __atomic_compare_exchange_n(vnode_careful(v), &until, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+static void vnode_failed(struct vnode *v, int err)
+{
+    if (err == 0)
+        return;
+    vnode_trouble(v, err);
+    if (v->error == 0)
+        v->error = err;
 }
 
 static int chunk_take(struct rpc_call *rpc, const uint8_t *reply, size_t size)
@@ -208,8 +248,7 @@ static void chunk_settle(struct vnode *v, struct chunk *chunk)
     if (vnode_shared(&v->fh, NULL))
         file_changed(&v->fh); /* who opened it meanwhile may have seen what was before */
     v->kept += chunk->size;
-    if (err != 0 && v->error == 0)
-        v->error = err;
+    vnode_failed(v, err);
 }
 
 /* Settles the oldest that is not. */
@@ -262,8 +301,7 @@ static bool vnode_commit_finish(struct vnode *v)
     int err = nfs_commit_finish(shim.client, v->commit, &verf);
 
     v->commit = NULL;
-    if (err != 0 && v->error == 0)
-        v->error = err;
+    vnode_failed(v, err);
     for (chunk = v->first; err == 0 && chunk != behind; chunk = chunk->next)
         if (chunk->verf != verf)
             err = -EAGAIN; /* the server was restarted */
@@ -303,8 +341,7 @@ static int vnode_commit_locked(struct vnode *v)
     v->last = &v->first;
     v->settled = NULL;
     v->kept = v->flight = 0;
-    if (err != 0 && v->error == 0)
-        v->error = err;
+    vnode_failed(v, err);
     return v->error;
 }
 
@@ -362,10 +399,24 @@ static long vnode_append_locked(struct vnode *v, const struct iovec *iov, int n,
     return done;
 }
 
+/* The end of a write that has to be durable, since one failed a moment ago. 0, or the error, which no write tells again. */
+static int vnode_written_now(struct vnode *v, uint32_t until)
+{
+    int err = vnode_commit_locked(v);
+
+    if (err == 0)
+        vnode_worked(v, until);
+    else
+        v->owed = err;
+    v->error = 0;
+    return err;
+}
+
 long vnode_write(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offset, bool append, uint64_t *end)
 {
     size_t total = 0, done = 0, skip = 0;
     struct vnode *v;
+    uint32_t until;
     long ret = lock_check(ofd);
 
     if (ret != 0)
@@ -385,10 +436,16 @@ long vnode_write(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offse
     if (v == NULL)
         return -ENOMEM;
     vlock_lock(&v->lock);
+    v->mount = ofd->mount;
     if (append) {
         if (v->end == 0)
             v->end = ofd->attr.size;
         ret = vnode_append_locked(v, iov, n, total, end);
+        until = __atomic_load_n(vnode_careful(v), __ATOMIC_RELAXED);
+        if (ret < 0)
+            vnode_trouble(v, (int)ret);
+        else if (until != 0)
+            vnode_worked(v, until);
         goto out;
     }
     while (done < total) {
@@ -426,6 +483,9 @@ long vnode_write(struct ofd *ofd, const struct iovec *iov, int n, uint64_t offse
     *end = offset + done;
     if (vnode_shared(&ofd->fh, ofd))
         vnode_settle_locked(v, 0);
+    until = __atomic_load_n(vnode_careful(v), __ATOMIC_RELAXED);
+    if (until != 0 && (done > 0 || v->error != 0) && (ret = vnode_written_now(v, until)) != 0)
+        goto out;
     if (done > 0)
         ret = (long)done;
     else if (v->error != 0)
@@ -465,7 +525,9 @@ int vnode_flush(const struct nfs_fh *fh, bool sync)
     }
     vlock_lock(&v->lock);
     err = vnode_commit_locked(v);
-    v->error = 0;
+    if (err == 0)
+        err = v->owed;
+    v->error = v->owed = 0;
     v->end = 0;
     vlock_unlock(&v->lock);
     vnode_put(v);
