@@ -195,20 +195,51 @@ static void start(const struct run_conf *conf, char **command)
     _exit(errno == ENOENT ? 127 : 126);
 }
 
+#define FORGET_MS 60000 /* those that waited are gone: the next to wait is told anew */
+
+static struct {
+    const struct run *run;
+    const char *address;
+    uint64_t said_ms; /* that the server is away; 0: not */
+} watched;
+
+/* Says, once for every time the server is away, that processes of the run wait for it, and when it answers again. */
+static void watch(void)
+{
+    uint64_t away = __atomic_load_n(&watched.run->away_ms, __ATOMIC_RELAXED);
+    uint64_t back = __atomic_load_n(&watched.run->back_ms, __ATOMIC_RELAXED), now = sys_now_ms();
+    const char *quiet = getenv("VOLNFS_QUIET"), *text = NULL;
+
+    if (watched.said_ms == 0 && away > back && now - away < FORGET_MS) {
+        watched.said_ms = now;
+        text = "does not answer; what needs it waits until it does (VOLNFS_SOFT=SECONDS would set an end to that)";
+    } else if (watched.said_ms != 0 && back >= away) {
+        watched.said_ms = 0;
+        text = "answers again";
+    } else if (watched.said_ms != 0 && now - away > FORGET_MS) {
+        watched.said_ms = 0;
+    }
+    if (text != NULL && (quiet == NULL || quiet[0] == 0))
+        fprintf(stderr, "volnfs: %s %s\n", watched.address, text);
+}
+
 /* A server that is away must not keep the launcher when there is nothing left to keep. */
-static int child_gone(void)
+static int idle(void)
 {
     siginfo_t info = {0};
 
+    watch();
     return waitid(P_PID, (id_t)child, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == child ? -EINTR : 0;
 }
 
 /* Waits for the command, keeping the lease and clearing up after killed processes. Returns its wait status. */
-static int keep(struct nfs_client *client, struct run *run)
+static int keep(struct nfs_client *client, struct run *run, const char *address)
 {
     int status = 0;
 
-    rpc_idle_hook = child_gone;
+    watched.run = run;
+    watched.address = address;
+    rpc_idle_hook = idle;
     for (;;) {
         struct timespec span = {.tv_sec = 1};
         sigset_t set;
@@ -216,9 +247,11 @@ static int keep(struct nfs_client *client, struct run *run)
 
         if (pid == child || (pid < 0 && errno != EINTR)) {
             rpc_idle_hook = NULL;
+            watch();
             hold_reap(&run->holds, client, 0);
             return status;
         }
+        watch();
         nfs_client_renew(client, false);
         hold_reap(&run->holds, client, 0);
         /* SIGCHLD is blocked: it is taken here. */
@@ -244,7 +277,7 @@ static int run_command(struct run_conf *conf, struct nfs_client *client, struct 
         start(conf, command);
     }
     pass_signals();
-    status = keep(client, run);
+    status = keep(client, run, conf->address);
     if (WIFSIGNALED(status))
         return 128 + WTERMSIG(status);
     return WEXITSTATUS(status);

@@ -91,12 +91,46 @@ struct rpc_server {
 };
 
 int (*rpc_idle_hook)(void);
+void (*rpc_silent_hook)(uint64_t since);
 
 static unsigned rpc_lost;
+static unsigned rpc_heard; /* replies */
 
 unsigned rpc_losses(void)
 {
     return __atomic_load_n(&rpc_lost, __ATOMIC_ACQUIRE);
+}
+
+/* One wait, as rpc_silent_hook is told of it. All zero at its beginning. */
+struct rpc_silence {
+    uint64_t since;
+    unsigned heard;
+    bool told;
+};
+
+static void rpc_silence_end(struct rpc_silence *silence)
+{
+    if (silence->told)
+        rpc_silent_hook(0);
+    silence->told = false;
+}
+
+/* down: when the connection could first not be made, or 0. */
+static void rpc_silence_look(struct rpc_silence *silence, uint64_t down)
+{
+    unsigned heard = __atomic_load_n(&rpc_heard, __ATOMIC_RELAXED);
+    uint64_t now = sys_now_ms();
+
+    if (rpc_silent_hook == NULL)
+        return;
+    if (silence->since == 0 || heard != silence->heard) {
+        rpc_silence_end(silence);
+        silence->since = down != 0 && silence->since == 0 ? down : now;
+        silence->heard = heard;
+        return;
+    }
+    silence->told = true;
+    rpc_silent_hook(silence->since);
 }
 
 /* Reply bytes as libnfs hands them to the callback. */
@@ -176,6 +210,7 @@ static void rpc_reply(struct rpc_context *rpc, int status, void *data, void *pri
     const struct rpc_raw *raw = data;
 
     if (status == RPC_STATUS_SUCCESS) {
+        __atomic_add_fetch(&rpc_heard, 1, __ATOMIC_RELAXED);
         call->error = call->take(call, raw->at, raw->size);
     } else if (rpc_rejected(status, data)) {
         call->error = -EACCES; /* our credential */
@@ -400,6 +435,7 @@ void rpc_after_fork(struct rpc_server *server)
 /* Pushes out what is queued, taking in replies meanwhile if nobody else does. Called and returns locked. */
 static void rpc_flush_locked(struct rpc_conn *conn)
 {
+    struct rpc_silence silence = {0};
     unsigned epoch = conn->epoch;
 
     while (conn->ctx != NULL && conn->epoch == epoch) {
@@ -411,18 +447,25 @@ static void rpc_flush_locked(struct rpc_conn *conn)
             return;
         }
         if ((rpc_which_events(conn->ctx) & POLLOUT) == 0)
-            return;
+            break;
         p.events = (short)(POLLOUT | (conn->leader ? 0 : POLLIN));
         if (!conn->leader)
             ms = rpc_in_before_poll(&conn->in, conn->fd, ms);
         vlock_unlock(&conn->lock);
         n = (int)sys3(SYS_poll, &p, 1, ms);
+        if (n == 0)
+            rpc_silence_look(&silence, 0);
         vlock_lock(&conn->lock);
         if (conn->epoch != epoch || conn->leader)
             continue;
         rpc_in_after_poll(&conn->in, n, &p);
         if (p.revents & (POLLIN | POLLHUP | POLLERR))
             rpc_serve_locked(conn, (short)(p.revents & ~POLLOUT));
+    }
+    if (silence.told && conn->epoch == epoch) { /* it has taken all */
+        vlock_unlock(&conn->lock);
+        rpc_silence_end(&silence);
+        vlock_lock(&conn->lock);
     }
 }
 
@@ -448,14 +491,17 @@ static struct rpc_conn *rpc_lane(struct rpc_server *server, int lane)
 /* Queues the call; marks it lost when there is no connection. */
 static void rpc_send_locked(struct rpc_server *server, struct rpc_conn *conn, struct rpc_call *call)
 {
+    uint64_t began;
+
     call->conn = conn;
     call->done = 0;
     call->lost = false;
     call->error = 0;
     rpc_mine_locked(server, conn);
+    began = conn->ctx == NULL ? sys_now_ms() : 0;
     if (conn->ctx == NULL && rpc_connect_locked(server, conn) != 0) {
         if (conn->down_since == 0)
-            __atomic_store_n(&conn->down_since, sys_now_ms(), __ATOMIC_RELAXED);
+            __atomic_store_n(&conn->down_since, began, __ATOMIC_RELAXED);
         call->lost = true;
         call->done = 1;
         return;
@@ -504,7 +550,7 @@ static void rpc_lead_locked(struct rpc_conn *conn, int ms)
 }
 
 /* Waits until the call is done or lost. limit: when a server that does not answer is given up (0: never). */
-static int rpc_wait_once(struct rpc_conn *conn, struct rpc_call *call, uint64_t limit)
+static int rpc_wait_once(struct rpc_conn *conn, struct rpc_call *call, uint64_t limit, struct rpc_silence *silence)
 {
     uint64_t hook_at = 0;
     int err = 0;
@@ -526,14 +572,16 @@ static int rpc_wait_once(struct rpc_conn *conn, struct rpc_call *call, uint64_t 
         }
         if (!call->done && limit != 0 && sys_now_ms() > limit)
             rpc_teardown_locked(conn);
-        if (!call->done && rpc_idle_hook != NULL) {
+        if (!call->done && (rpc_idle_hook != NULL || rpc_silent_hook != NULL)) {
             uint64_t now = sys_now_ms();
 
             if (hook_at == 0)
                 hook_at = now + 400;
             if (now >= hook_at) {
                 vlock_unlock(&conn->lock);
-                err = rpc_idle_hook();
+                rpc_silence_look(silence, 0);
+                if (rpc_idle_hook != NULL)
+                    err = rpc_idle_hook();
                 vlock_lock(&conn->lock);
                 if (err != 0 && !call->done) /* a reply that came yet would find nobody */
                     rpc_teardown_locked(conn);
@@ -549,14 +597,17 @@ int rpc_wait(struct rpc_server *server, struct rpc_call *call)
 {
     struct rpc_conn *conn = call->conn;
     uint64_t limit = server->soft_ms != 0 ? sys_now_ms() + server->soft_ms : 0;
+    struct rpc_silence silence = {0};
     unsigned pause = 20;
 
     for (;;) {
-        int err = rpc_wait_once(conn, call, limit);
+        int err = rpc_wait_once(conn, call, limit, &silence);
         uint64_t down, now;
 
-        if (!call->lost)
+        if (!call->lost) {
+            rpc_silence_end(&silence);
             return call->error;
+        }
         if (err != 0)
             return call->error = err;
         down = __atomic_load_n(&conn->down_since, __ATOMIC_RELAXED); /* another thread may connect meanwhile */
@@ -567,6 +618,7 @@ int rpc_wait(struct rpc_server *server, struct rpc_call *call)
             sys_sleep_ms(pause);
             if (pause < 2000)
                 pause *= 2;
+            rpc_silence_look(&silence, down);
             if (rpc_idle_hook != NULL && (err = rpc_idle_hook()) != 0)
                 return call->error = err;
         }

@@ -84,4 +84,8 @@ void rpc_after_fork(struct rpc_server *server);
  * lock held; a non-zero return makes the wait end with that error. The shim lets signals in there. */
 extern int (*rpc_idle_hook)(void);
 
+/* Called as often, and when rpc_submit cannot get rid of its bytes: nothing has come from the server since then, on any connection of this
+ * process (monotonic ms). And with 0 when something has, after it was called otherwise. Any thread, no lock held. */
+extern void (*rpc_silent_hook)(uint64_t since);
+
 #endif

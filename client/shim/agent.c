@@ -71,6 +71,7 @@ static void agent_run(void)
     sys2(SYS_dup2, null, 1);
     sys2(SYS_dup2, null, 2);
     rpc_idle_hook = NULL;
+    rpc_silent_hook = NULL;
     __atomic_store_n(&shim.run->agent, (int32_t)sys0(SYS_getpid), __ATOMIC_RELEASE);
     if (nfs_client_open(&client, shim.host, shim.port, AGENT_SOFT_MS, &shim.run->nfs) != 0)
         return;

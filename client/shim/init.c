@@ -8,7 +8,7 @@
  * VOLNFS_SOFT     seconds after which calls fail with EIO while the server is away; default: wait
  * VOLNFS_DEBUG    say on stderr what is refused and why
  * VOLNFS_OLD_KERNEL  do without what Linux has since 5.7 and 5.9, to test that
- * VOLNFS_QUIET    do not say that a program that is started will see no volumes
+ * VOLNFS_QUIET    do not say that a program that is started will see no volumes, or that the server is away
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -291,6 +291,7 @@ __attribute__((constructor(101))) static void shim_init(void)
     conf.plain = shim_plain;
     conf.scan = shim.apart;
     conf.cache_dir = shim.dir;
+    rpc_silent_hook = silent_hook;
     lock_start();
     fault_init();
     err = door_open(&conf, &why);

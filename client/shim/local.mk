@@ -35,6 +35,7 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/run.c client/shim/run.h \
     client/shim/seen.c \
     client/shim/shim.h \
+    client/shim/silent.c \
     client/shim/socket.c \
     client/shim/spare.c \
     client/shim/stat.c \

@@ -82,6 +82,9 @@ struct run {
     int32_t agent; /* process that keeps the lease, when there is no launcher */
     uint32_t kept;            /* there were HOLD_KEEP rows */
     uint32_t careful[SHIM_MOUNTS]; /* not 0: writes wait, for one has failed; see vnode.c */
+    uint64_t away_ms; /* when a process last waited that had no answer for SILENT_MS; see silent.c */
+    uint64_t back_ms; /* when one that had waited last had an answer */
+    uint32_t away;    /* without a launcher: that the server is away has been said */
     struct place_ring moved;
     struct hold_table holds; /* large and mostly never touched: from here on the file begins as a hole */
 };
@@ -181,6 +184,10 @@ static inline bool shim_is_vfork_child(void)
 }
 void shim_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* at VOLNFS_DEBUG */
 int mount_ready(struct mount *mount); /* connects and looks up the root the first time */
+
+/* ---- a server that does not answer: silent.c ---- */
+#define SILENT_MS 10000
+void silent_hook(uint64_t since); /* an rpc_silent_hook */
 
 /* ---- open file descriptions: ofd.c ---- */
 struct ofd {

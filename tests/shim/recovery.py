@@ -549,6 +549,7 @@ def main(argv):
         print("1..0 # SKIP " + servers.Ganesha.missing())
         return 0
     folder = tempfile.mkdtemp(prefix="volnfs-recovery.")
+    os.environ["VOLNFS_QUIET"] = "1"  # how long a server is away is not told among what the programs say
     port = int(os.environ.get("VOLNFS_TEST_PORT", "0"))
     server = servers.make("ganesha" if ganesha else "volnfsd", os.path.join(folder, "server"), port=port,
                           args=["--lease-time", str(LEASE)])

@@ -273,6 +273,7 @@ with open("/volumes/t/pickle", "rb") as f:
 
 def main():
     folder = tempfile.mkdtemp(prefix="volnfs-trouble.")
+    os.environ["VOLNFS_QUIET"] = "1"  # how long a server is away is not told among what the programs say
     server = servers.Volnfsd(os.path.join(folder, "server"), args=["--lease-time", "5"])
     try:
         server.start()
