@@ -316,14 +316,9 @@ static int run_all(struct run_conf *conf, char **command)
         if (err != 0)
             return fail(conf->user, err);
     }
-    snprintf(conf->dir, sizeof(conf->dir), "%s/volnfs-run-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-    if (mkdtemp(conf->dir) == NULL)
-        return fail(conf->dir, -errno);
-    err = run_attach(conf->dir, conf->address, conf->volumes, &run, conf->dir, sizeof(conf->dir), &why);
-    if (err != 0) {
-        status = fail(why, err);
-        goto out;
-    }
+    err = run_make(conf->volumes, &run, conf->dir, sizeof(conf->dir), &why);
+    if (err != 0)
+        return fail(why, err);
     err = nfs_client_open(&client, host, port, 10000, &run->nfs);
     if (err == 0)
         nfs_client_set_recover(client, hold_recover, &run->holds);

@@ -37,7 +37,7 @@ volnfs_SOURCES = \
     client/cli/statusview.c client/cli/statusview.h \
     client/cli/volnfs.c \
     client/shim/hold.c client/shim/hold.h \
-    client/shim/run.c client/shim/run.h
+    client/shim/run.c client/shim/run_clean.c client/shim/run.h
 volnfs_LDADD = $(NFS_CLIENT_LIBS) $(STORE_LIBS) $(PROTO_LIBS) $(COMMON_LIBS) $(JANSSON_LIBS)
 
 bashcompletiondir = $(datadir)/bash-completion/completions

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include "client/nfs/rpc.h"
+#include "client/shim/run.h"
 #include "client/shim/shim.h"
 
 #define AGENT_SOFT_MS 10000
@@ -73,6 +74,7 @@ static void agent_run(void)
     rpc_idle_hook = NULL;
     rpc_silent_hook = NULL;
     __atomic_store_n(&shim.run->agent, (int32_t)sys0(SYS_getpid), __ATOMIC_RELEASE);
+    run_clean(run_parent());
     if (nfs_client_open(&client, shim.host, shim.port, AGENT_SOFT_MS, &shim.run->nfs) != 0)
         return;
     nfs_client_set_recover(client, hold_recover, table);

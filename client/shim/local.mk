@@ -32,7 +32,7 @@ libshim_a_SOURCES = $(NFS_CLIENT_SOURCES) \
     client/shim/path_text.c \
     client/shim/place.c \
     client/shim/poll.c \
-    client/shim/run.c client/shim/run.h \
+    client/shim/run.c client/shim/run_clean.c client/shim/run.h \
     client/shim/seen.c \
     client/shim/shim.h \
     client/shim/silent.c \

@@ -3,7 +3,6 @@
 #include "client/shim/run.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -151,11 +150,6 @@ static int run_parse_volumes(struct run *run, const char *volumes)
     return n > 0 ? 0 : -EINVAL;
 }
 
-static const char *run_parent(void)
-{
-    return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-}
-
 static int run_default_dir(const char *server, const char *volumes, char *dir, size_t size)
 {
     uint64_t hash = 0xcbf29ce484222325u ^ sizeof(struct run) ^ RUN_MAGIC; /* of this version */
@@ -255,22 +249,15 @@ static int run_open_record(const char *dir, bool ours, const char *volumes, cons
     return err != 0 ? err : run_lock_record(path);
 }
 
-int run_attach(const char *dir, const char *server, const char *volumes, struct run **out, char *out_dir, size_t size,
-               const char **why)
+/* Locks and maps the record; ours: a directory that must belong to this user. */
+static int run_map(const char *dir, bool ours, const char *volumes, struct run **out, const char **why)
 {
     struct stat st;
     struct run *run;
     int fd = -EAGAIN, err;
 
-    *why = "the run directory's name is too long";
-    if (dir == NULL) {
-        if (run_default_dir(server, volumes, out_dir, size) != 0)
-            return -ENAMETOOLONG;
-    } else if (dir != out_dir && (size_t)snprintf(out_dir, size, "%s", dir) >= size) {
-        return -ENAMETOOLONG;
-    }
     for (int i = 0; i < 100 && fd == -EAGAIN; i++)
-        fd = run_open_record(out_dir, dir == NULL, volumes, why);
+        fd = run_open_record(dir, ours, volumes, why);
     if (fd < 0)
         return fd;
     run = mmap(NULL, sizeof(*run), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -287,90 +274,31 @@ int run_attach(const char *dir, const char *server, const char *volumes, struct 
     return err;
 }
 
-/* Does any of the processes in the record live? */
-static bool run_listed(const struct run *run)
+int run_attach(const char *dir, const char *server, const char *volumes, struct run **out, char *out_dir, size_t size,
+               const char **why)
 {
-    const struct hold_table *table = &run->holds;
-
-    if (run->agent > 0 && sys_alive(run->agent, NULL) != 0)
-        return true;
-    for (unsigned i = 0; i < table->procs && i < HOLD_PROCS; i++)
-        if (table->pids[i] > 0 && sys_alive(table->pids[i], NULL) != 0)
-            return true;
-    return false;
-}
-
-/* Is the record one that nobody uses? *lock keeps others away until it is closed. */
-static bool run_dead(int parent, const char *name, int *lock)
-{
-    char path[300];
-    struct stat st;
-    struct run *run;
-    bool dead;
-
-    *lock = -1;
-    if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
-        (st.st_mode & 022) || (size_t)snprintf(path, sizeof(path), "%s/state", name) >= sizeof(path))
-        return false;
-    *lock = openat(parent, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (*lock < 0 || flock(*lock, LOCK_EX | LOCK_NB) != 0 || fstat(*lock, &st) != 0)
-        return false;
-    if (st.st_size != (off_t)sizeof(*run)) /* another version's, which may not lock */
-        return false;
-    run = mmap(NULL, sizeof(*run), PROT_READ, MAP_SHARED, *lock, 0);
-    if (run == MAP_FAILED)
-        return false;
-    dead = run->magic == RUN_MAGIC && run->size == sizeof(*run) && !run_listed(run);
-    munmap(run, sizeof(*run));
-    return dead;
-}
-
-static void run_remove_at(int dir, const char *name)
-{
-    int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    struct dirent *entry;
-    DIR *list;
-
-    if (fd < 0 || (list = fdopendir(fd)) == NULL) {
-        if (fd >= 0)
-            close(fd);
-        return;
+    *why = "the run directory's name is too long";
+    if (dir == NULL) {
+        if (run_default_dir(server, volumes, out_dir, size) != 0)
+            return -ENAMETOOLONG;
+    } else if ((size_t)snprintf(out_dir, size, "%s", dir) >= size) {
+        return -ENAMETOOLONG;
     }
-    while ((entry = readdir(list)) != NULL) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        if (unlinkat(fd, entry->d_name, 0) != 0)
-            run_remove_at(fd, entry->d_name);
-    }
-    closedir(list);
-    unlinkat(dir, name, AT_REMOVEDIR);
+    return run_map(out_dir, dir == NULL, volumes, out, why);
 }
 
-void run_remove(const char *dir)
+int run_make(const char *volumes, struct run **out, char *out_dir, size_t size, const char **why)
 {
-    run_remove_at(AT_FDCWD, dir);
-}
+    int err;
 
-void run_clean(const char *parent)
-{
-    char prefix[32], gone[300];
-    struct dirent *entry;
-    DIR *list = opendir(parent);
-    int lock;
-
-    if (list == NULL)
-        return;
-    snprintf(prefix, sizeof(prefix), "volnfs-%u-", (unsigned)geteuid());
-    while ((entry = readdir(list)) != NULL) {
-        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
-            continue;
-        /* Away under another name first: who makes the same run anew meanwhile finds nothing there. */
-        if (run_dead(dirfd(list), entry->d_name, &lock) &&
-            (size_t)snprintf(gone, sizeof(gone), "%.64s.%d", entry->d_name, (int)getpid()) < sizeof(gone) &&
-            renameat(dirfd(list), entry->d_name, dirfd(list), gone) == 0)
-            run_remove_at(dirfd(list), gone);
-        if (lock >= 0)
-            close(lock);
-    }
-    closedir(list);
+    run_clean(run_parent());
+    *why = "the run directory cannot be made";
+    if ((size_t)snprintf(out_dir, size, "%s/" RUN_PREFIX "XXXXXX", run_parent()) >= size)
+        return -ENAMETOOLONG;
+    if (mkdtemp(out_dir) == NULL)
+        return -errno;
+    err = run_map(out_dir, true, volumes, out, why);
+    if (err != 0)
+        run_remove(out_dir);
+    return err;
 }

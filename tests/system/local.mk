@@ -33,6 +33,7 @@ SYSTEM_TESTS = \
     tests/system/0736-shim-old-kernel.t \
     tests/system/0737-shim-stored.t \
     tests/system/0738-shim-told.t \
+    tests/system/0739-shim-leftovers.t \
     tests/system/0800-admin-volnfs.t \
     tests/system/0810-admin-refusals.t \
     tests/system/0820-admin-completion.t \

@@ -5,12 +5,14 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -395,43 +397,83 @@ static void run_directories_of_others_are_refused(void **state)
     run_remove(out);
 }
 
-/* Of three runs one is dead, one has a process that maps the record, one lists a process that lives. */
-static void dead_runs_are_removed(void **state)
-{
-    char parent[] = "/tmp/volnfs-unit-XXXXXX", dir[3][100], out[300];
-    const char *why = NULL;
-    struct run *run[3];
+enum { DEAD, MAPPED, LISTED, REUSED, FOREIGN, RUNS };
 
-    assert_non_null(mkdtemp(parent));
-    for (int i = 0; i < 3; i++) {
-        snprintf(dir[i], sizeof(dir[i]), "%s/volnfs-%u-%d", parent, (unsigned)geteuid(), i);
+static void make_runs(const char *parent, char dir[RUNS][100], struct run **run)
+{
+    static const char *const names[] = {"run-aaaaaa", "run-bBbB99", "0123456789abcdef", "run-dddddd", "run-eeeeee"};
+    char out[300], user[16];
+    const char *why = NULL;
+
+    snprintf(user, sizeof(user), "%u-", (unsigned)geteuid());
+    for (int i = 0; i < RUNS; i++) {
+        snprintf(dir[i], 100, "%s/volnfs-%s%s", parent, i == LISTED ? user : "", names[i]);
         assert_int_equal(run_attach(dir[i], "127.0.0.1:1", "a/b", &run[i], out, sizeof(out), &why), 0);
         snprintf(out, sizeof(out), "%.99s/cwd", dir[i]);
         assert_int_equal(mkdir(out, 0700), 0);
+        if (i >= LISTED)
+            assert_int_equal(hold_attach(&run[i]->holds), 0);
     }
-    snprintf(out, sizeof(out), "%s/volnfs-%u-other", parent, (unsigned)geteuid());
-    assert_int_equal(mkdir(out, 0700), 0); /* being made: no record yet */
-    run[2]->holds.pids[0] = getpid();
-    run[2]->holds.procs = 1;
-    munmap(run[0], sizeof(*run[0]));
-    munmap(run[2], sizeof(*run[2]));
+    run[REUSED]->holds.proc[0].start++;
+    run[FOREIGN]->holds.proc[0].space++;
+}
+
+/* Runs that are dead, mapped by a process, or that list one: alive, of a number that another one has now, elsewhere. */
+static void dead_runs_are_removed(void **state)
+{
+    char parent[] = "/tmp/volnfs-unit-XXXXXX", dir[RUNS][100], out[300];
+    const char *why = NULL;
+    struct run *run[RUNS];
+
+    assert_non_null(mkdtemp(parent));
+    make_runs(parent, dir, run);
+    for (int i = 0; i < RUNS; i++)
+        if (i != MAPPED)
+            munmap(run[i], sizeof(*run[i]));
     run_clean(parent);
-    assert_int_equal(access(dir[0], F_OK), -1);
-    assert_int_equal(access(dir[1], F_OK), 0);
-    assert_int_equal(access(dir[2], F_OK), 0);
-    assert_int_equal(access(out, F_OK), 0);
+    for (int i = 0; i < RUNS; i++)
+        assert_int_equal(access(dir[i], F_OK), i == DEAD || i == REUSED ? -1 : 0);
     /* What was removed can be made anew; what ends goes with the next look. */
-    assert_int_equal(run_attach(dir[0], "127.0.0.1:1", "a/b", &run[0], out, sizeof(out), &why), 0);
-    assert_int_equal(run_attach(dir[2], "127.0.0.1:1", "a/b", &run[2], out, sizeof(out), &why), 0);
-    run[2]->holds.pids[0] = -1;
-    munmap(run[1], sizeof(*run[1]));
-    munmap(run[2], sizeof(*run[2]));
+    assert_int_equal(run_attach(dir[DEAD], "127.0.0.1:1", "a/b", &run[DEAD], out, sizeof(out), &why), 0);
+    assert_int_equal(run_attach(dir[LISTED], "127.0.0.1:1", "a/b", &run[LISTED], out, sizeof(out), &why), 0);
+    run[LISTED]->holds.pids[0] = -1;
+    munmap(run[MAPPED], sizeof(*run[MAPPED]));
+    munmap(run[LISTED], sizeof(*run[LISTED]));
     run_clean(parent);
-    assert_int_equal(access(dir[0], F_OK), 0);
-    assert_int_equal(access(dir[1], F_OK), -1);
-    assert_int_equal(access(dir[2], F_OK), -1);
-    munmap(run[0], sizeof(*run[0]));
+    assert_int_equal(access(dir[DEAD], F_OK), 0);
+    assert_int_equal(access(dir[MAPPED], F_OK), -1);
+    assert_int_equal(access(dir[LISTED], F_OK), -1);
+    munmap(run[DEAD], sizeof(*run[DEAD]));
     run_remove(parent);
+    assert_int_equal(access(parent, F_OK), -1);
+}
+
+/* However deep, and with whatever names, in the directory and in constant memory and descriptors. */
+static void deep_directories_are_removed(void **state)
+{
+    char parent[] = "/tmp/volnfs-unit-XXXXXX";
+    struct rlimit old, few = {.rlim_cur = 24};
+    int at;
+
+    assert_non_null(mkdtemp(parent));
+    at = open(parent, O_RDONLY | O_DIRECTORY);
+    for (int i = 0; i < 3000; i++) {
+        int below;
+
+        assert_int_equal(mkdirat(at, "d", 0700), 0);
+        close(openat(at, ".moved-0", O_WRONLY | O_CREAT, 0600));
+        below = openat(at, "d", O_RDONLY | O_DIRECTORY);
+        close(at);
+        assert_true(below >= 0);
+        at = below;
+    }
+    close(at);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    few.rlim_max = old.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    run_remove(parent);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_int_equal(access(parent, F_OK), -1);
 }
 
 int main(void)
@@ -450,6 +492,7 @@ int main(void)
         cmocka_unit_test(volumes_are_parsed),
         cmocka_unit_test(run_directories_of_others_are_refused),
         cmocka_unit_test(dead_runs_are_removed),
+        cmocka_unit_test(deep_directories_are_removed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
