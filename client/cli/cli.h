@@ -33,6 +33,11 @@ int cli_getopt(struct cli *cli, int argc, char **argv, const char *shorts, const
 int cli_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* As cli_fail, with a line on how to call the verb. Returns EXIT_USAGE. */
 int cli_usage(const struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The exit status after two of several things. */
+static inline int cli_worse(int a, int b)
+{
+    return a > b ? a : b;
+}
 /* The store as an absolute path, to be freed; or NULL after a message, and *status says how to end. */
 char *cli_store(const struct cli *cli, int *status);
 /* Decimal digits up to max, or octal if base is 8. */

@@ -118,7 +118,7 @@ int cmd_cat(struct cli *cli, int argc, char **argv)
     places = remote_places(cli, argv + optind, n, &status);
     if (!places)
         return status;
-    r = remote_open(server);
+    r = remote_open(server, &status);
     if (r) {
         signal(SIGPIPE, SIG_DFL); /* as cat; the connections send with MSG_NOSIGNAL */
         cat.client = r->client;
@@ -136,8 +136,6 @@ int cmd_cat(struct cli *cli, int argc, char **argv)
         for (int i = 0; i < BUFFERS; i++)
             free(cat.buf[i]);
         remote_close(r);
-    } else {
-        status = 1;
     }
     remote_places_free(places, n);
     return status;

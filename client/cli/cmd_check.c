@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/cli/cli.h"
+#include "client/cli/connect.h"
 #include "client/cli/format.h"
 #include "common/log.h"
 #include "server/store/check.h"
@@ -230,6 +230,9 @@ int cmd_check(struct cli *cli, int argc, char **argv)
         return cli_usage(cli, "--punch goes with --repair or --rebuild");
     if (all && job.repair)
         return cli_usage(cli, "name the volumes to repair");
+    for (int i = optind; i < argc; i++)
+        if (!control_is_volume(argv[i], strlen(argv[i])))
+            return cli_usage(cli, "'%.80s' is not of the form USER/VOLUME", argv[i]);
     store = cli_store(cli, &status);
     if (!store)
         return status;

@@ -299,8 +299,7 @@ int cmd_cp(struct cli *cli, int argc, char **argv)
                                         : "'%s' and all the rest are local; say USER/VOLUME:/PATH of what is in a volume",
                                args[i].text);
     if (!status) {
-        r = remote_open(server);
-        status = 1;
+        r = remote_open(server, &status);
         if (r) {
             signal(SIGINT, interrupted);
             signal(SIGTERM, interrupted);

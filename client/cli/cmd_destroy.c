@@ -19,10 +19,11 @@ int cmd_destroy(struct cli *cli, int argc, char **argv)
     for (int i = optind; i < argc; i++) {
         control_name_args args = {.name = argv[i]};
         if (strlen(argv[i]) > CONTROL_NAME_MAX) {
-            worst = cli_fail("the name '%.40s...' is too long", argv[i]);
+            cli_fail("the name '%.40s...' is too long", argv[i]);
+            worst = EXIT_USAGE;
             continue;
         }
-        worst |= control_do(c, CONTROL_DESTROY, &args);
+        worst = cli_worse(worst, control_do(c, CONTROL_DESTROY, &args));
     }
     control_disconnect(c);
     return worst;

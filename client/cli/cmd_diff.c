@@ -12,6 +12,7 @@
 #include "client/cli/format.h"
 #include "client/cli/remote.h"
 #include "server/store/diff.h"
+#include "server/store/snap.h"
 
 static int settled(const struct cli *cli, const void *reply, void *id)
 {
@@ -64,13 +65,14 @@ int cmd_diff(struct cli *cli, int argc, char **argv)
         return cli_usage(cli, "one or two snapshots are needed");
     volume = argv[optind];
     a = strchr(volume, '@');
-    if (!a || strlen(volume) > CONTROL_NAME_MAX)
+    if (!a || strlen(volume) > CONTROL_NAME_MAX || !control_is_volume(volume, (size_t)(a - volume)) ||
+        snap_check_name(a + 1, strlen(a + 1)))
         return cli_usage(cli, "'%.80s' is not of the form USER/VOLUME@NAME", volume);
     *a++ = 0;
     if (argc - optind == 2) {
         size_t len = strlen(volume);
         b = argv[optind + 1];
-        if (strncmp(b, volume, len) || b[len] != '@')
+        if (strncmp(b, volume, len) || b[len] != '@' || snap_check_name(b + len + 1, strlen(b + len + 1)))
             return cli_usage(cli, "'%.80s' is not a snapshot of %s", b, volume);
         b += len + 1;
     }

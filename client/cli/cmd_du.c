@@ -125,8 +125,7 @@ int cmd_du(struct cli *cli, int argc, char **argv)
     places = remote_places(cli, argv + optind, n, &status);
     if (!places)
         return status;
-    du.r = remote_open(server);
-    du.status = !du.r;
+    du.r = remote_open(server, &du.status);
     if (du.r) {
         du.depth = remote_depth();
         if (cli->json)

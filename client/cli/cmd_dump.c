@@ -15,6 +15,7 @@
 
 #include "client/cli/dump.h"
 #include "client/cli/remote.h"
+#include "server/store/snap.h"
 #include "server/store/types.h"
 
 struct dump {
@@ -358,7 +359,7 @@ static char *base_of(const struct cli *cli, const char *volume, const char *give
         given += len + 1;
     else if (*given == '@')
         given++;
-    if (strpbrk(given, "@/") || !*given || strlen(given) + len > CONTROL_NAME_MAX - 2)
+    if (snap_check_name(given, strlen(given)) || strlen(given) + len > CONTROL_NAME_MAX - 2)
         *status = cli_usage(cli, "'%.80s' is not a snapshot of %s", given, volume);
     else if (asprintf(&name, "%s@%s", volume, given) < 0)
         need(NULL);
@@ -381,11 +382,13 @@ int cmd_dump(struct cli *cli, int argc, char **argv)
     if (argc - optind != 1)
         return cli_usage(cli, "one volume or snapshot is needed");
     volume = argv[optind];
-    if (strlen(volume) > CONTROL_NAME_MAX - 40 || !strchr(volume, '/'))
+    at = strchr(volume, '@');
+    if (strlen(volume) > CONTROL_NAME_MAX - 40 || !control_is_volume(volume, at ? (size_t)(at - volume) : strlen(volume)) ||
+        (at && snap_check_name(at + 1, strlen(at + 1))))
         return cli_usage(cli, "'%.80s' is not of the form USER/VOLUME or USER/VOLUME@NAME", volume);
     if (isatty(STDOUT_FILENO))
         return cli_usage(cli, "a stream is nothing for a terminal: send it to a file or a program");
-    if ((at = strchr(volume, '@'))) {
+    if (at) {
         *at = 0;
         snap = at + 1;
     }

@@ -22,7 +22,8 @@ static int show(const struct cli *cli, const void *reply, void *arg)
     if (key && props_get(&v->props, key, value, sizeof(value))) {
         char why[512];
         props_unknown(key, why, sizeof(why));
-        return cli_fail("%s", why);
+        cli_fail("%s", why);
+        return EXIT_USAGE;
     }
     if (cli->json && !key)
         return format_print_json(format_volume(v));

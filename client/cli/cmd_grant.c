@@ -244,7 +244,7 @@ int cmd_revoke(struct cli *cli, int argc, char **argv)
     for (int i = optind; numbers && i < argc; i++) {
         (void)cli_number(argv[i], 10, INT64_MAX, &id);
         a.id = id;
-        all |= control_do(c, CONTROL_REVOKE, &a);
+        all = cli_worse(all, control_do(c, CONTROL_REVOKE, &a));
     }
     control_disconnect(c);
     return all;

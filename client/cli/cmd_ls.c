@@ -261,10 +261,8 @@ int cmd_ls(struct cli *cli, int argc, char **argv)
     places = remote_places(cli, argv + optind, n, &status);
     if (!places)
         return status;
-    ls.r = remote_open(server);
-    if (!ls.r) {
-        ls.status = 1;
-    } else {
+    ls.r = remote_open(server, &ls.status);
+    if (ls.r) {
         ls.depth = remote_depth();
         ls.titles = n > 1 || ls.recursive;
         if (cli->json)

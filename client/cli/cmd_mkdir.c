@@ -78,8 +78,7 @@ int cmd_mkdir(struct cli *cli, int argc, char **argv)
     places = remote_places(cli, argv + optind, n, &status);
     if (!places)
         return status;
-    r = remote_open(server);
-    status = !r;
+    r = remote_open(server, &status);
     for (int i = 0; i < n && r; i++) {
         int err = (parents ? make_all : make_one)(r, places[i].path, 0777 & ~mask);
         if (err)

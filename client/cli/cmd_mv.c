@@ -84,8 +84,9 @@ int cmd_mv(struct cli *cli, int argc, char **argv)
     places = remote_places(cli, argv + optind, n, &status);
     if (!places)
         return status;
-    r = remote_open(server);
-    status = r ? mv_run(cli, r, places, n) : 1;
+    r = remote_open(server, &status);
+    if (r)
+        status = mv_run(cli, r, places, n);
     remote_close(r);
     remote_places_free(places, n);
     return status;

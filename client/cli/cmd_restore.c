@@ -404,7 +404,7 @@ int cmd_restore(struct cli *cli, int argc, char **argv)
     if (argc - optind != 1)
         return cli_usage(cli, "which volume is to be made?");
     r.name = argv[optind];
-    if (!strchr(r.name, '/') || strchr(r.name, '@') || strlen(r.name) > CONTROL_NAME_MAX - 64)
+    if (!control_is_volume(r.name, strlen(r.name)) || strlen(r.name) > CONTROL_NAME_MAX - 64)
         return cli_usage(cli, "'%.80s' is not of the form USER/VOLUME", r.name);
     if (isatty(STDIN_FILENO))
         return cli_usage(cli, "a stream is needed on the standard input");

@@ -201,7 +201,7 @@ int cmd_rm(struct cli *cli, int argc, char **argv)
     places = remote_places(cli, argv + optind, n, &status);
     if (!places)
         return status;
-    rm.r = remote_open(server);
+    rm.r = remote_open(server, &status);
     if (rm.r) {
         rm.depth = remote_depth();
         rm.pool = pool_new(RM_THREADS, RM_QUEUE);
@@ -211,5 +211,5 @@ int cmd_rm(struct cli *cli, int argc, char **argv)
         remote_close(rm.r);
     }
     remote_places_free(places, n);
-    return !rm.r || rm.failed;
+    return rm.failed ? 1 : status;
 }

@@ -7,10 +7,18 @@
 
 #include "client/cli/connect.h"
 #include "client/cli/format.h"
+#include "server/store/snap.h"
 
 enum { ROLLBACK_DESTROY = 1, ROLLBACK_KEEP = 2 }; /* control.x */
 
 static unsigned younger; /* what a rollback does with younger snapshots */
+
+static bool is_snapshot(const char *name)
+{
+    const char *at = strchr(name, '@');
+    return at && strlen(name) <= CONTROL_NAME_MAX && control_is_volume(name, (size_t)(at - name)) &&
+           !snap_check_name(at + 1, strlen(at + 1));
+}
 
 /* Calls proc, which takes a name and answers with a result, for each argument. */
 static int each_name(struct cli *cli, int argc, char **argv, rpcproc_t proc)
@@ -20,14 +28,14 @@ static int each_name(struct cli *cli, int argc, char **argv, rpcproc_t proc)
     if (argc == 0)
         return cli_usage(cli, "which snapshot?");
     for (int i = 0; i < argc; i++)
-        if (!strchr(argv[i], '@') || strlen(argv[i]) > CONTROL_NAME_MAX)
+        if (!is_snapshot(argv[i]))
             return cli_usage(cli, "'%.80s' is not of the form USER/VOLUME@NAME", argv[i]);
     c = control_connect(cli, &status);
     if (!c)
         return status;
     for (int i = 0; i < argc; i++) {
         control_name_args args = {.name = argv[i]};
-        worst |= control_do(c, proc, &args);
+        worst = cli_worse(worst, control_do(c, proc, &args));
     }
     control_disconnect(c);
     return worst;
@@ -46,7 +54,7 @@ static int do_destroy(struct cli *cli, int argc, char **argv)
 static int snapshot_pair(struct cli *cli, char *name, char *to, unsigned flags, rpcproc_t proc)
 {
     control_pair_args args = {.name = name, .to = to, .flags = flags};
-    if (!strchr(name, '@') || strlen(name) > CONTROL_NAME_MAX)
+    if (!is_snapshot(name))
         return cli_usage(cli, "'%.80s' is not of the form USER/VOLUME@NAME", name);
     if (strlen(to) > CONTROL_NAME_MAX)
         return cli_usage(cli, "the name '%.40s...' is too long", to);

@@ -12,6 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "server/store/statedb.h"
+
 #define CALL_SECONDS 600 /* destroying a large volume removes many files */
 
 /* Connects to STORE/control.sock, however long STORE is: a path too long for a socket address is reached
@@ -87,6 +89,13 @@ void control_disconnect(CLIENT *c)
         clnt_destroy(c);
 }
 
+bool control_is_volume(const char *name, size_t len)
+{
+    const char *slash = memchr(name, '/', len);
+    size_t user = slash ? (size_t)(slash - name) : 0;
+    return slash && !statedb_check_user_name(name, user) && !statedb_check_volume_name(slash + 1, len - user - 1);
+}
+
 /* What control.x says of the procedures that are called from here. */
 static const struct call {
     rpcproc_t proc;
@@ -153,7 +162,8 @@ int control_outcome(const control_result *r)
 {
     if (!r->err)
         return 0;
-    return cli_fail("%s", r->text && *r->text ? r->text : strerror(-r->err));
+    cli_fail("%s", r->text && *r->text ? r->text : strerror(-r->err));
+    return r->err == -EINVAL ? EXIT_USAGE : 1;
 }
 
 int control_ask(CLIENT *c, rpcproc_t proc, const void *args, void *reply)

@@ -15,7 +15,10 @@ CLIENT *control_connect(const struct cli *cli, int *status);
 void control_disconnect(CLIENT *c);
 
 /* Of all that follows: proc is one of control.x, args and reply are of the types it has there. A message goes to
- * stderr; a status is 0, or 1 after a message. */
+ * stderr; a status is 0, or 1 after a message, or EXIT_USAGE if the server says that an argument is none. */
+
+/* Whether the len bytes at name have the form USER/VOLUME; what stands behind an '@' is for snap_check_name. */
+bool control_is_volume(const char *name, size_t len);
 
 /* Shows a reply that came without an error; returns the exit status. */
 typedef int control_show(const struct cli *cli, const void *reply, void *arg);

@@ -111,13 +111,14 @@ static int try_connect(const struct addrinfo *a)
     return -err;
 }
 
-struct remote *remote_open(const char *server)
+struct remote *remote_open(const char *server, int *status)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG}, *list = NULL, *a;
     char host[256], addr[64];
     const char *port;
     struct remote *r = need(calloc(1, sizeof(*r)));
     int err;
+    *status = 1;
     signal(SIGPIPE, SIG_IGN);
     if (!server)
         server = getenv("VOLNFS_SERVER");
@@ -125,6 +126,7 @@ struct remote *remote_open(const char *server)
         server = "127.0.0.1";
     if (cli_split_server(server, host, sizeof(host), &port)) {
         cli_fail("server '%s': it has to be HOST or HOST:PORT, PORT from 1 to 65535", server);
+        *status = EXIT_USAGE;
         goto fail;
     }
     err = getaddrinfo(host, port, &hints, &list);
@@ -150,6 +152,7 @@ struct remote *remote_open(const char *server)
         goto fail;
     }
     freeaddrinfo(list);
+    *status = 0;
     return r;
 fail:
     if (list)

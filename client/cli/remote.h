@@ -33,8 +33,9 @@ struct remote {
     struct nfs_fh root; /* of the server's tree */
 };
 
-/* Connects to HOST[:PORT] ([::1]:2049 too); NULL: VOLNFS_SERVER, else 127.0.0.1:2049. NULL after a message. */
-struct remote *remote_open(const char *server);
+/* Connects to HOST[:PORT] ([::1]:2049 too); NULL: VOLNFS_SERVER, else 127.0.0.1:2049. NULL after a message, and
+ * *status says how to end. */
+struct remote *remote_open(const char *server, int *status);
 void remote_close(struct remote *r); /* NULL is nothing */
 
 /*

@@ -75,7 +75,7 @@ t "no NFS server" 1 "no NFS server answers at 127.0.0.1:1: Connection refused; i
     volnfs ls --server 127.0.0.1:1 alice/mydata:/
 t "nor for run" 1 "no NFS server answers at 127.0.0.1:1: Connection refused; is volnfsd running there?" \
     volnfs run --server 127.0.0.1:1 -v alice/mydata -- true
-t "a port that there is not" 1 "HOST:PORT, PORT from 1 to 65535" volnfs ls --server 127.0.0.1:99999 alice/mydata:/
+t "a port that there is not" 2 "HOST:PORT, PORT from 1 to 65535" volnfs ls --server 127.0.0.1:99999 alice/mydata:/
 t "a volume without its colon" 2 "say USER/VOLUME:/PATH, with a colon" volnfs ls alice/mydata
 t "a verb that needs no store does not name it" 2 "usage: volnfs ls [-s" volnfs ls
 t "nothing but local files" 2 "say USER/VOLUME:/PATH of what is in a volume" volnfs cp a b
@@ -112,11 +112,35 @@ t "second server" 1 "is open in another volnfsd" volnfsd --store "$store" --list
 t "status" 0 "store   $store" v status
 t "create" 0 "" v create alice/mydata -o compression=zstd-3,quota=10G --owner 1000:100 --mode 0750
 t "create again" 1 "exists already" v create alice/mydata
-t "create with a bad name" 1 "USER/VOLUME" v create alice
 t "create with a bad property" 2 "takes off, zstd" v create alice/x -o compression=lzma
 t "create with a bad owner" 2 "UID:GID" v create alice/x --owner me
 t "create with a bad mode" 2 "octal" v create alice/x --mode 888
-t "destroy of a snapshot" 1 "names a snapshot, not a volume: see 'volnfs help snapshot'" v destroy alice/mydata@monday
+for verb in create destroy scrub get restore dump check "snapshot create" "snapshot list" diff; do
+    for name in alice alice/ /x alice/-x .alice/x alice/my:data alice/mydata@-x alice/mydata@; do
+        case $verb:$name in
+        "snapshot list":alice) continue ;;
+        esac
+        # shellcheck disable=SC2086
+        t "$verb with the name $name" 2 "" v $verb "$name"
+    done
+done
+t "a snapshot" 0 "" v snapshot create alice/mydata@s
+t "a clone with a bad name" 2 "USER/VOLUME" v clone alice/mydata@s alice
+t "a clone of what cannot be a snapshot" 2 "USER/VOLUME@NAME" v clone alice/mydata alice/new
+t "a clone of a snapshot that is not there" 1 "there is no 'alice/mydata@t'" v clone alice/mydata@t alice/new
+t "a new name that is none" 2 "" v snapshot rename alice/mydata@s -x
+t "a way back to what cannot be a snapshot" 2 "" v snapshot rollback alice/mydata@
+t "no snapshot" 0 "" v snapshot destroy alice/mydata@s
+t "a bad name says what one is" 2 "USER/VOLUME" v create alice
+t "a bad name of two" 2 "USER/VOLUME" v destroy alice alice/none
+t "set with a bad name" 2 "USER/VOLUME" v set alice readonly=on
+t "get with the name of a user" 2 "USER/VOLUME" v get alice
+t "a grant to no network" 2 "is not a network" v grant 10.0.0.0/99 /
+t "a grant on no object" 2 "is no object of a grant" v grant 10.0.0.0/8 alice/-
+for verb in ls du cat mkdir rm; do
+    t "$verb at a server without a name" 2 "HOST:PORT" volnfs $verb --server : alice/mydata:/x
+done
+t "destroy of a snapshot" 2 "names a snapshot, not a volume: see 'volnfs help snapshot'" v destroy alice/mydata@monday
 t "create another" 0 "" v create bob/b.1
 t "list" 0 "alice/mydata" v list
 t "list shows the quota" 0 "10G" v list alice
@@ -128,7 +152,7 @@ t "store after the verb" 0 "alice/mydata" volnfs list --store "$store"
 t "store in the environment" 0 "alice/mydata" env VOLNFS_STORE="$store" volnfs list
 t "get" 0 "zstd-3" v get alice/mydata compression
 t "get all" 0 "readonly" v get alice/mydata
-t "get of an unknown property" 1 "no property 'colour'" v get alice/mydata colour
+t "get of an unknown property" 2 "no property 'colour'" v get alice/mydata colour
 t "get of an unknown volume" 1 "there is no volume 'alice/none'" v get alice/none
 t "set" 0 "" v set alice/mydata compression=off readonly=on,quota=none
 t "set is seen" 0 "off" v get alice/mydata compression
