@@ -71,14 +71,12 @@ static void end_victim(struct compact *cp)
     cp->victim = 0;
 }
 
-static void remove_doomed(struct compact *cp);
-
 void compact_free(struct compact *cp)
 {
     if (!cp)
         return;
     end_victim(cp);
-    remove_doomed(cp);
+    release_all(&cp->release);
     free(cp->skip);
     free(cp);
 }
@@ -90,6 +88,7 @@ struct pack_info {
     uint64_t live, size;
 };
 struct look {
+    const struct compact *cp;
     struct pack_info *p;
     size_t count, cap, next;
     uint32_t below;
@@ -118,6 +117,14 @@ static bool note_row(void *arg, uint32_t pack, uint64_t live)
     return true;
 }
 
+static bool is_doomed(const struct compact *cp, uint32_t pack)
+{
+    for (unsigned i = 0; i < cp->ndoomed; i++)
+        if (cp->doomed[i] == pack)
+            return true;
+    return false;
+}
+
 /* Files come in ascending order, as the rows did. */
 static int note_file(void *arg, uint32_t pack, uint64_t size)
 {
@@ -132,7 +139,7 @@ static int note_file(void *arg, uint32_t pack, uint64_t size)
         k->dead_size += k->p[k->next].live ? 0 : size;
     } else {
         k->dead_size += size;
-        if (k->nrowless < sizeof(k->rowless) / sizeof(*k->rowless))
+        if (!is_doomed(k->cp, pack) && k->nrowless < sizeof(k->rowless) / sizeof(*k->rowless))
             k->rowless[k->nrowless++] = pack;
     }
     k->size += size;
@@ -167,7 +174,7 @@ bool compact_release(struct compact *cp)
     return true;
 }
 
-static void remove_doomed(struct compact *cp)
+void compact_release_all(struct compact *cp)
 {
     while (compact_release(cp))
         ;
@@ -303,8 +310,8 @@ int compact_look(struct compact *cp, bool quiet, bool gently, uint64_t *seen)
 {
     struct volume *v = cp->vol;
     char *dir = path_join(v->dir, "packs");
-    struct look k = {0};
-    bool hurry, known = cp->ndoomed; /* those are among the packs without rows */
+    struct look k = {.cp = cp};
+    bool hurry;
     int n, r = quiet ? end_open_pack(cp) : 0;
 
     if (r < 0)
@@ -322,12 +329,12 @@ int compact_look(struct compact *cp, bool quiet, bool gently, uint64_t *seen)
     cp->size = k.size - k.dead_size;
     hurry = !gently || cp->ndoomed + k.ndead >= MANY_DEAD || copy_space(v) <= MUCH_SPACE;
     if (hurry)
-        remove_doomed(cp);
+        compact_release_all(cp);
     r = k.ndead ? remove_dead(cp, &k) : 0;
-    for (unsigned i = 0; i < k.nrowless && r >= 0 && !known; i++)
+    for (unsigned i = 0; i < k.nrowless && r >= 0; i++)
         remove_rowless(cp, dir, k.rowless[i]);
     if (hurry)
-        remove_doomed(cp);
+        compact_release_all(cp);
     if (r < 0)
         goto out;
     cp->victim = choose(cp, &k, quiet);

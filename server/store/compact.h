@@ -10,6 +10,7 @@
 struct compact; /* a volume's */
 
 struct compact *compact_new(struct volume *v);
+/* Touches no packs. Those that were still to be removed have no rows: a look in the volume opened again finds them. */
 void compact_free(struct compact *cp);
 /* Looks at all packs: removes what is dead and chooses a victim, unless there is one. 1: there was something to do;
  * 0: there was not; or -errno. quiet: nobody changes the volume at the moment, so less of dead bytes is borne. gently: the files
@@ -18,6 +19,8 @@ void compact_free(struct compact *cp);
 int compact_look(struct compact *cp, bool quiet, bool gently, uint64_t *seen);
 /* Gives back some of the space of dead packs: is there more? */
 bool compact_release(struct compact *cp);
+/* All of it. Not once the packs are closed. */
+void compact_release_all(struct compact *cp);
 /* Is there a victim? Atomic. */
 bool compact_busy(const struct compact *cp);
 /* Copies about 1 MiB of the victim; or finishes with it when all is copied and compact_waits is committed. Bytes copied, or

@@ -321,8 +321,7 @@ int volume_gc(struct volume *v)
         if (r < 0)
             break;
     }
-    while (compact_release(g->compact))
-        ;
+    compact_release_all(g->compact);
     pthread_mutex_unlock(&g->lock);
     pthread_mutex_lock(&v->lock);
     vol_leave(v);
@@ -442,6 +441,15 @@ void gc_detach(struct volume *v)
     while (e->gc_now == v)
         pthread_cond_wait(&e->gc_done, &e->qlock);
     pthread_mutex_unlock(&e->qlock);
+}
+
+void gc_finish(struct volume *v)
+{
+    if (!v->gc) /* a snapshot */
+        return;
+    pthread_mutex_lock(&v->gc->lock);
+    compact_release_all(v->gc->compact);
+    pthread_mutex_unlock(&v->gc->lock);
 }
 
 struct scrub *gc_scrub(struct volume *v)

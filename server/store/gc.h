@@ -18,6 +18,8 @@ void gc_attach(struct volume *v);
 /* Takes it back: waits for the step under way, after which nothing here touches the volume. First step of
  * closing it. Harmless if it was never attached. */
 void gc_detach(struct volume *v);
+/* Removes what is left of dead packs, of a volume that was taken back and has nobody inside, before its packs are closed. */
+void gc_finish(struct volume *v);
 void gc_free(struct gc *g);
 /* Was there nothing to do at the last step, and was nothing changed since? */
 bool gc_at_rest(struct volume *v);

@@ -370,6 +370,8 @@ static int volume_end(struct volume *v, bool keep)
     vol_drop_memory(v);
     pthread_mutex_unlock(&v->lock);
     engine_checkpoint_cancel(v->e, v);
+    if (keep)
+        gc_finish(v);
     journal_close(v->journal);
     packset_close(v->ps);
     index_close(v->ix);

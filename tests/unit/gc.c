@@ -305,6 +305,50 @@ static void goes_on_after_a_stall(void **state)
     vt_remove(&t);
 }
 
+static atomic_uint unlinks;
+
+static void stall_first(const char *name, int hit)
+{
+    if (strcmp(name, "gc.unlink") == 0 && unlinks++ == 0)
+        usleep(500000);
+}
+
+/* A volume is closed, or thrown away, while dead packs wait for their turn. */
+static void closed_with_dead_packs(void **state)
+{
+    for (int keep = 0; keep < 2; keep++) {
+        struct vt t;
+        struct file f;
+
+        make(&t);
+        file_make(&t, &f, "f", 16u << 20, 1);
+        unlinks = 0;
+        fault_watch(stall_first);
+        fault_arm("gc.unlink", UINT32_MAX, FAULT_FAIL);
+        assert_int_equal(vt_unlink(&t, STORE_ROOT_INO, "f"), 0);
+        vt_sync(&t);
+        for (int i = 0; i < 30000 && !unlinks; i++)
+            usleep(2000);
+        assert_true(unlinks > 0);
+        if (keep) {
+            vt_reopen(&t);
+            assert_int_equal(volume_gc(t.v), 0);
+            assert_true(packs_on_disk(&t) <= 2 * PACK);
+            vt_close(&t);
+            model_check_disk(&t);
+        } else {
+            store_call_release(&t.c);
+            store_call_release(&t.n);
+            volume_abandon(t.v);
+            engine_free(t.e);
+        }
+        fault_disarm();
+        fault_watch(NULL);
+        free(f.data);
+        vt_remove(&t);
+    }
+}
+
 /* Readers and writers go on while packs are copied out and removed below them. */
 struct reader {
     struct vt *t;
@@ -410,7 +454,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packs_are_emptied), cmocka_unit_test(packs_without_a_row),
         cmocka_unit_test(open_pack_is_ended), cmocka_unit_test(damage_is_not_moved), cmocka_unit_test(each_step_fails),
-        cmocka_unit_test(goes_on_after_a_stall), cmocka_unit_test(beside_readers_and_writers),
+        cmocka_unit_test(closed_with_dead_packs), cmocka_unit_test(goes_on_after_a_stall), cmocka_unit_test(beside_readers_and_writers),
         cmocka_unit_test(model_stays),
     };
 
