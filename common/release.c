@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,7 +31,7 @@ int release_unlink(int dirfd, const char *name, struct release *r)
     if (fd < 0)
         return 0;
     r->fd = fd;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 0)
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
         r->left = (uint64_t)st.st_size;
     if (r->left <= RELEASE_STEP)
         done(r);

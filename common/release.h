@@ -7,7 +7,8 @@
  *
  *  1. Only a file without any name is made shorter: one that has another name, a clone's, keeps all its bytes.
  *  2. A crash in the middle leaves nothing: the name went first, the rest goes with the descriptor.
- *  3. Who still reads from such a file finds its end too early. fstat tells why: no link is left.
+ *  3. Of two who remove the last two names at once, one (flock) makes it shorter: the other would make it longer again.
+ *  4. Who still reads from such a file finds its end too early. fstat tells why: no link is left.
  *
  * A struct release is one thread's at a time.
  */

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -121,6 +122,22 @@ static void another_name_keeps_all(void **state)
     close(fd);
 }
 
+/* Its last two names went at once, and somebody else is making it shorter. */
+static void only_one_shortens(void **state)
+{
+    int fd = make("file", SIZE), other = openat(dir, "file", O_RDWR);
+    struct release r;
+
+    assert_true(other >= 0);
+    assert_int_equal(flock(other, LOCK_EX | LOCK_NB), 0);
+    assert_int_equal(release_unlink(dir, "file", &r), 0);
+    assert_int_equal(r.fd, -1);
+    assert_false(named("file"));
+    assert_int_equal(look(fd).st_size, SIZE);
+    close(other);
+    close(fd);
+}
+
 static void small_files_just_go(void **state)
 {
     int fd = make("file", RELEASE_STEP);
@@ -160,7 +177,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(bytes_go_in_steps), T(all_at_once), T(another_name_keeps_all), T(small_files_just_go), T(other_kinds),
+        T(bytes_go_in_steps), T(all_at_once), T(another_name_keeps_all), T(only_one_shortens), T(small_files_just_go), T(other_kinds),
     };
     return cmocka_run_group_tests_name("release", tests, NULL, NULL);
 }
