@@ -156,7 +156,6 @@ static void drop_conn(struct state *s, struct client_conn *c)
 
 void client_heard40(struct state *s, uint64_t clientid, uint64_t conn)
 {
-    uint64_t h = htab_hash_u64(conn);
     struct client *cl;
     struct client_conn *c;
 
@@ -164,11 +163,9 @@ void client_heard40(struct state *s, uint64_t clientid, uint64_t conn)
     cl = client_find_locked(s, clientid, true);
     if (!cl || cl->minor)
         goto out;
-    for (struct hnode *n = htab_first(&s->conns40, h); n; n = htab_next(n, h)) {
-        c = container_of(n, struct client_conn, by_id);
-        if (c->id == conn && c->client == cl)
+    list_for_each (it, &cl->conns40) /* not the table: one connection may be that of 20,000 clients */
+        if (list_entry(it, struct client_conn, in_client)->id == conn)
             goto out;
-    }
     c = calloc(1, sizeof *c);
     if (!c)
         goto out;
@@ -179,7 +176,7 @@ void client_heard40(struct state *s, uint64_t clientid, uint64_t conn)
     cl->nconns40++;
     cl->had_conn = true;
     list_add_tail(&cl->conns40, &c->in_client);
-    htab_add(&s->conns40, &c->by_id, h);
+    htab_add(&s->conns40, &c->by_id, htab_hash_u64(conn));
 out:
     st_unlock(s);
 }
