@@ -320,13 +320,16 @@ out:
 
 long sc_fsync(const long a[6])
 {
+    int mapped, err;
+
     OURS(ofd, a[0], SYS_fsync);
     if (ofd->flags & O_PATH)
         return -EBADF;
     if (ofd->type != NFS_REG)
         return 0; /* the server has made names durable before it answered */
-    map_sync_all();
-    return vol_error(vnode_flush(&ofd->fh, true));
+    mapped = map_file_sync(&ofd->fh);
+    err = vnode_flush(&ofd->fh, true);
+    return vol_error(err != 0 ? err : mapped);
 }
 
 long sc_sync(const long a[6])

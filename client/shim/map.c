@@ -20,6 +20,8 @@
 static struct {
     struct vlock lock;
     struct region *first;
+    struct nfs_fh failed; /* of this file something that was cut off could not be written back: fsync tells */
+    int error;
 } maps;
 
 int map_regions;
@@ -118,13 +120,17 @@ void regions_cut_locked(uint8_t *from, uint8_t *to)
     for (struct region **at = &maps.first, *r; (r = *at) != NULL;) {
         uint8_t *end = r->at + r->size, *low = r->at > from ? r->at : from, *high = end < to ? end : to;
         struct store *store = r->store;
+        int err;
 
         if (low >= high) {
             at = &r->next;
             continue;
         }
-        if (r->writable)
-            store_sync(store, r->offset + (uint64_t)(low - r->at), r->offset + (uint64_t)(high - r->at));
+        err = r->writable ? store_sync(store, r->offset + (uint64_t)(low - r->at), r->offset + (uint64_t)(high - r->at)) : 0;
+        if (err != 0) {
+            maps.failed = *store_fh(store);
+            maps.error = err;
+        }
         if (high < end) /* the tail lives on (if memory fails, unwatched: it is written back with the store) */
             region_add_locked(high, (size_t)(end - high), r->offset + (uint64_t)(high - r->at), store, r->writable);
         if (low > r->at) {
@@ -346,6 +352,20 @@ long map_sync_all(void)
         return 0;
     vlock_lock(&maps.lock);
     err = map_sync_locked(NULL, (const uint8_t *)UINTPTR_MAX, NULL);
+    vlock_unlock(&maps.lock);
+    return err;
+}
+
+int map_file_sync(const struct nfs_fh *fh)
+{
+    int err;
+
+    vlock_lock(&maps.lock);
+    err = (int)map_sync_locked(NULL, (const uint8_t *)UINTPTR_MAX, fh);
+    if (maps.error != 0 && nfs_fh_same(&maps.failed, fh)) {
+        err = err != 0 ? err : maps.error;
+        maps.error = 0;
+    }
     vlock_unlock(&maps.lock);
     return err;
 }

@@ -357,6 +357,8 @@ void seen_after_fork(void);
 void stat_fill(struct stat *st, const struct mount *mount, const struct nfs_attr *attr);
 long map_sync_all(void);              /* writes back shared mappings */
 void map_file_closing(const struct nfs_fh *fh);
+/* fsync: writes back what is mapped of the file; the first error, or (once) that of what munmap could not write back. */
+int map_file_sync(const struct nfs_fh *fh);
 void map_exit(void);
 void map_exec(bool back); /* before another program starts; back: it did not */
 void map_before_fork(void);

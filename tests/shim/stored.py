@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Large files mapped to be written to: how much of them is fetched, and what is at the server after msync, munmap, the end of a
-lock, fsync, exec, exit, a SIGBUS for want of room, kill -9: TAP. Every program is under a `volnfs run` of its own."""
+lock, fsync, exec, exit, a SIGBUS for want of room, kill -9, and who is told when the volume has no room: TAP. Every program is under a `volnfs run` of its own."""
 import os
 import re
 import shutil
@@ -29,15 +29,15 @@ def mapped(fd): return mmap.mmap(fd, os.fstat(fd).st_size)
 """ % V
 
 
-def start(code, *args, wrap=(), env=()):
-    argv = list(wrap) + ["env", *env, servers.program("volnfs"), "run", "-s", "127.0.0.1:%d" % server.port, "-v", "alice/t", "--",
+def start(code, *args, wrap=(), env=(), volume="t"):
+    argv = list(wrap) + ["env", *env, servers.program("volnfs"), "run", "-s", "127.0.0.1:%d" % server.port, "-v", "alice/" + volume, "--",
                          PYTHON, "-B", "-c", HEAD + code, *args]
     return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def run(code, *args, wrap=(), env=()):
+def run(code, *args, wrap=(), env=(), volume="t"):
     """(status, output, errors)"""
-    proc = start(code, *args, wrap=wrap, env=env)
+    proc = start(code, *args, wrap=wrap, env=env, volume=volume)
     try:
         out, err = proc.communicate(timeout=300)
     except subprocess.TimeoutExpired:
@@ -147,6 +147,43 @@ for name in ("large", "other"):
     case("a second process, of another file, has as much room", len(rows) == 2 and rows[0] == rows[1] and rows[0][0] == str(-signal.SIGBUS), "%s %s" % (rows, err))
 
 
+QUOTA = """
+def outcome(what, *args):
+    try: what(*args)
+    except OSError as e: return errno.errorcode[e.errno]
+    return "done"
+
+import errno
+fd = os.open("/volumes/q/" + sys.argv[1], os.O_RDWR | os.O_CREAT)
+other = os.open("/volumes/q/other", os.O_RDWR | os.O_CREAT)
+os.ftruncate(fd, 32 << 20)
+m = mapped(fd)
+for at in range(0, 16 << 20, 4096): m[at:at + 6] = b"quota!"
+if sys.argv[1] == "msync": print(outcome(m.flush))
+if sys.argv[1] == "munmap": m.close()
+print(outcome(os.fsync, other), outcome(os.fsync, fd), outcome(os.fdatasync, fd), m.closed or m[(16 << 20) - 4096:(16 << 20) - 4090] == b"quota!")
+if sys.argv[1] == "msync":
+    sys.stdout.flush()
+    sys.stdin.readline()
+    print(outcome(os.fsync, fd), os.pread(fd, 6, (16 << 20) - 4096))
+"""
+
+
+def quota():
+    """What does not fit into the volume's quota: who asks is told, and what is still mapped can be written back later."""
+    server.make_volume("alice/q")
+    for name, want in (("fsync", "done EDQUOT EDQUOT True"), ("munmap", "done EDQUOT done True")):
+        server.volnfs("set", "alice/q", "quota=4M")
+        status, out, err = run(QUOTA, name, volume="q")
+        case("beyond the quota: fsync tells (%s)" % name, out == want, "%s %s" % (out, err))
+    proc = start(QUOTA, "msync", volume="q")
+    first = [proc.stdout.readline().strip() for _ in range(2)]
+    server.volnfs("set", "alice/q", "quota=none")
+    out, err = proc.communicate("go\n", timeout=300)
+    case("msync tells it too", first == ["EDQUOT", "done EDQUOT EDQUOT True"], "%s %s" % (first, err))
+    case("and with room it is all written back", out.strip() == "done b'quota!'", "%s %s" % (out, err))
+
+
 folder = tempfile.mkdtemp(prefix="volnfs-test.")
 server = servers.Volnfsd(os.path.join(folder, "server"), args=["--metrics", "127.0.0.1:0"])
 try:
@@ -157,6 +194,7 @@ try:
     little()
     ended()
     no_room()
+    quota()
 finally:
     server.stop()
     shutil.rmtree(folder, ignore_errors=True)
