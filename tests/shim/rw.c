@@ -248,10 +248,11 @@ static int turn(int fd, int wait, int tell, int i, bool look)
     return wrong + (write(tell, "x", 1) != 1);
 }
 
-/* Two processes write and tell each other: each sees at once what the other wrote. */
+/* Two processes that have a file open write and tell each other: each sees at once what the other wrote. */
 static void told(void)
 {
     int there[2], back[2], wrong = 0, status = -1, fd;
+    char open_there;
     pid_t pid;
 
     suite_make(P("f"), "");
@@ -259,10 +260,12 @@ static void told(void)
     pid = fork();
     fd = open(P("f"), O_RDWR);
     if (pid == 0) {
+        wrong += write(back[1], "o", 1) != 1;
         for (int i = 1; i < 400; i += 2)
             wrong += turn(fd, there[0], back[1], i, true);
         _exit(wrong < 100 ? wrong : 100);
     }
+    wrong += read(back[0], &open_there, 1) != 1;
     for (int i = 0; i < 400; i += 2)
         wrong += turn(fd, i > 0 ? back[0] : -1, there[1], i, i > 0);
     VAL(wrong);
