@@ -102,7 +102,7 @@ void nfs_client_after_fork(struct nfs_client *client);
 typedef int (*nfs_recover_fn)(struct nfs_client *client, uint64_t clientid, uint32_t epoch, void *arg);
 void nfs_client_set_recover(struct nfs_client *client, nfs_recover_fn recover, void *arg);
 
-/* Renews the lease if a third of it has passed (or always, with force), and recovers when the server has forgotten us.
+/* Renews the lease if a third of it has passed or the server closed a connection (or always, with force), and recovers when the server has forgotten us.
  * Makes no client id where there never was one. */
 int nfs_client_renew(struct nfs_client *client, bool force);
 

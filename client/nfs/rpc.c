@@ -282,6 +282,26 @@ static void rpc_serve_locked(struct rpc_conn *conn, short events)
         rpc_teardown_locked(conn);
 }
 
+bool rpc_closed(struct rpc_server *server)
+{
+    bool closed = false;
+
+    for (int i = 0; i < RPC_CONNS; i++) {
+        struct rpc_conn *conn = &server->conns[i];
+        struct pollfd p = {.events = POLLIN};
+
+        vlock_lock(&conn->lock);
+        rpc_mine_locked(server, conn);
+        p.fd = conn->fd;
+        if (conn->ctx != NULL && !conn->leader && conn->pending == 0 && (int)sys3(SYS_poll, &p, 1, 0) > 0) {
+            rpc_serve_locked(conn, p.revents);
+            closed |= conn->ctx == NULL;
+        }
+        vlock_unlock(&conn->lock);
+    }
+    return closed;
+}
+
 /* Moves the socket out of the way of programs that count on low numbers or close everything up to some bound. */
 static void rpc_move_fd(struct rpc_context *ctx, int *fd)
 {

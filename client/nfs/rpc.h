@@ -70,6 +70,9 @@ bool rpc_poll(struct rpc_server *server, struct rpc_call *call);
 /* Grows whenever a connection was lost: the server may have been restarted, and what it had not made durable be gone. */
 unsigned rpc_losses(void);
 
+/* True when a connection on which nothing is under way was found closed; it is counted as lost. Does not block. */
+bool rpc_closed(struct rpc_server *server);
+
 /* True for a descriptor of ours: the program must not close it. Safe anywhere. */
 bool rpc_owns_fd(int fd);
 

@@ -69,6 +69,45 @@ static int state_confirm(struct nfs_client *client, uint64_t clientid, const uin
     return err;
 }
 
+#define DONE_ASKS 3
+
+/*
+ * Says that nothing is left to reclaim. NFSv4.0 has no word for it; but a client reclaims first, so a server may take it
+ * from one that asks for something new, and volnfsd does at the third time: then nobody needs to wait any longer for
+ * us, who may sleep on a lock for hours. What is opened does not exist, by a name that volumes cannot have; a server
+ * without a grace time says so at once.
+ */
+static void state_done(struct nfs_client *client, uint64_t clientid)
+{
+    static const char nothing[] = "-nothing-left-to-reclaim-";
+    uint32_t status = NFS_ERR_GRACE;
+    uint64_t owner = state_new_name(client);
+    int err = 0;
+
+    for (uint32_t n = 0; n < DONE_ASKS && err == 0 && status == NFS_ERR_GRACE; n++) {
+        struct nfs_call call;
+
+        call_start(&call);
+        call.once = true;
+        enc_op(&call.enc, NFS_OP_PUTROOTFH);
+        enc_op(&call.enc, NFS_OP_OPEN);
+        enc_u32(&call.enc, n + 1);
+        enc_u32(&call.enc, 1); /* to read */
+        enc_u32(&call.enc, 0); /* deny none */
+        enc_u64(&call.enc, clientid);
+        state_enc_owner(client, &call.enc, 'o', owner);
+        enc_u32(&call.enc, 0); /* OPEN4_NOCREATE */
+        enc_u32(&call.enc, 0); /* CLAIM_NULL */
+        enc_bytes(&call.enc, nothing, sizeof(nothing) - 1);
+        err = call_run(client, &call);
+        if (err == 0)
+            err = call_op(&call, NFS_OP_PUTROOTFH);
+        if (err == 0)
+            status = dec_op(&call.dec, NFS_OP_OPEN);
+        call_end(&call);
+    }
+}
+
 /* The root's lease_time; 90 s when the server does not tell. */
 static uint32_t state_lease(struct nfs_client *client)
 {
@@ -128,6 +167,8 @@ static int state_make_locked(struct nfs_client *client)
         err = client->recover(client, clientid, shared->epoch, client->recover_arg);
     if (err != 0)
         return err;
+    if (shared->epoch != 0)
+        state_done(client, clientid);
     __atomic_store_n(&shared->confirmed, 1, __ATOMIC_RELEASE);
     return 0;
 }
@@ -207,7 +248,8 @@ int nfs_client_renew(struct nfs_client *client, bool force)
 
     if (!__atomic_load_n(&shared->confirmed, __ATOMIC_ACQUIRE))
         return shared->epoch != 0 ? state_get(client, &clientid, &epoch) : 0;
-    if (!force && now - shared->tried_ms < (uint64_t)shared->lease * 1000 / 3)
+    /* A server that was restarted waits for us before it lets anybody open anything. */
+    if (!force && now - shared->tried_ms < (uint64_t)shared->lease * 1000 / 3 && !rpc_closed(client->server))
         return 0;
     shared->tried_ms = now;
     clientid = shared->clientid;
