@@ -34,6 +34,7 @@ SYSTEM_TESTS = \
     tests/system/0737-shim-stored.t \
     tests/system/0738-shim-told.t \
     tests/system/0739-shim-leftovers.t \
+    tests/system/0740-shim-grace.t \
     tests/system/0800-admin-volnfs.t \
     tests/system/0810-admin-refusals.t \
     tests/system/0820-admin-completion.t \
@@ -76,5 +77,5 @@ EXTRA_DIST += $(SYSTEM_TESTS) $(KERNEL_TESTS) tests/lib/tap.sh tests/lib/tap.py 
     tests/uml/uml.py tests/uml/powered.py tests/uml/init.sh tests/uml/jobs tests/workflow/workflow.py tests/workflow/shim.py \
     tests/shim/libraries.sh tests/shim/programs.sh tests/shim/python.py
 EXTRA_DIST += tests/grants/attacks.py tests/grants/held.py tests/grants/matrix.py tests/grants/wire.py
-EXTRA_DIST += tests/shim/badmem.py tests/shim/killed.py tests/shim/moved.py tests/shim/races.py tests/shim/recovery.py tests/shim/stored.py \
+EXTRA_DIST += tests/shim/badmem.py tests/shim/graceful.py tests/shim/killed.py tests/shim/moved.py tests/shim/races.py tests/shim/recovery.py tests/shim/stored.py \
     tests/shim/told.py
