@@ -206,9 +206,8 @@ static int run_query(struct check *ck, const char *text)
     return rc;
 }
 
-/* SQLite's own idea of its pages. */
-/* Of the database itself, not of what is attached. *end: a page is in the tree twice, or more often: then reading a table may
- * have no end, and nothing else is looked at. */
+/* SQLite's own idea of its pages: of the database itself, not of what is attached. *end: a page is in the tree twice, or more
+ * often: then reading a table may have no end, and nothing else is looked at. */
 static int check_pages(struct check *ck, bool *end)
 {
     sqlite3_stmt *st = NULL;

@@ -124,18 +124,16 @@ static int step_compact(struct gc *g, bool quiet, uint64_t t0)
 /* Looks for a victim. 0: there was something to do; else milliseconds until the next look, or -errno. */
 static int step_look(struct gc *g, bool quiet, bool gently)
 {
-    uint64_t t0 = clock_mono_ms(), seen, took;
+    uint64_t t0 = clock_mono_ms(), seen, took, ms;
     int r = compact_look(g->compact, quiet, gently, &seen);
-
-    int ms;
 
     if (r < 0 || r == 1)
         return r < 0 ? r : 0;
     took = clock_mono_ms() - t0;
-    ms = (int)(IDLE_MS + at_most(LOOK_SHARE * took, LOOK_MOST));
+    ms = IDLE_MS + at_most(LOOK_SHARE * took, LOOK_MOST);
     g->done = quiet ? seen : 0;
-    g->look_ms = t0 + took + (uint64_t)ms;
-    return ms;
+    g->look_ms = t0 + took + ms;
+    return (int)ms;
 }
 
 /* One step: milliseconds until the next, or -errno. *idle: there is nothing to do. hard: as if the volume were quiet.
@@ -255,18 +253,19 @@ static unsigned step_logged(struct gc *g)
 /* Milliseconds until the next turn. woken: a step is due, whatever its pace. */
 static unsigned turn(struct gc *g, bool woken)
 {
-    uint64_t now;
+    uint64_t now, ms;
+    bool more;
 
     if (pthread_mutex_trylock(&g->lock) != 0)
         return IDLE_MS; /* volume_gc is at it */
     share_memory(g);
     if (woken || clock_mono_ms() >= g->step_ms) {
-        unsigned ms = step_logged(g);
+        ms = step_logged(g);
         g->step_ms = clock_mono_ms() + ms;
     }
-    bool more = compact_release(g->compact);
+    more = compact_release(g->compact);
     now = clock_mono_ms();
-    uint64_t ms = g->step_ms > now ? g->step_ms - now : 0;
+    ms = g->step_ms > now ? g->step_ms - now : 0;
     pthread_mutex_unlock(&g->lock);
     return (unsigned)(more ? at_most(ms, engine_is_here(g->vol->e) ? RELEASE_LATE_MS : RELEASE_MS) : ms);
 }
